@@ -1,0 +1,75 @@
+# What a folder of src/ becomes.
+#
+#   hf_folder(<name> [SANS_IO] [BELOW <folder>...] [LIBRARIES <target>...])
+#
+#   hf_<name>      static library of the folder's *.cc
+#   <name>_test    one gtest program of all its *_test.cc, known to ctest
+#   <file>_fuzz    with HF_FUZZ: one libFuzzer program for each *_fuzz.cc, instead of the tests
+#
+# SANS_IO marks floors 0 to 4: no exceptions, no run-time type information. (Their tests have both, as gtest wants
+# them. An interface that a test or io/ derives from therefore declares nothing but pure virtual functions and an
+# inline destructor, so that its type information needs no source file.)
+# BELOW names folders on lower floors, whose libraries this one uses; LIBRARIES are private: a folder that wraps a
+# foreign library does not pass it on. A folder without sources yet is an empty library.
+# main.cc and *_main.cc are programs and belong to no library.
+
+add_custom_target(unit_tests)
+add_custom_target(fuzzers)
+
+function(hf_folder name)
+  cmake_parse_arguments(arg "SANS_IO" "" "BELOW;LIBRARIES" ${ARGN})
+  file(GLOB all CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
+  set(sources ${all})
+  set(tests ${all})
+  set(fuzzers ${all})
+  list(FILTER sources EXCLUDE REGEX "(_test|_fuzz|[/_]main)\\.cc$")
+  list(FILTER tests INCLUDE REGEX "_test\\.cc$")
+  list(FILTER fuzzers INCLUDE REGEX "_fuzz\\.cc$")
+  list(TRANSFORM arg_BELOW PREPEND "hf_")
+
+  if(sources)
+    add_library(hf_${name} STATIC ${sources})
+    target_include_directories(hf_${name} PUBLIC ${CMAKE_SOURCE_DIR}/src)
+    target_link_libraries(hf_${name} PUBLIC ${arg_BELOW} PRIVATE ${arg_LIBRARIES})
+    if(arg_SANS_IO)
+      target_compile_options(hf_${name} PRIVATE -fno-exceptions -fno-rtti)
+    endif()
+  else()
+    add_library(hf_${name} INTERFACE)
+    target_include_directories(hf_${name} INTERFACE ${CMAKE_SOURCE_DIR}/src)
+    target_link_libraries(hf_${name} INTERFACE ${arg_BELOW})
+  endif()
+
+  # The simulator's tree tests the simulator; the floors' own tests have run in a product tree.
+  if(tests AND NOT HF_FUZZ AND (NOT HF_BUGS OR name STREQUAL "sim"))
+    add_executable(${name}_test ${tests})
+    target_link_libraries(${name}_test PRIVATE hf_${name} GTest::gtest GTest::gtest_main)
+    add_dependencies(unit_tests ${name}_test)
+    # One ctest entry for a program, not for each case: starting a process a thousand times costs more than the cases.
+    add_test(NAME ${name} COMMAND ${name}_test --gtest_brief=1 WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+    set_tests_properties(${name} PROPERTIES TIMEOUT 120)
+  endif()
+
+  if(HF_FUZZ)
+    foreach(source ${fuzzers})
+      cmake_path(GET source STEM program)
+      add_executable(${program} ${source})
+      target_link_libraries(${program} PRIVATE hf_${name})
+      target_link_options(${program} PRIVATE -fsanitize=fuzzer)
+      add_dependencies(fuzzers ${program})
+    endforeach()
+  endif()
+endfunction()
+
+# Programs of story/ and bench/: each *.cc becomes one.
+#
+#   hf_programs(<group target> <library target>...)
+function(hf_programs group)
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
+  foreach(source ${sources})
+    cmake_path(GET source STEM program)
+    add_executable(${program} ${source})
+    target_link_libraries(${program} PRIVATE ${ARGN})
+    add_dependencies(${group} ${program})
+  endforeach()
+endfunction()

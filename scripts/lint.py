@@ -1,0 +1,123 @@
+#!/usr/bin/env python3
+"""Runs clang-tidy on what changed.
+
+clang-tidy takes seconds for each file. A file that was clean stays clean while nothing it is made of changes: so
+the hash of the source, the project's headers it includes, .clang-tidy and the compile command is remembered once
+the file has passed. Tests and fuzz harnesses are left out (gtest's macros are slow to check and not ours).
+
+    scripts/lint.py [--budget-s 180] [--all] [file.cc...]
+
+When the budget is used up no further file is started, and the rest is reported and left to the next run.
+"""
+
+import argparse
+import concurrent.futures
+import hashlib
+import json
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+SRC = ROOT / "src"
+CLEAN = ROOT / "build" / "lint"  # One empty file for each hash that passed.
+TIDY = "clang-tidy-19"
+# clang's own compile commands: g++'s have options that clang does not know. The simulator has a tree of its own.
+PRESETS = ["asan", "sim-clang"]
+
+INCLUDE = re.compile(rb'^[ \t]*#[ \t]*include[ \t]*"([^"\n]+)"', re.M)
+
+
+def compile_commands():
+    """Source file -> (build folder, its command)."""
+    commands = {}
+    for preset in PRESETS:
+        build = ROOT / "build" / preset
+        subprocess.run(["cmake", "--preset", preset], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        for entry in json.loads((build / "compile_commands.json").read_text()):
+            commands.setdefault(pathlib.Path(entry["file"]), (build, entry["command"]))
+    return commands
+
+
+def closure(source, seen):
+    """Adds `source` and every header of the project that it includes, directly or not, to `seen`."""
+    if source in seen or not source.is_file():
+        return
+    seen[source] = content = source.read_bytes()
+    for header in INCLUDE.findall(content):
+        closure(SRC / header.decode(), seen)
+
+
+def digest(source, command, salt):
+    files = {}
+    closure(source, files)
+    state = hashlib.sha256(salt + shlex.quote(command).encode())
+    for path in sorted(files):
+        state.update(str(path).encode() + b"\0" + hashlib.sha256(files[path]).digest())
+    return state.hexdigest()
+
+
+def tidy(source, build):
+    result = subprocess.run([TIDY, "--quiet", "-p", str(build), str(source)], cwd=ROOT, capture_output=True, text=True)
+    # What is left on stderr is "N warnings generated" about system headers, unless it failed.
+    return result.returncode, result.stdout + (result.stderr if result.returncode else "")
+
+
+def main():
+    parser = argparse.ArgumentParser(description="clang-tidy on what changed")
+    parser.add_argument("--budget-s", type=float, default=180)
+    parser.add_argument("--all", action="store_true", help="forget what passed before")
+    parser.add_argument("files", nargs="*", type=pathlib.Path)
+    options = parser.parse_args()
+
+    commands = compile_commands()
+    version = subprocess.run([TIDY, "--version"], check=True, capture_output=True).stdout
+    salt = version + (ROOT / ".clang-tidy").read_bytes()
+    chosen = [file.resolve() for file in options.files] or [
+        file for file in commands
+        if file.is_relative_to(SRC) and file.is_file() and not re.search(r"_(test|fuzz)\.cc$", file.name)]
+    CLEAN.mkdir(parents=True, exist_ok=True)
+
+    todo = []
+    for source in chosen:
+        if source not in commands:
+            sys.exit(f"lint: {source} is in no build tree")
+        build, command = commands[source]
+        stamp = CLEAN / digest(source, command, salt)
+        if options.all or not stamp.exists():
+            todo.append((source, build, stamp))
+    # What was edited last is most likely to be wrong: first in line, should the budget not suffice.
+    todo.sort(key=lambda item: -item[0].stat().st_mtime)
+
+    started = time.monotonic()
+    failed, skipped = [], []
+
+    def one(item):
+        source, build, stamp = item
+        if time.monotonic() - started > options.budget_s:
+            skipped.append(source)
+            return
+        code, output = tidy(source, build)
+        if code == 0:
+            stamp.touch()
+        else:
+            failed.append(source)
+            print(output, flush=True)
+
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(one, todo))
+
+    print(f"lint: {len(chosen)} files, {len(todo) - len(skipped)} checked, {len(failed)} with findings")
+    if skipped:
+        print(f"lint: {len(skipped)} files not checked within {options.budget_s:.0f} s; run me again:")
+        for source in skipped:
+            print(f"  {source.relative_to(ROOT)}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
