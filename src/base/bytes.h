@@ -1,0 +1,80 @@
+// Runs of bytes, and the two cursors that every codec is made of.
+//
+// `Bytes` borrows, `std::string` owns. Numbers of our own formats are little-endian or LEB128 varints; MQTT's
+// are big-endian and its Variable Byte Integer lives in mqtt/.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <string_view>
+
+namespace hf {
+
+using Bytes = std::string_view;
+
+// The longest varint of a 64-bit number.
+inline constexpr size_t kVarintBytesMax = 10;
+
+void put_u8(std::string& out, uint8_t value);
+void put_u16(std::string& out, uint16_t value);
+void put_u32(std::string& out, uint32_t value);
+void put_u64(std::string& out, uint64_t value);
+void put_u16be(std::string& out, uint16_t value);
+void put_u32be(std::string& out, uint32_t value);
+void put_u64be(std::string& out, uint64_t value);
+// LEB128: seven bits a byte, low bits first, the top bit says that more follow.
+void put_varint(std::string& out, uint64_t value);
+// Zigzag: 0, -1, 1, -2 ... become 0, 1, 2, 3 ..., so that small negative numbers stay short.
+void put_svarint(std::string& out, int64_t value);
+// A varint of the size, then the bytes.
+void put_sized(std::string& out, Bytes value);
+
+size_t varint_size(uint64_t value);
+
+// Reads from the front of borrowed bytes. The first read past the end, or of a malformed varint, fails the
+// cursor for good: later reads give zero or empty, and `ok()` is false. So a decoder reads a whole structure
+// and asks once.
+class ByteReader {
+ public:
+  explicit ByteReader(Bytes bytes) : rest_(bytes) {}
+
+  uint8_t u8();
+  uint16_t u16();
+  uint32_t u32();
+  uint64_t u64();
+  uint16_t u16be();
+  uint32_t u32be();
+  uint64_t u64be();
+  uint64_t varint();
+  int64_t svarint();
+  Bytes bytes(size_t size);
+  Bytes sized();  // The inverse of put_sized.
+
+  Bytes rest() const { return rest_; }
+  bool empty() const { return rest_.empty(); }
+  bool ok() const { return ok_; }
+  // Whole and nothing left over.
+  bool done() const { return ok_ && rest_.empty(); }
+  void fail() {
+    ok_ = false;
+    rest_ = {};
+  }
+
+ private:
+  template <typename T>
+  T little();
+  template <typename T>
+  T big();
+
+  Bytes rest_;
+  bool ok_ = true;
+};
+
+// Lower-case hexadecimal, for names and messages.
+std::string to_hex(Bytes bytes);
+std::string to_hex(uint64_t value);  // 16 digits.
+// Empty if `text` is not an even number of hexadecimal digits.
+std::string from_hex(Bytes text);
+
+}  // namespace hf
