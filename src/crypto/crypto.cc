@@ -1,0 +1,139 @@
+#include "crypto/crypto.h"
+
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <openssl/kdf.h>
+#include <openssl/sha.h>
+
+#include "base/assert.h"
+
+namespace hf::crypto {
+
+namespace {
+
+const uint8_t* raw(Bytes bytes) { return reinterpret_cast<const uint8_t*>(bytes.data()); }
+uint8_t* raw(std::string& bytes) { return reinterpret_cast<uint8_t*>(bytes.data()); }
+
+}  // namespace
+
+Key::Key(Bytes bytes) {
+  HF_ASSERT(bytes.size() == kKeyBytes);
+  std::memcpy(bytes_.data(), bytes.data(), kKeyBytes);
+}
+
+Key::~Key() { OPENSSL_cleanse(bytes_.data(), bytes_.size()); }
+
+bool Key::operator==(const Key& other) const { return equal_constant_time(bytes(), other.bytes()); }
+
+struct Aead::State {
+  EVP_CIPHER_CTX* context = EVP_CIPHER_CTX_new();
+  Key key;
+  // GCM's key schedule serves both directions, but OpenSSL ties a context to one: remembered, so that a run
+  // of seals or of opens sets only the nonce.
+  int direction = -1;
+
+  ~State() { EVP_CIPHER_CTX_free(context); }
+
+  void start(int encrypt, const Nonce& nonce) {
+    static const EVP_CIPHER* const cipher = EVP_CIPHER_fetch(nullptr, "AES-256-GCM", nullptr);
+    HF_ASSERT(cipher != nullptr);
+    const bool keyed = direction == encrypt;
+    const int ok = EVP_CipherInit_ex2(context, keyed ? nullptr : cipher, keyed ? nullptr : raw(key.bytes()),
+                                      nonce.data(), encrypt, nullptr);
+    HF_ASSERT(ok == 1);
+    direction = encrypt;
+  }
+
+  bool update(uint8_t* out, Bytes in) {
+    int written = 0;
+    HF_ASSERT(in.size() <= 1u << 30);
+    return EVP_CipherUpdate(context, out, &written, raw(in), static_cast<int>(in.size())) == 1;
+  }
+};
+
+Aead::Aead(const Key& key) : state_(std::make_unique<State>()) {
+  HF_ASSERT(state_->context != nullptr);
+  state_->key = key;
+}
+
+Aead::~Aead() = default;
+
+void Aead::seal(const Nonce& nonce, Bytes associated, Bytes plain, std::string* out) {
+  const size_t at = out->size();
+  out->resize(at + plain.size() + kTagBytes);
+  uint8_t* const target = raw(*out) + at;
+  state_->start(1, nonce);
+  int written = 0;
+  bool ok = associated.empty() || state_->update(nullptr, associated);
+  ok = ok && (plain.empty() || state_->update(target, plain));
+  ok = ok && EVP_CipherFinal_ex(state_->context, target + plain.size(), &written) == 1;
+  ok = ok &&
+       EVP_CIPHER_CTX_ctrl(state_->context, EVP_CTRL_AEAD_GET_TAG, kTagBytes, target + plain.size()) == 1;
+  HF_ASSERT(ok);
+}
+
+Result<> Aead::open(const Nonce& nonce, Bytes associated, Bytes sealed, std::string* plain) {
+  plain->clear();
+  if (sealed.size() < kTagBytes)
+    return fail(Code::kTruncated, "sealed bytes are shorter than their tag", sealed.size());
+  const Bytes cipher = sealed.substr(0, sealed.size() - kTagBytes);
+  std::string tag(sealed.substr(cipher.size()));
+  plain->resize(cipher.size());
+  state_->start(0, nonce);
+  int written = 0;
+  uint8_t last[kTagBytes];
+  bool ok = associated.empty() || state_->update(nullptr, associated);
+  ok = ok && (cipher.empty() || state_->update(raw(*plain), cipher));
+  ok = ok && EVP_CIPHER_CTX_ctrl(state_->context, EVP_CTRL_AEAD_SET_TAG, kTagBytes, tag.data()) == 1;
+  ok = ok && EVP_CipherFinal_ex(state_->context, last, &written) == 1;
+  if (!ok) {
+    wipe(plain);
+    return fail(Code::kCorrupt, "the authentication tag does not hold");
+  }
+  return {};
+}
+
+// RFC 5869: extract, then one block of expand.
+Key hkdf(Bytes secret, Bytes salt, Bytes info) {
+  std::string pseudorandom = hmac_sha256(salt.empty() ? Bytes("\0", 1) : salt, secret);
+  std::string block(info);
+  block.push_back(1);
+  std::string okm = hmac_sha256(pseudorandom, block);
+  Key key{Bytes(okm)};
+  wipe(&pseudorandom);
+  wipe(&okm);
+  return key;
+}
+
+std::string hmac_sha256(Bytes key, Bytes data) {
+  std::string out(kHashBytes, '\0');
+  unsigned size = 0;
+  const uint8_t* const ok =
+      HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()), raw(data), data.size(), raw(out), &size);
+  HF_ASSERT(ok != nullptr && size == kHashBytes);
+  return out;
+}
+
+std::string sha256(Bytes data) {
+  std::string out(kHashBytes, '\0');
+  SHA256(raw(data), data.size(), raw(out));
+  return out;
+}
+
+uint64_t fingerprint64(Bytes data) {
+  const std::string hash = sha256(data);
+  ByteReader reader(hash);
+  return reader.u64be();
+}
+
+bool equal_constant_time(Bytes a, Bytes b) {
+  return a.size() == b.size() && (a.empty() || CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0);
+}
+
+void wipe(std::string* secret) {
+  OPENSSL_cleanse(secret->data(), secret->size());
+  secret->clear();
+}
+
+}  // namespace hf::crypto
