@@ -1,0 +1,233 @@
+#include "store/jobs.h"
+
+#include <algorithm>
+
+#include "base/planted_bugs.h"
+
+namespace hf::store {
+
+void CommitJob::run(Disk& disk, Entropy& entropy) {
+  std::string bytes;
+  uint64_t total = 0;
+  for (const Piece& piece : pieces) total += align_up(kFrameOverheadBytes + piece.plain.size(), kPageBytes);
+  bytes.reserve(total);
+  const uint64_t start = pieces.front().offset;
+  for (Piece& piece : pieces) {
+    bytes.resize(piece.offset - start, '\0');
+    piece.head.nonce = draw_nonce(entropy);
+    piece.head.plain_size = static_cast<uint32_t>(piece.plain.size());
+    seal_frame(*aead, store_id, piece.offset, piece.head, piece.plain, &bytes);
+  }
+  // Whole pages: the next commit touches none of ours.
+  bytes.resize(align_up(bytes.size(), kPageBytes), '\0');
+  bytes_written = bytes.size();
+  const std::string name = segment_name(segment);
+  outcome = disk.write(name, start, bytes);
+  if (outcome) outcome = disk.sync(name);
+}
+
+void PrepareJob::run(Disk& disk, Entropy& /*entropy*/) {
+  const std::string name = segment_name(header.segment);
+  outcome = disk.create(name, size);
+  if (outcome) outcome = disk.write(name, 0, encode_segment_header(header));
+  if (outcome) outcome = disk.sync(name);
+  if (outcome && !planted(PlantedBug::kForgetDirectorySync)) outcome = disk.sync_directory();
+  if (!outcome) (void)disk.remove(name);
+  free_bytes = disk.free_bytes().value_or(0);
+}
+
+void SealJob::run(Disk& disk, Entropy& entropy) {
+  const std::string name = segment_name(segment);
+  if (cut) {
+    // A failure leaves a file that is longer than it needs to be.
+    const uint64_t size = align_up(index.used_bytes, kPageBytes);
+    if (disk.truncate(name, size)) (void)disk.sync(name);
+  }
+  file_bytes = disk.size(name).value_or(0);
+  outcome = write_index_file(disk, keys, segment, entropy, index);
+  if (outcome) outcome = disk.sync_directory();
+}
+
+void ReadJob::run(Disk& disk, Entropy& /*entropy*/) {
+  const uint64_t start = items.front().offset;
+  const uint64_t end = items.back().offset + items.back().size;
+  Result<std::string> bytes = disk.read(segment_name(segment), start, end - start);
+  if (!bytes) {
+    outcome = std::unexpected(bytes.error());
+    return;
+  }
+  crypto::Aead aead(keys.segment_key(segment));
+  for (Item& item : items) {
+    if (item.offset - start >= bytes->size()) {
+      item.plain = fail(Code::kTruncated, "the segment ends before its frame");
+      continue;
+    }
+    FrameHead head;
+    item.plain = open_frame(aead, keys.store_id, segment, item.offset,
+                            Bytes(*bytes).substr(item.offset - start, item.size), &head);
+  }
+}
+
+void LoadIndexJob::run(Disk& disk, Entropy& /*entropy*/) {
+  Result<SegmentIndex> loaded = read_index_file(disk, keys, segment);
+  if (!loaded) loaded = rebuild_index(disk, keys, segment, rewrite, commit_last);
+  if (!loaded) {
+    outcome = std::unexpected(loaded.error());
+    return;
+  }
+  index = std::move(*loaded);
+}
+
+Result<SegmentIndex> rebuild_index(Disk& disk, const Keys& keys, uint64_t segment, bool rewrite,
+                                   uint64_t commit_last) {
+  HF_TRY_ASSIGN(SegmentScan scan,
+                scan_segment(disk, keys, segment, rewrite ? kRewriteAlignment : kPageBytes));
+  SegmentIndex index;
+  index.rewrite = rewrite;
+  index.used_bytes = kSegmentHeaderBytes;
+  for (ScannedFrame& scanned : scan.frames) {
+    if (scanned.head.commit > commit_last || scanned.head.kind == FrameKind::kRewriteEnd) continue;
+    const auto frame =
+        Frame::parse(std::move(scanned.plain), Position::of(scanned.head.commit, scanned.head.first_index));
+    if (frame) {
+      index.add_frame(scanned.offset, scanned.head, **frame);
+    } else {
+      ++index.frames_rotten;
+    }
+  }
+  index.frames_rotten += static_cast<uint32_t>(scan.bad.size());
+  return index;
+}
+
+bool RewriteJob::needed(const Record& record) const {
+  if (keep_all) return true;
+  bool owed = false;
+  for_each_member(record.audience, [&](const Member& member) {
+    const auto reader = low_water.find(member.reader);
+    owed = reader != low_water.end() && reader->second < record.position;
+    return !owed;
+  });
+  return owed;
+}
+
+Result<> RewriteJob::work(Disk& disk, Entropy& entropy) {
+  SegmentHeader header;
+  header.rewrite = true;
+  header.store_id = keys.store_id;
+  header.segment = output;
+  header.epoch = keys.epoch;
+  header.check = keys.segment_check(output);
+  for (const Input& input : inputs) header.replaced.push_back(input.segment);
+  const std::string name = segment_name(output);
+  HF_TRY(disk.create(name, 0));
+  std::string pending = encode_segment_header(header);
+  uint64_t written = 0;  // Of the file; `pending` follows.
+
+  crypto::Aead aead(keys.segment_key(output));
+  index.rewrite = true;
+  index.used_bytes = kSegmentHeaderBytes;
+  index.commit_first = inputs.front().commit_first;
+  index.commit_last = inputs.back().commit_last;
+  uint32_t frame_number = 0;
+  const auto flush = [&]() -> Result<> {
+    HF_TRY(disk.write(name, written, pending));
+    written += pending.size();
+    pending.clear();
+    return {};
+  };
+  const auto write_frame = [&](FrameKind kind, Position first, std::string plain) -> Result<> {
+    pending.resize(align_up(pending.size(), kRewriteAlignment), '\0');
+    FrameHead head;
+    head.kind = kind;
+    head.frame = frame_number++;
+    head.segment = output;
+    head.commit = first.commit();
+    head.first_index = first.index();
+    head.durable = index.commit_last;
+    head.nonce = draw_nonce(entropy);
+    head.plain_size = static_cast<uint32_t>(plain.size());
+    const uint64_t offset = written + pending.size();
+    seal_frame(aead, keys.store_id, offset, head, plain, &pending);
+    if (kind == FrameKind::kRewrite) {
+      HF_TRY_ASSIGN(const auto frame, Frame::parse(std::move(plain), first));
+      index.add_frame(offset, head, *frame);
+    }
+    // The file is a multiple of the alignment throughout, so that offsets are too.
+    if (pending.size() >= 1 << 20) {
+      pending.resize(align_up(pending.size(), kRewriteAlignment), '\0');
+      HF_TRY(flush());
+    }
+    return {};
+  };
+
+  std::optional<FrameBuilder> builder;
+  const auto close_frame = [&]() -> Result<> {
+    if (!builder) return {};
+    const Position first = builder->first();
+    std::string plain = builder->take();
+    builder.reset();
+    return write_frame(FrameKind::kRewrite, first, std::move(plain));
+  };
+  for (const Input& input : inputs) {
+    HF_TRY_ASSIGN(SegmentScan scan,
+                  scan_segment(disk, keys, input.segment, input.rewrite ? kRewriteAlignment : kPageBytes));
+    index.frames_rotten += static_cast<uint32_t>(scan.bad.size());
+    for (ScannedFrame& scanned : scan.frames) {
+      if (scanned.head.commit > input.commit_last || scanned.head.kind == FrameKind::kRewriteEnd) continue;
+      const auto frame =
+          Frame::parse(std::move(scanned.plain), Position::of(scanned.head.commit, scanned.head.first_index));
+      if (!frame) continue;
+      for (const Record& record : (*frame)->records()) {
+        if (!needed(record)) continue;
+        const auto stream = streams.find(record.stream);
+        if (stream == streams.end()) continue;
+        if (!builder) builder.emplace(record.position);
+        NewRecord copy;
+        copy.stream = record.stream;
+        copy.sequence = record.sequence;
+        copy.topic = record.topic;
+        copy.headers = record.headers;
+        copy.payload = record.payload;
+        copy.qos = record.qos;
+        copy.retain = record.retain;
+        copy.may_double = record.may_double;
+        copy.arrival = record.arrival;
+        copy.event_us = record.event_us;
+        copy.expiry_s = record.expiry_s;
+        copy.audience = record.audience;
+        builder->add(record.position, copy, stream->second.key, stream->second.options);
+        if (builder->size() >= kFramePlainBytes) HF_TRY(close_frame());
+      }
+    }
+  }
+  HF_TRY(close_frame());
+  HF_TRY(write_frame(FrameKind::kRewriteEnd, Position::of(index.commit_last, 0), std::string()));
+  HF_TRY(flush());
+  HF_TRY(disk.sync(name));
+  HF_TRY(write_index_file(disk, keys, output, entropy, index));
+  bytes_written = written;
+  return disk.sync_directory();
+}
+
+void RewriteJob::run(Disk& disk, Entropy& entropy) {
+  outcome = work(disk, entropy);
+  if (!outcome) {
+    (void)disk.remove(index_name(output));
+    (void)disk.remove(segment_name(output));
+  }
+}
+
+void DropJob::run(Disk& disk, Entropy& /*entropy*/) {
+  // The segment goes before its index: an index without a segment is litter, a segment without an index is
+  // read again.
+  for (const uint64_t segment : segments) {
+    if (Result<> removed = disk.remove(segment_name(segment));
+        !removed && removed.error().code != Code::kNotFound) {
+      outcome = removed;
+    }
+    (void)disk.remove(index_name(segment));
+  }
+  if (outcome) outcome = disk.sync_directory();
+}
+
+}  // namespace hf::store

@@ -1,0 +1,545 @@
+// Reading: who is owed what, where it stands, and how it comes into memory. A reader near the end of the log
+// finds its frames in the tail cache; one that is behind asks for disk jobs and is woken when they are done.
+// Neither notices which.
+#include <algorithm>
+
+#include "base/assert.h"
+#include "base/planted_bugs.h"
+#include "store/store_impl.h"
+
+namespace hf::store {
+
+// --- The frame cache.
+
+void FrameCache::add(FrameRef ref, std::string plain, Position first) {
+  auto [found, added] = frames_.try_emplace(ref);
+  if (!added) return;
+  found->second.plain = std::move(plain);
+  found->second.first = first;
+  found->second.bytes = found->second.plain.size() + sizeof(CachedFrame);
+  bytes_ += found->second.bytes;
+  order_.push_back(ref);
+  while (bytes_ > budget_bytes_ && order_.size() > 1) {
+    const auto oldest = frames_.find(order_.front());
+    order_.pop_front();
+    bytes_ -= oldest->second.bytes;
+    frames_.erase(oldest);
+  }
+}
+
+std::shared_ptr<const Frame> FrameCache::find(FrameRef ref) {
+  const auto found = frames_.find(ref);
+  if (found == frames_.end()) return nullptr;
+  CachedFrame& cached = found->second;
+  if (cached.frame == nullptr) {
+    Result<std::shared_ptr<const Frame>> frame = Frame::parse(std::move(cached.plain), cached.first);
+    if (!frame) return nullptr;
+    cached.frame = std::move(*frame);
+    bytes_ -= cached.bytes;
+    cached.bytes = cached.frame->memory_bytes() + sizeof(CachedFrame);
+    bytes_ += cached.bytes;
+  }
+  return cached.frame;
+}
+
+// --- Readers.
+
+ReaderId Store::Impl::create_reader(bool durable_reader) {
+  const ReaderId id = reader_next++;
+  if (reader_next > reader_reserved) {
+    // Numbers are reserved in the log ahead of their use, so that one given before a crash is not given again
+    // after it.
+    reader_reserved = reader_next + 1000;
+    note_row("reader_next", reader_reserved);
+  }
+  Reader& reader = readers[id];
+  reader.info.durable = durable_reader;
+  // Owed is what is appended from now on.
+  reader.info.cursor = reader.info.low_water =
+      Position{Position::of(open_batch.commit, open_batch.record_count).value - 1};
+  if (durable_reader) {
+    reader_changed(reader, id);
+    open_batch.urgent = true;
+  }
+  return id;
+}
+
+void Store::Impl::remove_reader(ReaderId id, std::optional<GapCause> cause) {
+  const auto found = readers.find(id);
+  if (found == readers.end()) return;
+  if (cause && found->second.info.owed_count > 0) {
+    Gap gap;
+    gap.first = found->second.info.low_water.value + 1;
+    gap.last = found->second.last_owed.value;
+    gap.cause = *cause;
+    gap.reader = id;
+    add_gap(gap);
+  }
+  if (found->second.info.durable) {
+    std::string key;
+    put_u64be(key, id);
+    write_row(Table::kReader, key, true, {}, Haste::kCommit);
+  }
+  dirty_readers.erase(id);
+  woken.erase(id);
+  readers.erase(found);
+}
+
+void Store::Impl::reader_changed(Reader& reader, ReaderId id) {
+  if (reader.dirty || !reader.info.durable) return;
+  reader.dirty = true;
+  dirty_readers.insert(id);
+}
+
+// The low-water position lies right before the first record that is not done with.
+void Store::Impl::settle(Reader& reader, ReaderId id) {
+  while (!reader.outstanding.empty() && reader.outstanding.front().done) reader.outstanding.pop_front();
+  reader.info.low_water = reader.outstanding.empty()
+                              ? reader.info.cursor
+                              : Position{reader.outstanding.front().position.value - 1};
+  reader_changed(reader, id);
+}
+
+void Store::Impl::take(ReaderId id, Position position, uint64_t record_bytes) {
+  const auto found = readers.find(id);
+  if (found == readers.end()) return;
+  Reader& reader = found->second;
+  HF_ASSERT(position > reader.info.cursor);
+  reader.info.cursor = position;
+  reader.outstanding.push_back({position, record_bytes});
+  settle(reader, id);
+}
+
+void Store::Impl::acknowledge(ReaderId id, Position position) {
+  const auto found = readers.find(id);
+  if (found == readers.end()) return;
+  Reader& reader = found->second;
+  const auto record = std::lower_bound(
+      reader.outstanding.begin(), reader.outstanding.end(), position,
+      [](const Outstanding& outstanding, Position wanted) { return outstanding.position < wanted; });
+  if (record == reader.outstanding.end() || record->position != position || record->done) return;
+  record->done = true;
+  ReaderInfo& info = reader.info;
+  info.owed_count -= std::min<uint64_t>(info.owed_count, 1);
+  info.owed_bytes -= std::min(info.owed_bytes, record->bytes);
+  settle(reader, id);
+}
+
+void Store::Impl::rewind(ReaderId id, Position position) {
+  const auto found = readers.find(id);
+  if (found == readers.end()) return;
+  Reader& reader = found->second;
+  reader.outstanding.clear();
+  reader.info.cursor = position;
+  count_owed(reader, id, position);
+  settle(reader, id);
+  woken.insert(id);
+}
+
+void Store::Impl::restore_outstanding(ReaderId id, std::span<const Position> positions) {
+  const auto found = readers.find(id);
+  if (found == readers.end()) return;
+  Reader& reader = found->second;
+  count_owed(reader, id, reader.info.cursor);
+  std::vector<Position> sorted(positions.begin(), positions.end());
+  std::sort(sorted.begin(), sorted.end());
+  reader.outstanding.clear();
+  for (const Position position : sorted) {
+    if (position > reader.info.cursor) continue;
+    reader.outstanding.push_back({position, 0});
+    ++reader.info.owed_count;
+  }
+  settle(reader, id);
+}
+
+// What is owed behind `after`: exact but for the frame that `after` lies in, which counts as a whole unless
+// it is in memory.
+void Store::Impl::count_owed(Reader& reader, ReaderId id, Position after) {
+  reader.info.owed_count = 0;
+  reader.info.owed_bytes = 0;
+  for (const auto& segment : segments) {
+    const auto summary = segment->readers.find(id);
+    if (summary == segment->readers.end() || summary->second.last <= after) continue;
+    if (segment->directory == nullptr || segment->commit_first > after.commit()) {
+      reader.info.owed_count += summary->second.count;
+      reader.info.owed_bytes += summary->second.bytes;
+      continue;
+    }
+    const Directory& directory = *segment->directory;
+    const auto shares = directory.readers.find(id);
+    if (shares == directory.readers.end()) continue;
+    for (const Share& share : shares->second) {
+      const FrameEntry& entry = directory.frames[share.frame];
+      if (entry.last <= after) continue;
+      std::shared_ptr<const Frame> frame;
+      if (entry.first <= after) {
+        frame = tail_cache.find({segment->id, share.frame});
+        if (frame == nullptr) frame = read_cache.find({segment->id, share.frame});
+      }
+      if (frame == nullptr) {
+        reader.info.owed_count += share.count;
+        reader.info.owed_bytes += share.bytes;
+        continue;
+      }
+      for (size_t i = frame->upper_bound(after); i < frame->records().size(); ++i) {
+        const Record& record = frame->records()[i];
+        for_each_member(record.audience, [&](const Member& member) {
+          if (member.reader == id) {
+            ++reader.info.owed_count;
+            reader.info.owed_bytes += record.size_bytes();
+          }
+          return member.reader < id;
+        });
+      }
+    }
+  }
+  // And what waits to become durable.
+  const auto pending = [&](ReaderId member, const Share& share, Position last) {
+    if (member != id || last <= after) return;
+    reader.info.owed_count += share.count;
+    reader.info.owed_bytes += share.bytes;
+  };
+  if (in_flight) {
+    for (const InFlight::Piece& piece : in_flight->pieces) {
+      for (const auto& [member, share] : piece.shares) pending(member, share, piece.last);
+    }
+  }
+  const auto batch = [&](const Batch& waiting) {
+    for (const FrameBuilder& frame : waiting.frames) {
+      for (const auto& [member, share] : frame.shares()) pending(member, share, frame.last());
+    }
+  };
+  for (const Batch& waiting : closed_batches) batch(waiting);
+  batch(open_batch);
+}
+
+// --- Finding records.
+
+size_t Store::Impl::segment_index_after(Position after) const {
+  const auto found = std::partition_point(
+      segments.begin(), segments.end(),
+      [&](const std::unique_ptr<Segment>& segment) { return segment->commit_last < after.commit(); });
+  return static_cast<size_t>(found - segments.begin());
+}
+
+Segment* Store::Impl::segment_of(Position position) {
+  const size_t index = segment_index_after(position);
+  if (index == segments.size() || segments[index]->commit_first > position.commit()) return nullptr;
+  return segments[index].get();
+}
+
+bool Store::Impl::directory_ready(Segment& segment, ReaderId waiter) {
+  segment.directory_use = ++directory_clock;
+  if (segment.directory != nullptr) return true;
+  segment.directory_waiters.insert(waiter);
+  if (!segment.directory_loading) {
+    segment.directory_loading = true;
+    index_queue.push_back(segment.id);
+  }
+  return false;
+}
+
+// The frame, or null while it is being read (the waiter is woken). *rotten: it cannot be read at all.
+std::shared_ptr<const Frame> Store::Impl::frame_ready(Segment& segment, uint32_t entry, ReaderId waiter,
+                                                      bool* rotten) {
+  *rotten = segment.rotten.contains(entry);
+  if (*rotten) return nullptr;
+  const FrameRef ref{segment.id, entry};
+  if (auto frame = tail_cache.find(ref)) return frame;
+  if (auto frame = read_cache.find(ref)) return frame;
+  std::set<ReaderId>& waiters = wanted_frames[ref];
+  if (waiters.empty()) read_queue.push_back(ref);
+  waiters.insert(waiter);
+  return nullptr;
+}
+
+Store::Fetch Store::Impl::next(ReaderId id) {
+  Fetch fetch;
+  const auto found = readers.find(id);
+  if (found == readers.end()) {
+    fetch.status = FetchStatus::kGone;
+    return fetch;
+  }
+  Reader& reader = found->second;
+  const Position after = reader.info.cursor;
+  for (size_t i = segment_index_after(after); i < segments.size(); ++i) {
+    Segment& segment = *segments[i];
+    const auto summary = segment.readers.find(id);
+    if (summary == segment.readers.end() || summary->second.last <= after) continue;
+    if (!directory_ready(segment, id)) {
+      fetch.status = FetchStatus::kPending;
+      return fetch;
+    }
+    const Directory& directory = *segment.directory;
+    const auto shares = directory.readers.find(id);
+    if (shares == directory.readers.end()) continue;
+    auto share = std::lower_bound(shares->second.begin(), shares->second.end(), after,
+                                  [&](const Share& candidate, Position wanted) {
+                                    return directory.frames[candidate.frame].last <= wanted;
+                                  });
+    for (; share != shares->second.end(); ++share) {
+      bool rotten = false;
+      fetch.frame = frame_ready(segment, share->frame, id, &rotten);
+      if (rotten) continue;
+      if (fetch.frame == nullptr) {
+        read_ahead(segment, share->frame);
+        fetch.status = FetchStatus::kPending;
+        return fetch;
+      }
+      const std::vector<Record>& records = fetch.frame->records();
+      for (size_t at = fetch.frame->upper_bound(reader.info.cursor); at < records.size(); ++at) {
+        bool owed = false;
+        for_each_member(records[at].audience, [&](const Member& member) {
+          owed = member.reader == id;
+          return member.reader < id;
+        });
+        if (!owed) continue;
+        fetch.status = FetchStatus::kRecord;
+        fetch.record = records[at];
+        reader.info.cursor = fetch.record.position;
+        reader.outstanding.push_back({fetch.record.position, fetch.record.size_bytes()});
+        settle(reader, id);
+        return fetch;
+      }
+    }
+  }
+  fetch.frame = nullptr;
+  fetch.status = FetchStatus::kNone;
+  return fetch;
+}
+
+Store::Fetch Store::Impl::at(Position position, ReaderId waiter) {
+  Fetch fetch;
+  fetch.status = FetchStatus::kGone;
+  Segment* const segment = segment_of(position);
+  if (segment == nullptr) return fetch;
+  if (!directory_ready(*segment, waiter)) {
+    fetch.status = FetchStatus::kPending;
+    return fetch;
+  }
+  const Directory& directory = *segment->directory;
+  const size_t entry = directory.frame_after(Position{position.value - 1});
+  if (entry == directory.frames.size() || directory.frames[entry].first > position) return fetch;
+  bool rotten = false;
+  fetch.frame = frame_ready(*segment, static_cast<uint32_t>(entry), waiter, &rotten);
+  if (rotten) return fetch;
+  if (fetch.frame == nullptr) {
+    fetch.status = FetchStatus::kPending;
+    return fetch;
+  }
+  const size_t index = fetch.frame->upper_bound(Position{position.value - 1});
+  const std::vector<Record>& records = fetch.frame->records();
+  if (index == records.size() || records[index].position != position) return fetch;
+  fetch.status = FetchStatus::kRecord;
+  fetch.record = records[index];
+  return fetch;
+}
+
+Store::Fetch Store::Impl::next_in_stream(StreamId stream, Position after, ReaderId waiter) {
+  Fetch fetch;
+  for (size_t i = segment_index_after(after); i < segments.size(); ++i) {
+    Segment& segment = *segments[i];
+    if (segment.position_last <= after || !segment.streams.contains(stream)) continue;
+    if (!directory_ready(segment, waiter)) {
+      fetch.status = FetchStatus::kPending;
+      return fetch;
+    }
+    const Directory& directory = *segment.directory;
+    const auto use = directory.streams.find(stream);
+    if (use == directory.streams.end()) continue;
+    const std::vector<uint32_t>& frames = use->second.frames;
+    auto entry = std::lower_bound(
+        frames.begin(), frames.end(), after,
+        [&](uint32_t candidate, Position wanted) { return directory.frames[candidate].last <= wanted; });
+    for (; entry != frames.end(); ++entry) {
+      bool rotten = false;
+      fetch.frame = frame_ready(segment, *entry, waiter, &rotten);
+      if (rotten) continue;
+      if (fetch.frame == nullptr) {
+        read_ahead(segment, *entry);
+        fetch.status = FetchStatus::kPending;
+        return fetch;
+      }
+      const std::vector<Record>& records = fetch.frame->records();
+      for (size_t at = fetch.frame->upper_bound(after); at < records.size(); ++at) {
+        if (records[at].stream != stream) continue;
+        fetch.status = FetchStatus::kRecord;
+        fetch.record = records[at];
+        return fetch;
+      }
+    }
+  }
+  fetch.frame = nullptr;
+  fetch.status = FetchStatus::kNone;
+  return fetch;
+}
+
+std::vector<ReaderId> Store::Impl::take_woken() {
+  std::vector<ReaderId> list(woken.begin(), woken.end());
+  woken.clear();
+  return list;
+}
+
+// --- Disk reads.
+
+// A reader that reads one frame from disk will want the next ones: they come with the same read.
+void Store::Impl::read_ahead(const Segment& segment, uint32_t entry) {
+  const Directory& directory = *segment.directory;
+  const uint64_t end = directory.frames[entry].offset + kReadAheadBytes;
+  for (uint32_t next = entry + 1; next < directory.frames.size() && directory.frames[next].offset < end;
+       ++next) {
+    const FrameRef ref{segment.id, next};
+    if (wanted_frames.contains(ref) || tail_cache.find(ref) || read_cache.find(ref)) return;
+    wanted_frames[ref];
+    read_queue.push_back(ref);
+  }
+}
+
+std::unique_ptr<Job> Store::Impl::take_read() {
+  while (reads_out < kReadJobsMax && !index_queue.empty()) {
+    const uint64_t id = index_queue.front();
+    index_queue.pop_front();
+    const auto segment =
+        std::find_if(segments.begin(), segments.end(), [&](const auto& s) { return s->id == id; });
+    if (segment == segments.end()) continue;
+    auto job = std::make_unique<LoadIndexJob>();
+    job->keys = keys;
+    job->segment = id;
+    job->rewrite = (*segment)->rewrite;
+    job->commit_last = (*segment)->commit_last;
+    ++(*segment)->jobs_out;
+    ++reads_out;
+    return job;
+  }
+  while (reads_out < kReadJobsMax && !read_queue.empty()) {
+    const FrameRef first = read_queue.front();
+    const auto found =
+        std::find_if(segments.begin(), segments.end(), [&](const auto& s) { return s->id == first.segment; });
+    if (found == segments.end() || (*found)->directory == nullptr) {
+      // The segment went away, or its directory did: whoever waits looks again.
+      read_queue.pop_front();
+      const auto waiters = wanted_frames.find(first);
+      if (waiters != wanted_frames.end()) {
+        woken.insert(waiters->second.begin(), waiters->second.end());
+        wanted_frames.erase(waiters);
+      }
+      continue;
+    }
+    auto job = std::make_unique<ReadJob>();
+    job->keys = keys;
+    job->segment = first.segment;
+    const Directory& directory = *(*found)->directory;
+    // As many of the queue's next frames as follow each other in the file.
+    uint32_t entry = first.entry;
+    while (!read_queue.empty() && read_queue.front() == FrameRef{first.segment, entry}) {
+      const FrameEntry& frame = directory.frames[entry];
+      if (!job->items.empty() && frame.offset + frame.size > job->items.front().offset + kReadAheadBytes)
+        break;
+      ReadJob::Item item;
+      item.entry = entry++;
+      item.offset = frame.offset;
+      item.size = frame.size;
+      item.first = frame.first;
+      job->items.push_back(std::move(item));
+      read_queue.pop_front();
+    }
+    ++(*found)->jobs_out;
+    ++reads_out;
+    return job;
+  }
+  return nullptr;
+}
+
+void Store::Impl::read_done(ReadJob& job) {
+  --reads_out;
+  Segment* segment = nullptr;
+  for (const auto& candidate : segments) {
+    if (candidate->id == job.segment) segment = candidate.get();
+  }
+  if (segment == nullptr && reclaim) {
+    for (const auto& candidate : reclaim->retired) {
+      if (candidate->id == job.segment) --candidate->jobs_out;
+    }
+  }
+  if (segment != nullptr) --segment->jobs_out;
+  for (ReadJob::Item& item : job.items) {
+    const FrameRef ref{job.segment, item.entry};
+    const bool bad = !job.outcome || !item.plain;
+    if (!bad) {
+      read_cache.add(ref, std::move(*item.plain), item.first);
+    } else if (segment != nullptr) {
+      quarantine(*segment, item.entry);
+    }
+    const auto waiters = wanted_frames.find(ref);
+    if (waiters == wanted_frames.end()) continue;
+    woken.insert(waiters->second.begin(), waiters->second.end());
+    wanted_frames.erase(waiters);
+  }
+}
+
+// A frame that was durable and cannot be read: its records are gone, which a gap record says; everything
+// after it stays readable.
+void Store::Impl::quarantine(Segment& segment, uint32_t entry) {
+  if (segment.directory == nullptr || !segment.rotten.insert(entry).second) return;
+  ++counters.frames_rotten;
+  const Directory& directory = *segment.directory;
+  Gap gap;
+  gap.cause = GapCause::kRot;
+  gap.first = directory.frames[entry].first.value;
+  gap.last = directory.frames[entry].last.value;
+  add_gap(gap);
+  open_batch.urgent = true;
+  for (const auto& [id, shares] : directory.readers) {
+    const auto share =
+        std::find_if(shares.begin(), shares.end(), [&](const Share& s) { return s.frame == entry; });
+    const auto reader = readers.find(id);
+    if (share == shares.end() || reader == readers.end() ||
+        directory.frames[entry].last <= reader->second.info.cursor) {
+      continue;
+    }
+    ReaderInfo& info = reader->second.info;
+    info.owed_count -= std::min<uint64_t>(info.owed_count, share->count);
+    info.owed_bytes -= std::min(info.owed_bytes, share->bytes);
+  }
+}
+
+void Store::Impl::index_done(LoadIndexJob& job) {
+  --reads_out;
+  for (const auto& segment : segments) {
+    if (segment->id != job.segment) continue;
+    --segment->jobs_out;
+    segment->directory_loading = false;
+    // A disk that cannot read it now is asked again by the next look: an empty directory would hide records.
+    if (job.outcome) segment->directory = std::make_shared<Directory>(std::move(job.index.directory));
+    woken.insert(segment->directory_waiters.begin(), segment->directory_waiters.end());
+    segment->directory_waiters.clear();
+  }
+  if (reclaim) {
+    for (const auto& segment : reclaim->retired) {
+      if (segment->id == job.segment) --segment->jobs_out;
+    }
+  }
+  trim_directories();
+}
+
+// Directories of sealed segments stay within their budget; the longest unused go first.
+void Store::Impl::trim_directories() {
+  uint64_t total = 0;
+  for (const auto& segment : segments) {
+    if (segment->directory != nullptr && segment.get() != active) total += segment->directory->memory_bytes();
+  }
+  while (total > options.index_cache_bytes) {
+    Segment* oldest = nullptr;
+    for (const auto& segment : segments) {
+      if (segment->directory == nullptr || !segment->sealed || segment.get() == active) continue;
+      // One that is the whole budget by itself stays while it is in use.
+      if (segment->directory_use == directory_clock) continue;
+      if (oldest == nullptr || segment->directory_use < oldest->directory_use) oldest = segment.get();
+    }
+    if (oldest == nullptr) return;
+    total -= oldest->directory->memory_bytes();
+    oldest->directory = nullptr;
+  }
+}
+
+}  // namespace hf::store

@@ -1,0 +1,295 @@
+// Space: spare segments before they are needed, indexes for full ones, and the way records leave the disk.
+//
+// A segment goes when no reader is owed anything in it and space or age asks for it; neighbours that are
+// small are joined into one. Both start by moving the rows that live there into the open batch, wait until
+// those are durable, then write the new segment if there is one, and remove the old files last. Every step
+// may be cut by a crash: recovery finishes or undoes it.
+#include <algorithm>
+
+#include "base/assert.h"
+#include "base/planted_bugs.h"
+#include "store/store_impl.h"
+
+namespace hf::store {
+
+void Segment::absorb(const SegmentIndex& index) {
+  rewrite = index.rewrite;
+  commit_first = index.commit_first;
+  commit_last = index.commit_last;
+  used_bytes = index.used_bytes;
+  wall_max_us = index.wall_max_us;
+  records = record_bytes = 0;
+  readers.clear();
+  streams.clear();
+  for (const FrameEntry& frame : index.directory.frames) {
+    records += frame.records;
+    record_bytes += frame.bytes;
+    position_last = std::max(position_last, frame.last);
+  }
+  for (const auto& [reader, shares] : index.directory.readers) {
+    Summary& summary = readers[reader];
+    for (const Share& share : shares) {
+      summary.count += share.count;
+      summary.bytes += share.bytes;
+      summary.last = index.directory.frames[share.frame].last;
+    }
+  }
+  for (const auto& [stream, use] : index.directory.streams) streams[stream] = {use.first, use.last};
+}
+
+uint64_t Store::Impl::file_bytes() const {
+  uint64_t total = 0;
+  for (const auto& segment : segments) total += segment->file_bytes;
+  for (const Spare& spare : spares) total += spare.size;
+  return total;
+}
+
+// --- Spare segments.
+
+// Asks for a further segment of at least `size` bytes (0: the usual), unless one is on its way.
+void Store::Impl::want_spare(uint64_t size) {
+  if (preparing || (prepare_retry && now_mono < *prepare_retry)) return;
+  prepare_retry.reset();
+  size = std::max(align_up(size, kPageBytes), segment_size_next);
+  if (file_bytes() + size > options.quota_bytes) {
+    full = true;
+    prepare_retry = now_mono + kPrepareRetry;
+    return;
+  }
+  preparing = true;
+  auto job = std::make_unique<PrepareJob>();
+  job->header.store_id = keys.store_id;
+  job->header.segment = segment_next++;
+  job->header.epoch = keys.epoch;
+  job->header.check = keys.segment_check(job->header.segment);
+  job->size = size;
+  background.push_front(std::move(job));
+}
+
+void Store::Impl::prepare_done(PrepareJob& job, const Now& now) {
+  preparing = false;
+  free_bytes = job.free_bytes;
+  if (!job.outcome) {
+    ++counters.prepare_failures;
+    full = true;
+    prepare_retry = now.mono + kPrepareRetry;
+    return;
+  }
+  full = false;
+  spares.push_back({job.header.segment, job.size});
+  segment_size_next = std::min(segment_size_max, std::max(segment_size_next, job.size) * 2);
+}
+
+// --- Sealing.
+
+void Store::Impl::seal_active() {
+  if (active == nullptr) return;
+  auto job = std::make_unique<SealJob>();
+  job->keys = keys;
+  job->segment = active->id;
+  job->cut = !active->failed;
+  SegmentIndex& index = job->index;
+  index.commit_first = active->commit_first;
+  index.commit_last = active->commit_last;
+  index.used_bytes = active->used_bytes;
+  index.wall_max_us = active->wall_max_us;
+  index.directory = *active->directory;
+  for (auto& [key, row] : active->rows) index.rows.push_back(std::move(row));
+  active->rows.clear();
+  background.push_back(std::move(job));
+  active = nullptr;
+}
+
+void Store::Impl::seal_done(SealJob& job) {
+  for (const auto& segment : segments) {
+    if (segment->id != job.segment) continue;
+    if (job.file_bytes != 0) segment->file_bytes = job.file_bytes;
+    // Without its file the directory stays in memory; the next start rebuilds it from the frames.
+    segment->sealed = job.outcome.has_value();
+  }
+  trim_directories();
+}
+
+// --- Reclaiming.
+
+bool Store::Impl::segment_needed(const Segment& segment) const {
+  for (const auto& [id, summary] : segment.readers) {
+    const auto reader = readers.find(id);
+    if (reader != readers.end() && reader->second.info.low_water < summary.last) return true;
+  }
+  return false;
+}
+
+// Rows whose last version lies in the segment are written again; a tombstone only while an older segment
+// could bring the row back.
+void Store::Impl::move_rows(const Segment& segment, bool oldest) {
+  struct Moved {
+    Table table;
+    std::string key;
+    std::string value;
+    bool erased;
+  };
+  std::vector<Moved> moved;
+  for (uint8_t number = 1; number <= kTableMax; ++number) {
+    auto& rows = tables[number];
+    for (auto row = rows.begin(); row != rows.end();) {
+      const bool here =
+          row->second.commit >= segment.commit_first && row->second.commit <= segment.commit_last;
+      if (here && row->second.erased && oldest) {
+        row = rows.erase(row);
+        continue;
+      }
+      if (here)
+        moved.push_back({static_cast<Table>(number), row->first, row->second.value, row->second.erased});
+      ++row;
+    }
+  }
+  for (const Moved& row : moved) write_row(row.table, row.key, row.erased, row.value, Haste::kCommit);
+  // The last number of a stream must outlive its records.
+  for (const auto& [stream, numbers] : segment.streams) {
+    const auto info = streams.find(stream);
+    if (info != streams.end()) put_stream_row(info->second);
+  }
+  open_batch.urgent = true;
+}
+
+void Store::Impl::plan_reclaim(const Now& now) {
+  const bool pressure = full || file_bytes() + segment_size_next > options.quota_bytes / 10 * 9;
+  const auto usable = [&](const Segment& segment) {
+    return &segment != active && segment.sealed && segment.jobs_out == 0;
+  };
+  std::vector<size_t> chosen;
+  bool rewrite = false;
+  // What nobody is owed, oldest first.
+  for (size_t i = 0; i < segments.size() && chosen.empty(); ++i) {
+    const Segment& segment = *segments[i];
+    if (!usable(segment) || segment_needed(segment)) continue;
+    const bool old =
+        segment.records > 0 && segment.wall_max_us + int64_t{options.retention_s} * 1'000'000 < now.wall_us;
+    if (pressure || old) chosen.push_back(i);
+  }
+  // Small neighbours.
+  if (chosen.empty() && !full) {
+    uint64_t bytes = 0;
+    for (size_t i = 0; i <= segments.size(); ++i) {
+      const bool small = i < segments.size() && usable(*segments[i]) && !segments[i]->failed &&
+                         segments[i]->used_bytes < segment_size_max / 4 && chosen.size() < kReplacedMax;
+      if (small && bytes + segments[i]->used_bytes <= segment_size_max) {
+        bytes += segments[i]->used_bytes;
+        chosen.push_back(i);
+        continue;
+      }
+      if (chosen.size() >= kSmallRun) break;
+      chosen.clear();
+      bytes = 0;
+    }
+    rewrite = !chosen.empty();
+  }
+  // What is mostly padding: commits of a few records each, a page a commit. Dense, it frees at least half its
+  // space.
+  for (size_t i = 0; i < segments.size() && chosen.empty(); ++i) {
+    const Segment& segment = *segments[i];
+    const uint64_t dense = segment.record_bytes + segment.records * kRecordOverheadBytes;
+    if (!usable(segment) || segment.rewrite || dense > segment.used_bytes / 2) continue;
+    chosen.push_back(i);
+    rewrite = true;
+  }
+  if (chosen.empty()) return;
+  reclaim.emplace();
+  reclaim->rewrite = rewrite;
+  // Only a segment with rows of its own can be what a tombstone guards against; rewritten ones have none.
+  const auto older_rows = [&](size_t index) {
+    for (size_t i = 0; i < index; ++i) {
+      if (!segments[i]->rewrite) return true;
+    }
+    return false;
+  };
+  const uint64_t commit = open_batch.commit;
+  const bool older = older_rows(chosen.front());
+  for (const size_t i : chosen) {
+    reclaim->segments.push_back(segments[i]->id);
+    if (!segments[i]->rewrite) move_rows(*segments[i], !older);
+  }
+  reclaim->after_commit = open_batch.urgent ? std::max(commit, open_batch.commit) : 0;
+}
+
+void Store::Impl::drive_reclaim() {
+  if (!reclaim || storage_failed) return;
+  Reclaim& work = *reclaim;
+  if (durable < work.after_commit) return;
+  if (work.rewrite && !work.job_made) {
+    work.job_made = true;
+    auto job = std::make_unique<RewriteJob>();
+    job->keys = keys;
+    job->output = segment_next++;
+    for (const auto& segment : segments) {
+      if (std::find(work.segments.begin(), work.segments.end(), segment->id) == work.segments.end()) continue;
+      job->inputs.push_back({segment->id, segment->rewrite, segment->commit_first, segment->commit_last});
+    }
+    for (const auto& [id, info] : streams) job->streams[id] = {id, info.key, info.options};
+    background.push_back(std::move(job));
+    return;
+  }
+  if (work.rewrite && !work.output) return;
+  if (!work.swapped) {
+    // From here on readers see the new segment, or nothing where the old ones were.
+    size_t at = segments.size();
+    for (size_t i = 0; i < segments.size();) {
+      if (std::find(work.segments.begin(), work.segments.end(), segments[i]->id) == work.segments.end()) {
+        ++i;
+        continue;
+      }
+      at = std::min(at, i);
+      woken.insert(segments[i]->directory_waiters.begin(), segments[i]->directory_waiters.end());
+      work.retired.push_back(std::move(segments[i]));
+      segments.erase(segments.begin() + static_cast<std::ptrdiff_t>(i));
+    }
+    if (work.output && !work.output->directory.frames.empty()) {
+      auto segment = std::make_unique<Segment>();
+      segment->id = work.output_id;
+      segment->absorb(*work.output);
+      segment->sealed = true;
+      segment->file_bytes = work.output_bytes;
+      segment->directory = std::make_shared<Directory>(std::move(work.output->directory));
+      segments.insert(segments.begin() + static_cast<std::ptrdiff_t>(at), std::move(segment));
+    } else if (work.output) {
+      work.segments.push_back(work.output_id);  // Nothing was left to keep.
+    }
+    work.swapped = true;
+  }
+  for (const auto& segment : work.retired) {
+    if (segment->jobs_out > 0) return;
+  }
+  if (work.dropping || now_mono < work.retry_at) return;
+  work.dropping = true;
+  auto job = std::make_unique<DropJob>();
+  job->segments = work.segments;
+  background.push_back(std::move(job));
+}
+
+void Store::Impl::rewrite_done(RewriteJob& job) {
+  if (!reclaim) return;
+  if (!job.outcome) {
+    // The old segments stay as they are; a later look tries again.
+    reclaim.reset();
+    return;
+  }
+  counters.rewrite_bytes += job.bytes_written;
+  reclaim->output = std::move(job.index);
+  reclaim->output_id = job.output;
+  reclaim->output_bytes = job.bytes_written;
+}
+
+void Store::Impl::plan_background(const Now& now) {
+  if (storage_failed) return;
+  if (prepare_retry && now.mono >= *prepare_retry) want_spare(0);
+  if (!reclaim && (full || now.mono >= reclaim_check_at || segments.size() > segments_at_check + kSmallRun)) {
+    // While there is no space every turn looks: a reader that moves on may free a segment.
+    reclaim_check_at = now.mono + kReclaimInterval;
+    segments_at_check = segments.size();
+    plan_reclaim(now);
+  }
+  drive_reclaim();
+}
+
+}  // namespace hf::store

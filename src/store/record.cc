@@ -1,0 +1,62 @@
+#include "store/record.h"
+
+#include <algorithm>
+
+namespace hf::store {
+
+std::string encode_audience(std::vector<Member> members) {
+  std::sort(members.begin(), members.end(),
+            [](const Member& a, const Member& b) { return a.reader < b.reader; });
+  std::string out;
+  uint64_t last = 0;
+  for (const Member& member : members) {
+    put_varint(out, member.reader - last);
+    last = member.reader;
+    // Bits 0 and 1: QoS, bit 2: retain as published, the rest: how many identifiers follow.
+    const size_t count = std::min<size_t>(member.subscription_identifiers.size(), 31);
+    put_u8(out, static_cast<uint8_t>(member.qos | (member.retain_as_published ? 4 : 0) | (count << 3)));
+    for (size_t i = 0; i < count; ++i) put_varint(out, member.subscription_identifiers[i]);
+  }
+  return out;
+}
+
+bool decode_audience(Bytes bytes, std::vector<Member>* members) {
+  members->clear();
+  size_t used = 0;
+  for_each_member(bytes, [&](const Member& member) {
+    members->push_back(member);
+    return true;
+  });
+  // The bytes are canonical: what was read must encode to all of them.
+  used = encode_audience(*members).size();
+  return used == bytes.size();
+}
+
+bool expired(const Record& record, uint32_t time_to_live_s, const Now& now) {
+  uint64_t limit_s = record.expiry_s ? *record.expiry_s : UINT64_MAX;
+  if (time_to_live_s != 0) limit_s = std::min<uint64_t>(limit_s, time_to_live_s);
+  if (limit_s == UINT64_MAX) return false;
+  if (record.arrival.boot == now.boot) return now.mono.ns >= record.arrival.mono_ns + limit_s * 1'000'000'000;
+  if (record.arrival.quality == ClockQuality::kUnknown || now.quality == ClockQuality::kUnknown) return false;
+  return now.wall_us >= record.arrival.wall_us + static_cast<int64_t>(limit_s) * 1'000'000;
+}
+
+const char* gap_cause_name(GapCause cause) {
+  switch (cause) {
+    case GapCause::kRot:
+      return "rot";
+    case GapCause::kTailCut:
+      return "tail_cut";
+    case GapCause::kExpired:
+      return "expired";
+    case GapCause::kDropped:
+      return "dropped";
+    case GapCause::kSessionEnded:
+      return "session_ended";
+    case GapCause::kRewound:
+      return "rewound";
+  }
+  return "unknown";
+}
+
+}  // namespace hf::store

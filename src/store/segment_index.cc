@@ -1,0 +1,266 @@
+#include "store/segment_index.h"
+
+#include <algorithm>
+
+#include "base/crc32c.h"
+
+namespace hf::store {
+
+namespace {
+
+constexpr Bytes kIndexMagic("HFIDX\0\0\1", 8);
+constexpr size_t kIndexHeadBytes = 8 + 8 + 4 + crypto::kNonceBytes + 4;
+
+}  // namespace
+
+uint64_t Directory::memory_bytes() const {
+  uint64_t bytes = sizeof(Directory) + frames.capacity() * sizeof(FrameEntry);
+  for (const auto& [reader, shares] : readers) bytes += 64 + shares.capacity() * sizeof(Share);
+  for (const auto& [stream, use] : streams) bytes += 200 + use.frames.capacity() * sizeof(uint32_t);
+  return bytes;
+}
+
+size_t Directory::frame_after(Position after) const {
+  return static_cast<size_t>(
+      std::upper_bound(frames.begin(), frames.end(), after,
+                       [](Position position, const FrameEntry& entry) { return position < entry.last; }) -
+      frames.begin());
+}
+
+void SegmentIndex::add_frame(uint64_t offset, const FrameHead& head, const Frame& frame) {
+  if (head.kind == FrameKind::kCommit) {
+    if (commit_first == 0) commit_first = head.commit;
+    commit_last = std::max(commit_last, head.commit);
+  }
+  used_bytes = std::max(used_bytes, offset + head.file_bytes());
+  for (const RowOp& row : frame.rows()) {
+    rows.push_back({row.table, row.erased, head.commit, std::string(row.key), std::string(row.value)});
+  }
+  if (frame.records().empty()) return;
+  const auto number = static_cast<uint32_t>(directory.frames.size());
+  FrameEntry entry;
+  entry.offset = offset;
+  entry.size = static_cast<uint32_t>(head.file_bytes());
+  entry.first = frame.records().front().position;
+  entry.last = frame.records().back().position;
+  entry.records = static_cast<uint32_t>(frame.records().size());
+  for (const Record& record : frame.records()) {
+    entry.bytes += record.size_bytes();
+    wall_max_us = std::max(wall_max_us, record.arrival.wall_us);
+    for_each_member(record.audience, [&](const Member& member) {
+      std::vector<Share>& shares = directory.readers[member.reader];
+      if (shares.empty() || shares.back().frame != number) shares.push_back({number});
+      ++shares.back().count;
+      shares.back().bytes += record.size_bytes();
+      return true;
+    });
+    StreamUse& use = directory.streams[record.stream];
+    if (use.first == 0 || record.sequence < use.first) use.first = record.sequence;
+    use.last = std::max(use.last, record.sequence);
+    if (use.frames.empty() || use.frames.back() != number) use.frames.push_back(number);
+  }
+  for (const StreamDefinition& stream : frame.streams()) {
+    const auto use = directory.streams.find(stream.id);
+    if (use != directory.streams.end()) use->second.definition = stream;
+  }
+  directory.frames.push_back(entry);
+}
+
+std::string encode_index(const SegmentIndex& index) {
+  std::string out;
+  put_u8(out, index.rewrite ? 1 : 0);
+  put_u64(out, index.commit_first);
+  put_u64(out, index.commit_last);
+  put_varint(out, index.used_bytes);
+  put_svarint(out, index.wall_max_us);
+  const Directory& directory = index.directory;
+  put_varint(out, directory.frames.size());
+  uint64_t offset = 0;
+  uint64_t commit = 0;
+  for (const FrameEntry& frame : directory.frames) {
+    put_varint(out, frame.offset - offset);
+    put_varint(out, frame.size);
+    put_varint(out, frame.first.commit() - commit);
+    put_varint(out, frame.first.index());
+    put_varint(out, frame.last.commit() - frame.first.commit());
+    put_varint(out, frame.last.index());
+    put_varint(out, frame.records);
+    put_varint(out, frame.bytes);
+    offset = frame.offset;
+    commit = frame.first.commit();
+  }
+  put_varint(out, directory.readers.size());
+  uint64_t reader_last = 0;
+  for (const auto& [reader, shares] : directory.readers) {
+    put_varint(out, reader - reader_last);
+    put_varint(out, shares.size());
+    uint32_t frame = 0;
+    for (const Share& share : shares) {
+      put_varint(out, share.frame - frame);
+      put_varint(out, share.count);
+      put_varint(out, share.bytes);
+      frame = share.frame;
+    }
+    reader_last = reader;
+  }
+  put_varint(out, directory.streams.size());
+  for (const auto& [id, use] : directory.streams) {
+    put_varint(out, id);
+    put_u64(out, use.definition.key.incarnation);
+    put_sized(out, use.definition.key.name);
+    put_sized(out, use.definition.options.origin);
+    put_u8(out, use.definition.options.priority);
+    put_varint(out, use.definition.options.time_to_live_s);
+    put_varint(out, use.first);
+    put_varint(out, use.last);
+    put_varint(out, use.frames.size());
+    uint32_t last = 0;
+    for (const uint32_t frame : use.frames) {
+      put_varint(out, frame - last);
+      last = frame;
+    }
+  }
+  put_varint(out, index.rows.size());
+  for (const IndexedRow& row : index.rows) {
+    put_u8(out, static_cast<uint8_t>(row.table));
+    put_u8(out, row.erased ? 1 : 0);
+    put_varint(out, row.commit);
+    put_sized(out, row.key);
+    put_sized(out, row.value);
+  }
+  put_varint(out, index.frames_rotten);
+  return out;
+}
+
+Result<SegmentIndex> decode_index(Bytes plain) {
+  ByteReader in(plain);
+  SegmentIndex index;
+  index.rewrite = in.u8() != 0;
+  index.commit_first = in.u64();
+  index.commit_last = in.u64();
+  index.used_bytes = in.varint();
+  index.wall_max_us = in.svarint();
+  Directory& directory = index.directory;
+  uint64_t offset = 0;
+  uint64_t commit = 0;
+  // Counts are not trusted for reservations: the loops end with the bytes.
+  for (uint64_t count = in.varint(); count > 0 && in.ok(); --count) {
+    FrameEntry frame;
+    frame.offset = offset += in.varint();
+    frame.size = static_cast<uint32_t>(in.varint());
+    commit += in.varint();
+    frame.first = Position::of(commit, static_cast<uint32_t>(in.varint()));
+    const uint64_t commit_last = commit + in.varint();
+    frame.last = Position::of(commit_last, static_cast<uint32_t>(in.varint()));
+    frame.records = static_cast<uint32_t>(in.varint());
+    frame.bytes = in.varint();
+    directory.frames.push_back(frame);
+  }
+  const auto frame_number = [&](uint32_t last) {
+    const uint64_t number = last + in.varint();
+    if (number >= directory.frames.size()) in.fail();
+    return static_cast<uint32_t>(number);
+  };
+  uint64_t reader = 0;
+  for (uint64_t count = in.varint(); count > 0 && in.ok(); --count) {
+    reader += in.varint();
+    std::vector<Share>& shares = directory.readers[reader];
+    uint32_t last = 0;
+    for (uint64_t n = in.varint(); n > 0 && in.ok(); --n) {
+      Share share;
+      share.frame = last = frame_number(last);
+      share.count = static_cast<uint32_t>(in.varint());
+      share.bytes = in.varint();
+      shares.push_back(share);
+    }
+  }
+  for (uint64_t count = in.varint(); count > 0 && in.ok(); --count) {
+    StreamUse use;
+    use.definition.id = static_cast<StreamId>(in.varint());
+    use.definition.key.incarnation = in.u64();
+    use.definition.key.name = in.sized();
+    use.definition.options.origin = in.sized();
+    use.definition.options.priority = in.u8();
+    use.definition.options.time_to_live_s = static_cast<uint32_t>(in.varint());
+    use.first = in.varint();
+    use.last = in.varint();
+    uint32_t last = 0;
+    for (uint64_t n = in.varint(); n > 0 && in.ok(); --n) use.frames.push_back(last = frame_number(last));
+    directory.streams[use.definition.id] = std::move(use);
+  }
+  for (uint64_t count = in.varint(); count > 0 && in.ok(); --count) {
+    IndexedRow row;
+    const uint8_t table = in.u8();
+    if (table == 0 || table > kTableMax) in.fail();
+    row.table = static_cast<Table>(table);
+    row.erased = in.u8() != 0;
+    row.commit = in.varint();
+    row.key = in.sized();
+    row.value = in.sized();
+    index.rows.push_back(std::move(row));
+  }
+  index.frames_rotten = static_cast<uint32_t>(in.varint());
+  if (!in.done())
+    return fail(Code::kCorrupt, "a segment index breaks its grammar", plain.size() - in.rest().size());
+  return index;
+}
+
+std::string seal_index(const Keys& keys, uint64_t segment, const crypto::Nonce& nonce,
+                       const SegmentIndex& index) {
+  const std::string plain = encode_index(index);
+  std::string out(kIndexMagic);
+  put_u64(out, segment);
+  put_u32(out, static_cast<uint32_t>(plain.size()));
+  out.append(reinterpret_cast<const char*>(nonce.data()), nonce.size());
+  put_u32(out, crc32c(out));
+  std::string associated = out;
+  put_u64(associated, keys.store_id);
+  crypto::Aead(keys.segment_key(segment)).seal(nonce, associated, plain, &out);
+  return out;
+}
+
+Result<SegmentIndex> open_index(const Keys& keys, uint64_t segment, Bytes bytes) {
+  if (bytes.size() < kIndexHeadBytes + crypto::kTagBytes ||
+      bytes.substr(0, kIndexMagic.size()) != kIndexMagic) {
+    return fail(Code::kCorrupt, "not a segment index");
+  }
+  ByteReader in(bytes.substr(kIndexMagic.size(), kIndexHeadBytes - kIndexMagic.size()));
+  const uint64_t named = in.u64();
+  const uint32_t plain_size = in.u32();
+  crypto::Nonce nonce;
+  std::memcpy(nonce.data(), in.bytes(nonce.size()).data(), nonce.size());
+  if (in.u32() != crc32c(bytes.substr(0, kIndexHeadBytes - 4))) {
+    return fail(Code::kCorrupt, "the index head's checksum does not hold");
+  }
+  if (named != segment) return fail(Code::kForeign, "an index of another segment", named);
+  if (bytes.size() != kIndexHeadBytes + plain_size + crypto::kTagBytes) {
+    return fail(Code::kCorrupt, "an index of the wrong size", bytes.size());
+  }
+  std::string associated(bytes.substr(0, kIndexHeadBytes));
+  put_u64(associated, keys.store_id);
+  std::string plain;
+  HF_TRY(
+      crypto::Aead(keys.segment_key(segment)).open(nonce, associated, bytes.substr(kIndexHeadBytes), &plain));
+  return decode_index(plain);
+}
+
+Result<> write_index_file(Disk& disk, const Keys& keys, uint64_t segment, Entropy& entropy,
+                          const SegmentIndex& index) {
+  const std::string bytes = seal_index(keys, segment, draw_nonce(entropy), index);
+  const std::string name = index_name(segment);
+  const std::string temporary = name + ".tmp";
+  (void)disk.remove(temporary);
+  HF_TRY(disk.create(temporary, 0));
+  HF_TRY(disk.write(temporary, 0, bytes));
+  HF_TRY(disk.sync(temporary));
+  return disk.rename(temporary, name);
+}
+
+Result<SegmentIndex> read_index_file(Disk& disk, const Keys& keys, uint64_t segment) {
+  const std::string name = index_name(segment);
+  HF_TRY_ASSIGN(const uint64_t size, disk.size(name));
+  HF_TRY_ASSIGN(const std::string bytes, disk.read(name, 0, size));
+  return open_index(keys, segment, bytes);
+}
+
+}  // namespace hf::store

@@ -1,0 +1,322 @@
+// The inside of Store, shared by the files that implement it:
+//   store.cc       writing: batches, tables, streams, commits
+//   readers.cc     reading: cursors, outstanding records, the frame cache, disk reads
+//   reclaim.cc     space: spare segments, sealing, rewrite, dropping
+//   recovery.cc    from a directory of any bytes to a store
+#pragma once
+
+#include <deque>
+#include <map>
+#include <set>
+#include <unordered_map>
+
+#include "store/frame.h"
+#include "store/jobs.h"
+#include "store/keys.h"
+#include "store/segment_index.h"
+#include "store/store.h"
+
+namespace hf::store {
+
+// A batch grows to this before the next one begins; then it fits into any segment.
+inline constexpr uint64_t kBatchBytes = 768 << 10;
+// After this long without a commit, an empty one marks everything before it as durable
+// (docs/formats/store.md, "Marks").
+inline constexpr Duration kMarkIdle = seconds(10);
+inline constexpr Duration kReclaimInterval = seconds(10);
+inline constexpr Duration kPrepareRetry = seconds(1);
+// What stays free for control rows in the active segment when no further one can be made.
+inline constexpr uint64_t kControlReserveBytes = 256 << 10;
+inline constexpr size_t kReadJobsMax = 4;
+inline constexpr uint64_t kReadAheadBytes = 256 << 10;
+// What a record costs in a dense segment beyond its own bytes, as a rule of thumb.
+inline constexpr uint64_t kRecordOverheadBytes = 32;
+// So many small neighbours are worth one rewrite.
+inline constexpr size_t kSmallRun = 8;
+
+struct Batch {
+  explicit Batch(uint64_t commit_number) : commit(commit_number) {}
+  uint64_t commit;
+  std::vector<FrameBuilder> frames;  // The last one is open.
+  uint32_t record_count = 0;
+  uint64_t closed_bytes = 0;  // Plaintext of all frames but the last.
+  uint64_t bytes_when_closed = 0;
+  std::vector<IndexedRow> rows;  // For the segment's index.
+  bool urgent = false;           // Something in it is worth a commit.
+
+  uint64_t bytes() const { return closed_bytes + (frames.empty() ? 0 : frames.back().size()); }
+};
+
+struct Row {
+  std::string value;
+  uint64_t commit = 0;
+  bool erased = false;  // A tombstone, kept while an older segment may hold an older version.
+};
+
+// What a segment holds for one reader.
+struct Summary {
+  uint32_t count = 0;
+  uint64_t bytes = 0;
+  Position last;
+};
+
+struct Segment {
+  uint64_t id = 0;
+  bool rewrite = false;
+  bool sealed = false;  // Its index file is written; else the directory stays in memory.
+  bool failed = false;  // A write or sync of it failed: never written again.
+  uint64_t commit_first = 0;
+  uint64_t commit_last = 0;
+  uint64_t file_bytes = 0;
+  uint64_t used_bytes = 0;
+  uint64_t records = 0;
+  uint64_t record_bytes = 0;
+  int64_t wall_max_us = INT64_MIN;
+  Position position_last;
+  std::map<ReaderId, Summary> readers;
+  struct Numbers {
+    uint64_t first = 0;
+    uint64_t last = 0;
+  };
+  std::map<StreamId, Numbers> streams;
+  // While it is active: each row's last durable change here (by table and key), for its index. The tables in
+  // memory are ahead of what is durable and would not do.
+  std::map<std::pair<Table, std::string>, IndexedRow> rows;
+  std::shared_ptr<Directory> directory;  // Null: on disk only.
+  uint64_t directory_use = 0;            // When it was last asked for, by count.
+  uint32_t jobs_out = 0;                 // Reads on their way: not dropped before they are back.
+  std::set<uint32_t> rotten;             // Entries that could not be read.
+  std::set<ReaderId> directory_waiters;
+  bool directory_loading = false;
+
+  void absorb(const SegmentIndex& index);  // Summaries from its directory.
+};
+
+struct Outstanding {
+  Position position;
+  uint64_t bytes = 0;
+  bool done = false;
+};
+
+struct Reader {
+  ReaderInfo info;
+  Position last_owed;  // The last record that has it in its audience, durable or not.
+  std::deque<Outstanding> outstanding;
+  bool dirty = false;  // Its row is to be written with the next batch.
+};
+
+struct FrameRef {
+  uint64_t segment = 0;
+  uint32_t entry = 0;
+  friend auto operator<=>(const FrameRef&, const FrameRef&) = default;
+};
+
+struct CachedFrame {
+  std::string plain;  // Until the first use.
+  Position first;
+  std::shared_ptr<const Frame> frame;
+  uint64_t bytes = 0;
+};
+
+// Frames by first-in first-out within a budget.
+class FrameCache {
+ public:
+  explicit FrameCache(uint64_t budget_bytes) : budget_bytes_(budget_bytes) {}
+  void add(FrameRef ref, std::string plain, Position first);
+  // Parses at the first use. Null if it is not here (or its content breaks its grammar, which a sealed frame
+  // cannot).
+  std::shared_ptr<const Frame> find(FrameRef ref);
+  uint64_t bytes() const { return bytes_; }
+
+ private:
+  uint64_t budget_bytes_;
+  uint64_t bytes_ = 0;
+  std::map<FrameRef, CachedFrame> frames_;
+  std::deque<FrameRef> order_;
+};
+
+// Public to the file-local parts of recovery.cc; nobody else can name it.
+class Store::Impl {
+ public:
+  explicit Impl(const Options& options_in);
+
+  // --- recovery.cc
+  static Result<std::unique_ptr<Impl>> open(Disk& disk, Entropy& entropy, const crypto::Key& kek,
+                                            const Options& options, Bytes fence, const Now& now,
+                                            OpenReport* report);
+
+  // --- store.cc
+  Result<> admit(uint64_t record_bytes) const;
+  Appended append(const NewRecord& record);
+  void put(Table table, Bytes key, Bytes value, Haste haste);
+  void erase(Table table, Bytes key, Haste haste);
+  std::optional<Bytes> get(Table table, Bytes key) const;
+  void scan(Table table, Bytes prefix, const std::function<bool(Bytes, Bytes)>& visit) const;
+  void boundary();
+  uint64_t pending_bytes() const;
+  void renew_incarnation(uint64_t incarnation);
+  StreamId open_stream(const StreamKey& key, const StreamOptions& options);
+  const StreamInfo* find_stream(const StreamKey& key) const;
+  std::unique_ptr<Job> take_job(const Now& now);
+  void complete(std::unique_ptr<Job> job, const Now& now);
+  std::optional<Instant> next_deadline() const;
+  void shut_down();
+  bool quiet() const;
+  Mode mode() const;
+  Figures figures() const;
+  void add_gap(const Gap& gap);
+
+  // --- readers.cc
+  ReaderId create_reader(bool durable);
+  void remove_reader(ReaderId reader, std::optional<GapCause> cause);
+  Fetch next(ReaderId reader);
+  void take(ReaderId reader, Position position, uint64_t record_bytes);
+  void acknowledge(ReaderId reader, Position position);
+  void rewind(ReaderId reader, Position position);
+  void restore_outstanding(ReaderId reader, std::span<const Position> positions);
+  Fetch at(Position position, ReaderId waiter);
+  Fetch next_in_stream(StreamId stream, Position after, ReaderId waiter);
+  std::vector<ReaderId> take_woken();
+
+  // Declared here rather than hidden: the files of this class share them.
+  Options options;
+  Keys keys;
+  uint64_t incarnation = 0;
+  OpenReport report;
+
+  // Tables.
+  std::map<std::string, Row, std::less<>> tables[kTableMax + 1];
+
+  // Streams.
+  std::map<StreamId, StreamInfo> streams;
+  std::map<StreamKey, StreamId> stream_ids;
+  StreamId stream_next = 1;
+
+  // The log, by ascending commit. Segments are few; their frames are many.
+  std::vector<std::unique_ptr<Segment>> segments;
+  Segment* active = nullptr;  // The last of `segments`, or null.
+  std::shared_ptr<crypto::Aead> active_aead;
+  uint32_t active_frames = 0;
+  struct Spare {
+    uint64_t id = 0;
+    uint64_t size = 0;
+  };
+  std::deque<Spare> spares;
+  uint64_t segment_next = 1;
+  uint64_t segment_size_next = 0;
+  uint64_t segment_size_max = 0;
+  bool preparing = false;
+  bool full = false;  // The last attempt to make a spare found no space.
+  std::optional<Instant> prepare_retry;
+  uint64_t free_bytes = 0;
+
+  // Batches.
+  Batch open_batch{1};
+  std::deque<Batch> closed_batches;
+  uint64_t closed_bytes = 0;
+  uint64_t durable = 0;
+  struct InFlight {
+    uint64_t commit = 0;
+    bool mark = false;  // Without content.
+    struct Piece {
+      Position first;
+      Position last;
+      uint32_t records = 0;
+      uint64_t bytes = 0;
+      int64_t wall_max_us = INT64_MIN;
+      std::map<ReaderId, Share> shares;
+      std::map<StreamId, FrameBuilder::StreamUse> streams;
+    };
+    std::vector<Piece> pieces;
+    std::vector<IndexedRow> rows;
+  };
+  std::optional<InFlight> in_flight;
+  std::unique_ptr<CommitJob> staged;  // The job of `in_flight` while it waits for a place.
+  bool commit_out = false;
+  uint32_t failures_in_a_row = 0;
+  bool degraded = false;
+  bool storage_failed = false;
+  bool marked = true;  // The last durable commit is a mark: nothing after it could be lost unseen.
+  Instant last_commit_at;
+
+  // Readers.
+  std::map<ReaderId, Reader> readers;
+  ReaderId reader_next = 1;
+  ReaderId reader_reserved = 1;  // Row "reader_next": numbers below may have been given.
+  std::set<ReaderId> dirty_readers;
+  std::set<ReaderId> woken;
+  FrameCache tail_cache;
+  FrameCache read_cache;
+  std::map<FrameRef, std::set<ReaderId>> wanted_frames;  // Asked for, being read or queued.
+  std::deque<FrameRef> read_queue;
+  std::deque<uint64_t> index_queue;
+  size_t reads_out = 0;
+  uint64_t directory_clock = 0;
+
+  // Background work.
+  std::deque<std::unique_ptr<Job>> background;
+  bool background_out = false;
+  struct Reclaim {
+    std::vector<uint64_t> segments;
+    bool rewrite = false;
+    uint64_t after_commit = 0;  // Rows moved out of them are durable with it.
+    bool job_made = false;
+    std::optional<SegmentIndex> output;  // Of a rewrite that is done.
+    uint64_t output_id = 0;
+    uint64_t output_bytes = 0;
+    bool swapped = false;  // `segments` are out of the log; their files go when no read needs them.
+    bool dropping = false;
+    Instant retry_at;
+    std::vector<std::unique_ptr<Segment>> retired;
+  };
+  std::optional<Reclaim> reclaim;
+  Instant reclaim_check_at;
+  size_t segments_at_check = 0;
+  bool shutting_down = false;
+  Instant now_mono;  // Of the latest call that was told the time.
+  Figures counters;
+
+  void seal_active();  // The active segment takes no more; queues its SealJob.
+
+  // --- helpers of store.cc
+  FrameBuilder& open_frame();
+  void close_batch();
+  void write_row(Table table, Bytes key, bool erased, Bytes value, Haste haste);
+  std::unique_ptr<Job> take_commit(const Now& now);
+  bool place(CommitJob& job);
+  void stage();
+  void commit_done(std::unique_ptr<CommitJob> job, const Now& now);
+  void publish_pieces(CommitJob& job);
+  void put_stream_row(const StreamInfo& info);
+  void note_row(std::string_view key, uint64_t value);
+
+  // --- helpers of readers.cc
+  Segment* segment_of(Position position);
+  // The first segment at or after which a record behind `after` may stand.
+  size_t segment_index_after(Position after) const;
+  bool directory_ready(Segment& segment, ReaderId waiter);
+  std::shared_ptr<const Frame> frame_ready(Segment& segment, uint32_t entry, ReaderId waiter, bool* rotten);
+  void trim_directories();
+  void reader_changed(Reader& reader, ReaderId id);
+  void settle(Reader& reader, ReaderId id);
+  std::unique_ptr<Job> take_read();
+  void read_done(ReadJob& job);
+  void index_done(LoadIndexJob& job);
+  void count_owed(Reader& reader, ReaderId id, Position after);
+  void read_ahead(const Segment& segment, uint32_t entry);
+  void quarantine(Segment& segment, uint32_t entry);
+
+  // --- helpers of reclaim.cc
+  void plan_background(const Now& now);
+  void want_spare(uint64_t size);
+  void prepare_done(PrepareJob& job, const Now& now);
+  void seal_done(SealJob& job);
+  void plan_reclaim(const Now& now);
+  void move_rows(const Segment& segment, bool oldest);
+  bool segment_needed(const Segment& segment) const;
+  void drive_reclaim();
+  void rewrite_done(RewriteJob& job);
+  uint64_t file_bytes() const;
+};
+
+}  // namespace hf::store
