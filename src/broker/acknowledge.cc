@@ -1,0 +1,70 @@
+// PUBACK, PUBREC, PUBREL and PUBCOMP (MQTT 5.0, section 4.3).
+#include "broker/broker_impl.h"
+
+namespace hf::broker {
+
+void Broker::Impl::on_ack(Connection& connection, const mqtt::Ack& packet) {
+  Session& session = *connection.session;
+  switch (packet.type) {
+    case PacketType::kPuback: return on_puback(session, packet);
+    case PacketType::kPubrec: return on_pubrec(connection, session, packet);
+    case PacketType::kPubrel: return on_pubrel(connection, session, packet);
+    default: return on_pubcomp(session, packet);
+  }
+}
+
+void Broker::Impl::on_puback(Session& session, const mqtt::Ack& packet) {
+  Outbound* entry = session.outbound.find(packet.packet_id);
+  if (entry == nullptr || entry->qos != 1) return;  // Late, or not ours: nothing hangs on it.
+  const bool reserved = entry->reserved;
+  const ConnectionId connection = session.connection->id;
+  complete(session, *entry);  // [MQTT-4.3.2-3] Also with a reason of failure: the client does not want it.
+  pump_later(session);
+  // The last that is done here: the host may call back.
+  if (reserved) host_.reserved_acknowledged(connection, packet.packet_id, packet.reason);
+}
+
+void Broker::Impl::on_pubrec(Connection& connection, Session& session, const mqtt::Ack& packet) {
+  Outbound* entry = session.outbound.find(packet.packet_id);
+  if (entry == nullptr || entry->qos != 2) {
+    if (packet.reason >= Reason::kUnspecifiedError) return;
+    return send_ack(connection, 0, PacketType::kPubrel, packet.packet_id, Reason::kPacketIdentifierNotFound);
+  }
+  if (packet.reason >= Reason::kUnspecifiedError) {  // [MQTT-4.3.3-4]: no PUBREL then.
+    complete(session, *entry);
+    return pump_later(session);
+  }
+  if (entry->state == Outbound::State::kSent) {
+    entry->state = Outbound::State::kReleased;
+    if (session.durable) {
+      store_.put(Table::kOutbound, PacketKey(session.number, entry->packet_id), encode(*entry));
+      entry->commit = store_.open_commit();
+    }
+  }
+  const uint64_t commit = planted(PlantedBug::kPubcompBeforeState) ? 0 : entry->commit;
+  send_ack(connection, commit, PacketType::kPubrel, packet.packet_id, Reason::kSuccess);  // [MQTT-4.3.3-4]
+}
+
+void Broker::Impl::on_pubrel(Connection& connection, Session& session, const mqtt::Ack& packet) {
+  const auto found = session.inbound.find(packet.packet_id);
+  if (found == session.inbound.end()) {
+    return send_ack(connection, 0, PacketType::kPubcomp, packet.packet_id, Reason::kPacketIdentifierNotFound);
+  }
+  uint64_t commit = found->second;
+  session.inbound.erase(found);  // [MQTT-4.3.3-12]: the identifier is new from here on.
+  if (session.durable) {
+    store_.erase(Table::kInbound, PacketKey(session.number, packet.packet_id), Haste::kCommit);
+    commit = store_.open_commit();
+  }
+  if (planted(PlantedBug::kPubcompBeforeState)) commit = 0;
+  send_ack(connection, commit, PacketType::kPubcomp, packet.packet_id, Reason::kSuccess);  // [MQTT-4.3.3-11]
+}
+
+void Broker::Impl::on_pubcomp(Session& session, const mqtt::Ack& packet) {
+  Outbound* entry = session.outbound.find(packet.packet_id);
+  if (entry == nullptr || entry->state != Outbound::State::kReleased) return;
+  complete(session, *entry);
+  pump_later(session);
+}
+
+}  // namespace hf::broker

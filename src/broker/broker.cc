@@ -1,0 +1,456 @@
+// Entry points, framing and dispatch, timers, closing.
+#include "broker/broker.h"
+
+#include <algorithm>
+
+#include "base/assert.h"
+#include "broker/broker_impl.h"
+
+namespace hf::broker {
+
+namespace {
+
+constexpr size_t kConnectBytesMax = 8 << 20;  // Buffered for all connections that have not sent CONNECT.
+constexpr size_t kDisconnectBytes = 4;        // Of a DISCONNECT with a reason.
+
+}  // namespace
+
+Broker::Impl::Impl(store::Store& store, Host& host, const Limits& limits, uint64_t seed, const Now& now)
+    : store_(store),
+      host_(host),
+      limits_(limits),
+      prng_(seed),
+      audiences_(subscriptions_, host),
+      retained_(store, limits.retained_bytes_max) {
+  const Call call(*this, now);
+  recover();
+  boundary_due_ = true;
+}
+
+Broker::Impl::Call::Call(Impl& impl, const Now& now) : impl_(impl) {
+  if (impl_.depth_++ > 0) return;
+  if (impl_.now_.mono != now.mono) ++impl_.step_;
+  impl_.now_ = now;
+  impl_.arrival_ = store::arrival_of(now);
+}
+
+Broker::Impl::Call::~Call() {
+  if (impl_.depth_ == 1) impl_.finish();
+  --impl_.depth_;
+}
+
+void Broker::Impl::finish() {
+  // Serving one session may doom another, whose will is served in turn.
+  while (!pumps_.empty() || !doomed_.empty()) {
+    for (size_t i = 0; i < doomed_.size(); ++i) {
+      const Doomed doomed = doomed_[i];
+      if (Connection* connection = find(doomed.connection)) fail(*connection, doomed.reason, doomed.text);
+    }
+    doomed_.clear();
+    for (size_t i = 0; i < pumps_.size(); ++i) {
+      const auto found = sessions_by_number_.find(pumps_[i]);
+      if (found == sessions_by_number_.end()) continue;
+      found->second->pump_due = false;
+      pump(*found->second);
+    }
+    pumps_.clear();
+  }
+  if (boundary_due_) store_.boundary();
+  boundary_due_ = false;
+  graveyard_.clear();
+}
+
+Connection* Broker::Impl::find(ConnectionId id) {
+  const auto found = connections_.find(id);
+  return found == connections_.end() ? nullptr : found->second.get();
+}
+
+// --- Entry points.
+
+void Broker::Impl::connected(ConnectionId id, const Now& now) {
+  const Call call(*this, now);
+  auto connection = std::make_unique<Connection>();
+  connection->id = id;
+  connection->last_received = now.mono;
+  timers_.arm(Timer::Kind::kConnection, id, now.mono + limits_.connect_timeout, &connection->timer);
+  connections_[id] = std::move(connection);
+  ++counters_.connections;
+}
+
+void Broker::Impl::received(ConnectionId id, Bytes bytes, const Now& now) {
+  const Call call(*this, now);
+  Connection* connection = find(id);
+  if (connection == nullptr) return;
+  boundary_due_ = true;
+  connection->last_received = now.mono;
+  while (!connection->closed()) {
+    const bool waiting = connection->state == Connection::State::kWaiting;
+    const bool buffered = !connection->input.empty();
+    const Bytes source = buffered ? Bytes(connection->input) : bytes;
+    if (source.empty()) return;
+    // [MQTT-3.1.0-1] Looked at before anything is kept.
+    if (waiting && static_cast<uint8_t>(source[0]) >> 4 != static_cast<uint8_t>(PacketType::kConnect)) {
+      return fail(*connection, Reason::kProtocolError, "the first packet is not CONNECT");
+    }
+    mqtt::Framed framed;
+    mqtt::DecodeError error;
+    switch (mqtt::frame_next(source, waiting ? limits_.connect_bytes_max : limits_.packet_bytes_max, &framed, &error)) {
+      case mqtt::FrameStatus::kBad: return fail(*connection, error.reason, error.text);
+      case mqtt::FrameStatus::kNeedMore: {
+        if (!buffered) {
+          keep_input(*connection, bytes);
+          return;
+        }
+        // Only what completes the packet is copied; what follows is read where it lies.
+        const size_t missing = framed.size > source.size() ? framed.size - source.size() : 1;
+        const Bytes more = bytes.substr(0, missing);
+        bytes.remove_prefix(more.size());
+        if (!keep_input(*connection, more) || more.empty()) return;
+        break;
+      }
+      case mqtt::FrameStatus::kWhole:
+        if (!buffered) bytes.remove_prefix(framed.size);
+        handle(*connection, framed);
+        // A packet's record and rows are one group; the next packet's are another.
+        store_.boundary();
+        if (buffered && !connection->closed()) {
+          connection->input.clear();
+          if (connection->input.capacity() > 64 << 10) connection->input = std::string();
+        }
+        break;
+    }
+  }
+}
+
+bool Broker::Impl::keep_input(Connection& connection, Bytes bytes) {
+  if (connection.state == Connection::State::kWaiting) {
+    if (connect_bytes_ + bytes.size() > kConnectBytesMax) {
+      fail(connection, Reason::kServerBusy, "too much is buffered for connections without CONNECT");
+      return false;
+    }
+    connect_bytes_ += bytes.size();
+  }
+  connection.input.append(bytes);
+  return true;
+}
+
+void Broker::Impl::closed(ConnectionId id, const Now& now) {
+  const Call call(*this, now);
+  boundary_due_ = true;
+  if (Connection* connection = find(id)) forget(*connection, true);
+}
+
+void Broker::Impl::unsent(ConnectionId id, uint64_t bytes, const Now& now) {
+  const Call call(*this, now);
+  Connection* connection = find(id);
+  if (connection == nullptr) return;
+  connection->unsent_bytes = bytes;
+  connection->step_bytes = 0;
+  if (connection->session == nullptr) return;
+  boundary_due_ = true;
+  pump_later(*connection->session);
+  continue_retained(*connection);
+}
+
+void Broker::Impl::durable(const Now& now) {
+  const Call call(*this, now);
+  const uint64_t durable_commit = store_.durable_commit();
+  std::vector<ConnectionId> gated;
+  gated.swap(gated_);
+  for (const ConnectionId id : gated) {
+    Connection* connection = find(id);
+    if (connection == nullptr) continue;
+    bool left = false;
+    const uint32_t credits = connection->gate.release(durable_commit, [&](Bytes bytes) {
+      left = true;
+      send_now(*connection, bytes);
+    });
+    connection->received_open -= std::min(connection->received_open, credits);
+    connection->gated = !connection->gate.empty();
+    if (connection->gated) gated_.push_back(id);
+    if (!left) continue;
+    if (!connection->connack_sent) {
+      connection->connack_sent = true;  // It was the first in the gate.
+      boundary_due_ = true;
+      pump_later(*connection->session);
+    }
+    continue_retained(*connection);
+  }
+}
+
+bool Broker::Impl::woken(store::ReaderId reader, const Now& now) {
+  const Call call(*this, now);
+  const auto found = sessions_by_reader_.find(reader);
+  if (found == sessions_by_reader_.end()) return false;
+  boundary_due_ = true;
+  pump_later(*found->second);
+  return true;
+}
+
+void Broker::Impl::tick(const Now& now) {
+  const Call call(*this, now);
+  boundary_due_ = true;
+  while (const auto timer = timers_.take_due(now.mono)) {
+    timer_due(*timer);
+    store_.boundary();
+  }
+  std::vector<ConnectionId> ids;
+  ids.swap(next_step_);
+  for (const ConnectionId id : ids) {
+    Connection* connection = find(id);
+    if (connection == nullptr || connection->session == nullptr) continue;
+    connection->next_step = false;
+    pump_later(*connection->session);
+    continue_retained(*connection);
+  }
+}
+
+std::optional<Instant> Broker::Impl::next_deadline() const {
+  std::optional<Instant> next = timers_.next();
+  // A later instant, so that it is another step.
+  const Instant soon{now_.mono.ns + 1};
+  if (!next_step_.empty() && (!next || *next > soon)) next = soon;
+  return next;
+}
+
+void Broker::Impl::disconnect(ConnectionId id, Reason reason, const Now& now) {
+  const Call call(*this, now);
+  boundary_due_ = boundary_due_ || depth_ == 1;
+  if (Connection* connection = find(id)) close(*connection, reason);
+}
+
+void Broker::Impl::shut_down(const Now& now) {
+  const Call call(*this, now);
+  boundary_due_ = true;
+  shut_down_ = true;
+  std::vector<ConnectionId> ids;
+  for (const auto& [id, connection] : connections_) ids.push_back(id);
+  std::sort(ids.begin(), ids.end());
+  for (const ConnectionId id : ids) {
+    if (Connection* connection = find(id)) close(*connection, Reason::kServerShuttingDown);
+  }
+}
+
+void Broker::Impl::for_each_client(const std::function<void(const ClientInfo&)>& visit) const {
+  for (const auto& [client_id, session] : sessions_) {
+    ClientInfo info;
+    info.client_id = client_id;
+    info.connected = session->connection != nullptr;
+    info.version = session->version;
+    info.persistent = session->durable;
+    info.subscriptions = session->subscriptions.size();
+    info.inflight = session->outbound.count();
+    if (const store::ReaderInfo* reader = session->reader != 0 ? store_.reader(session->reader) : nullptr) {
+      info.owed_count = reader->owed_count;
+      info.owed_bytes = reader->owed_bytes;
+    }
+    info.owed_count += session->queue.size();
+    info.owed_bytes += session->queue_bytes;
+    visit(info);
+  }
+}
+
+// --- Dispatch.
+
+void Broker::Impl::handle(Connection& connection, const mqtt::Framed& framed) {
+  mqtt::DecodeError error;
+  if (connection.state == Connection::State::kWaiting) {
+    uint8_t level = 0;
+    if (mqtt::decode(framed, Version::k311, mqtt::Sender::kClient, &packet_, &error, &level)) {
+      return on_connect(connection, std::get<mqtt::Connect>(packet_));
+    }
+    if (error.reason == Reason::kUnsupportedProtocolVersion) {
+      // [MQTT-3.1.2-2] Answered in the form of 3.1.1 to whoever is older, of 5.0 to whoever is newer.
+      connection.version = level > 5 ? Version::k5 : Version::k311;
+      return refuse(connection, error.reason, error.text);
+    }
+    // A client of 5.0 is told why, if its version came through.
+    if (!framed.body.starts_with(Bytes("\0\4MQTT\5", 7))) return fail(connection, error.reason, error.text);
+    ++counters_.protocol_errors;
+    connection.version = Version::k5;
+    return refuse(connection, error.reason, error.text);
+  }
+  if (on_publish_again(connection, framed)) return;
+  if (!mqtt::decode(framed, connection.version, mqtt::Sender::kClient, &packet_, &error)) {
+    return fail(connection, error.reason, error.text);  // [MQTT-4.13.1-1]
+  }
+  switch (framed.type()) {
+    case PacketType::kConnect:  // [MQTT-3.1.0-2]
+      return fail(connection, Reason::kProtocolError, "a second CONNECT");
+    case PacketType::kPublish: return on_publish(connection, std::get<mqtt::Publish>(packet_));
+    case PacketType::kPuback:
+    case PacketType::kPubrec:
+    case PacketType::kPubrel:
+    case PacketType::kPubcomp: return on_ack(connection, std::get<mqtt::Ack>(packet_));
+    case PacketType::kSubscribe: return on_subscribe(connection, std::get<mqtt::Subscribe>(packet_));
+    case PacketType::kUnsubscribe: return on_unsubscribe(connection, std::get<mqtt::Unsubscribe>(packet_));
+    case PacketType::kPingreq:  // [MQTT-3.12.4-1]
+      if (connection.connack_sent) return send_now(connection, Bytes("\xd0\0", 2));
+      return send_packet(connection, 0, mqtt::Ping{PacketType::kPingresp});
+    case PacketType::kDisconnect: return on_disconnect(connection, std::get<mqtt::Disconnect>(packet_));
+    case PacketType::kAuth:  // 4.12: no method was agreed on.
+      return fail(connection, Reason::kProtocolError, "AUTH without an authentication method");
+    default: return fail(connection, Reason::kProtocolError, "a packet that only a server sends");
+  }
+}
+
+void Broker::Impl::on_disconnect(Connection& connection, const mqtt::Disconnect& packet) {
+  Session& session = *connection.session;
+  if (const auto expiry_s = packet.properties.session_expiry_interval_s) {
+    if (session.expiry_s == 0 && *expiry_s != 0) {  // 3.14.2.2.2
+      return fail(connection, Reason::kProtocolError, "a session expiry where CONNECT had none");
+    }
+    session.expiry_s = *expiry_s;
+  }
+  host_.close(connection.id);  // [MQTT-3.14.4-2]
+  // [MQTT-3.14.4-3] A DISCONNECT with reason 0 discards the will, any other keeps it. (3.1.1 has no other.)
+  forget(connection, packet.reason != Reason::kSuccess);
+}
+
+void Broker::Impl::timer_due(const Timer& timer) {
+  if (timer.kind == Timer::Kind::kConnection) {
+    Connection* connection = find(timer.id);
+    HF_ASSERT(connection != nullptr);
+    connection->timer.reset();
+    if (connection->state == Connection::State::kWaiting) {
+      return fail(*connection, Reason::kMaximumConnectTime, "no CONNECT in time");
+    }
+    // Armed once for many packets: what came since moves it on.
+    const Instant due = connection->last_received + connection->keep_alive;
+    if (due > now_.mono) return arm_connection(*connection, due);
+    // [MQTT-3.1.2-22] (In 3.1.1: [MQTT-3.1.2-24].)
+    log_rarely(kEventKeepAlive, "nothing came within one and a half keep alives");
+    return close(*connection, Reason::kKeepAliveTimeout);
+  }
+  const auto found = sessions_by_number_.find(timer.id);
+  HF_ASSERT(found != sessions_by_number_.end());
+  Session& session = *found->second;
+  if (timer.kind == Timer::Kind::kWill) {
+    session.will_timer.reset();
+    return publish_will_of(session);
+  }
+  session.expiry_timer.reset();
+  log_rarely(kEventSessionExpired, "session of '" + session.client_id + "' expired");
+  end_session(session, Haste::kRide);
+}
+
+void Broker::Impl::arm_connection(Connection& connection, Instant at) {
+  timers_.arm(Timer::Kind::kConnection, connection.id, at, &connection.timer);
+}
+
+// --- Closing.
+
+void Broker::Impl::fail(Connection& connection, Reason reason, const char* text) {
+  ++counters_.protocol_errors;
+  std::string line = connection.session != nullptr ? "'" + connection.session->client_id + "'" : "a new connection";
+  log_rarely(kEventConnectionFailed, line + " is disconnected: " + mqtt::reason_name(reason) + ": " + text);
+  close(connection, reason);
+}
+
+void Broker::Impl::doom(Connection& connection, Reason reason, const char* text) {
+  doomed_.push_back({connection.id, reason, text});
+}
+
+void Broker::Impl::close(Connection& connection, Reason reason) {
+  // [MQTT-3.14.0-1] No DISCONNECT before CONNACK. 3.1.1 has none from the server at all.
+  if (connection.connack_sent && connection.version == Version::k5 && connection.packet_bytes_max >= kDisconnectBytes) {
+    scratch_.clear();
+    mqtt::encode(scratch_, connection.version, mqtt::Disconnect{.reason = reason});
+    send_now(connection, scratch_);
+  }
+  host_.close(connection.id);
+  forget(connection, true);
+}
+
+void Broker::Impl::forget(Connection& connection, bool will_due) {
+  const ConnectionId id = connection.id;
+  HF_ASSERT(!connection.closed());
+  if (connection.state == Connection::State::kWaiting) connect_bytes_ -= connection.input.size();
+  timers_.disarm(Timer::Kind::kConnection, id, &connection.timer);
+  connection.state = Connection::State::kClosed;
+  const auto found = connections_.find(id);
+  HF_ASSERT(found != connections_.end());
+  graveyard_.push_back(std::move(found->second));
+  connections_.erase(found);
+  --counters_.connections;
+  if (Session* session = std::exchange(connection.session, nullptr)) {
+    session->connection = nullptr;
+    detach(*session, will_due);
+  }
+  if (connection.principal.kind == Principal::Kind::kNode) host_.node_disconnected(id, connection.principal.name);
+}
+
+// --- Sending.
+
+void Broker::Impl::send_now(Connection& connection, Bytes bytes) {
+  if (connection.step != step_) {
+    connection.step = step_;
+    connection.step_bytes = 0;
+  }
+  connection.step_bytes += bytes.size();
+  host_.send(connection.id, bytes);
+}
+
+void Broker::Impl::send_ack(Connection& connection, uint64_t commit, PacketType type, uint16_t packet_id, Reason reason) {
+  // An answer that ends an exchange of the client's gives its window back.
+  const bool last = type == PacketType::kPuback || type == PacketType::kPubcomp ||
+                    (type == PacketType::kPubrec && reason >= Reason::kUnspecifiedError);
+  send_gated(connection, commit, last ? 1 : 0,
+             [&](std::string& out) { mqtt::encode_ack(out, connection.version, type, packet_id, reason); });
+}
+
+void Broker::Impl::send_packet(Connection& connection, uint64_t commit, const mqtt::Packet& packet) {
+  std::string bytes;
+  mqtt::encode(bytes, connection.version, packet);
+  if (bytes.size() > connection.packet_bytes_max) {  // [MQTT-3.1.2-24]
+    return fail(connection, Reason::kPacketTooLarge, "an answer is larger than the client takes");
+  }
+  send_gated(connection, commit, 0, [&](std::string& out) { out.append(bytes); });
+}
+
+void Broker::Impl::log(const char* event, std::string text) {
+  // Names come from outside: nothing in them may end a line or colour a terminal.
+  for (char& c : text) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
+  }
+  host_.log(event, std::move(text));
+}
+
+void Broker::Impl::log_rarely(const char* event, std::string text) {
+  const auto [found, first] = logged_.try_emplace(event, now_.mono);
+  if (!first && now_.mono - found->second < seconds(1)) return;
+  found->second = now_.mono;
+  log(event, std::move(text));
+}
+
+// --- What broker.h promises.
+
+Broker::Broker(store::Store& store, Host& host, const Limits& limits, uint64_t seed, const Now& now)
+    : impl_(std::make_unique<Impl>(store, host, limits, seed, now)) {}
+Broker::~Broker() = default;
+
+void Broker::connected(ConnectionId connection, const Now& now) { impl_->connected(connection, now); }
+void Broker::received(ConnectionId connection, Bytes bytes, const Now& now) { impl_->received(connection, bytes, now); }
+void Broker::closed(ConnectionId connection, const Now& now) { impl_->closed(connection, now); }
+void Broker::unsent(ConnectionId connection, uint64_t bytes, const Now& now) { impl_->unsent(connection, bytes, now); }
+void Broker::durable(const Now& now) { impl_->durable(now); }
+bool Broker::woken(store::ReaderId reader, const Now& now) { return impl_->woken(reader, now); }
+void Broker::tick(const Now& now) { impl_->tick(now); }
+std::optional<Instant> Broker::next_deadline() const { return impl_->next_deadline(); }
+store::Store::Appended Broker::ingest(store::NewRecord record, const Source& source, const Now& now) {
+  return impl_->ingest(std::move(record), source, now);
+}
+void Broker::reserved_acknowledge(ConnectionId connection, uint16_t packet_id, mqtt::Reason reason, uint64_t commit) {
+  impl_->reserved_acknowledge(connection, packet_id, reason, commit);
+}
+uint16_t Broker::reserved_send(ConnectionId connection, Bytes topic, Bytes payload, uint64_t commit) {
+  return impl_->reserved_send(connection, topic, payload, commit);
+}
+void Broker::disconnect(ConnectionId connection, mqtt::Reason reason, const Now& now) {
+  impl_->disconnect(connection, reason, now);
+}
+void Broker::shut_down(const Now& now) { impl_->shut_down(now); }
+const Counters& Broker::counters() const { return impl_->counters(); }
+void Broker::for_each_client(const std::function<void(const ClientInfo&)>& visit) const { impl_->for_each_client(visit); }
+
+}  // namespace hf::broker

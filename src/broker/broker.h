@@ -1,0 +1,113 @@
+// The MQTT broker: connections, sessions, subscriptions, retained messages and wills over the store.
+// MQTT 3.1.1 complete and the core of 5.0; sans-I/O: bytes come in by received(), go out by Host::send().
+//
+// The life of a PUBLISH here (docs/design/core.md tells the whole):
+//   received() -> decode -> who wants it (SubscriptionTree) and where does it go (Host::route) -> stored? one
+//   store::append with its audience : at once to those online -> acknowledgement, held back until its commit
+//   is durable
+//   -> delivery, likewise -> the session's reader moves on when the client acknowledges.
+//
+// Invariant: an output that a peer may build on waits in the connection's gate until the commit it depends on
+// is durable.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "broker/host.h"
+#include "store/store.h"
+
+namespace hf::broker {
+
+struct Limits {
+  size_t packet_bytes_max = 1 << 20;
+  size_t connect_bytes_max = 64 << 10;  // Before CONNECT is accepted.
+  uint16_t receive_maximum = 1024;      // QoS 1 and 2 PUBLISHes a client may have open towards us (5.0).
+  uint16_t inflight_max = 1024;         // And we towards a client that states no less.
+  size_t inflight_bytes_max = 4 << 20;  // Bytes of deliveries to one client not yet acknowledged.
+  size_t unsent_bytes_max =
+      1 << 20;  // QoS 0 to a slower reader is dropped and counted; log readers pause at a quarter.
+  size_t clean_session_queue_bytes_max =
+      1 << 20;  // Then a clean session behind on unstored QoS 1 or 2 is disconnected.
+  uint32_t session_expiry_default_s = 7 * 86400;  // 3.1.1 sessions; 5.0 sessions state their own.
+  size_t subscriptions_per_session_max = 1000;
+  size_t retained_bytes_max = 64 << 20;
+  Duration connect_timeout = seconds(5);
+};
+
+struct Counters {
+  uint64_t connections = 0;        // Now.
+  uint64_t connects_accepted = 0;  // Since open, like all that follow.
+  uint64_t connects_refused = 0;
+  uint64_t publishes_received[3] = {};  // By QoS.
+  uint64_t publishes_sent[3] = {};
+  uint64_t publishes_refused = 0;  // No space, too large, not allowed.
+  uint64_t qos0_dropped = 0;       // For slow readers.
+  uint64_t expired = 0;
+  uint64_t protocol_errors = 0;
+  uint64_t slow_disconnected = 0;
+  uint64_t times_invalid = 0;  // An hf-time that could not be read; the message was taken without.
+};
+
+struct ClientInfo {
+  std::string client_id;
+  bool connected = false;
+  mqtt::Version version = mqtt::Version::k311;
+  bool persistent = false;
+  uint64_t subscriptions = 0;
+  uint64_t owed_count = 0;
+  uint64_t owed_bytes = 0;
+  uint64_t inflight = 0;
+};
+
+class Broker {
+ public:
+  // `store` and `host` outlive the broker. Loads sessions, subscriptions and retained messages; wills that a
+  // crash left behind are published now.
+  Broker(store::Store& store, Host& host, const Limits& limits, uint64_t seed, const Now& now);
+  ~Broker();
+
+  void connected(ConnectionId connection, const Now& now);
+  // Any part of the stream; consumes all of it (a partial packet is kept).
+  void received(ConnectionId connection, Bytes bytes, const Now& now);
+  // The transport ended; the will is due unless DISCONNECT came before.
+  void closed(ConnectionId connection, const Now& now);
+  // How many bytes of this connection wait outside; called when that falls, and after each send that left
+  // some.
+  void unsent(ConnectionId connection, uint64_t bytes, const Now& now);
+
+  // store.durable_commit() has moved: what waited for it leaves.
+  void durable(const Now& now);
+  // One of store.take_woken(). False if the reader is not the broker's.
+  bool woken(store::ReaderId reader, const Now& now);
+  void tick(const Now& now);
+  std::optional<Instant> next_deadline() const;
+
+  // A record that came over a link: `record` has stream, number, arrival and bytes; the broker decides its
+  // audience (its own sessions and the routes' links), appends it in the open batch, updates retained
+  // messages, and delivers. Stored always. The caller asked store.admit().
+  store::Store::Appended ingest(store::NewRecord record, const Source& source, const Now& now);
+
+  // PUBACK for a node's reserved PUBLISH, once `commit` is durable.
+  void reserved_acknowledge(ConnectionId connection, uint16_t packet_id, mqtt::Reason reason,
+                            uint64_t commit);
+  // A QoS 1 PUBLISH on a reserved topic, once `commit` is durable (0: at once). Returns its packet
+  // identifier, 0 if the connection is gone.
+  uint16_t reserved_send(ConnectionId connection, Bytes topic, Bytes payload, uint64_t commit);
+  void disconnect(ConnectionId connection, mqtt::Reason reason, const Now& now);
+  // A clean stop: 5.0 clients hear kServerShuttingDown; wills stay due as their rows.
+  void shut_down(const Now& now);
+
+  const Counters& counters() const;
+  // In order of client identifier.
+  void for_each_client(const std::function<void(const ClientInfo&)>& visit) const;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace hf::broker

@@ -1,0 +1,296 @@
+// Inside the broker: its state, and what its sources call in each other. One source for each noun or packet:
+//   broker.cc       entry points, framing and dispatch, timers, closing
+//   connect.cc      CONNECT, sessions from birth to end
+//   publish.cc      PUBLISH in, and what becomes of a message: routes, record, retained row, targets
+//   delivery.cc     PUBLISH out: windows, order, sending again
+//   acknowledge.cc  PUBACK, PUBREC, PUBREL, PUBCOMP
+//   subscribe.cc    SUBSCRIBE, UNSUBSCRIBE, and the retained messages that they owe
+//   will.cc         wills
+//   recover.cc      from rows to sessions at the start
+//
+// Calls from the host (a node's link) may come back in while a packet is handled. So nothing is destroyed, and no session
+// ends, in the middle of a call: connections that are given up wait in `graveyard_`, those to be given up in `doomed_`,
+// sessions to be served in `pumps_`; Call's destructor, at the outermost level, does what is due.
+#pragma once
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "base/planted_bugs.h"
+#include "base/prng.h"
+#include "broker/audience.h"
+#include "broker/broker.h"
+#include "broker/events.h"
+#include "broker/headers.h"
+#include "broker/retained.h"
+#include "broker/rows.h"
+#include "broker/session.h"
+#include "broker/subscriptions.h"
+#include "broker/timers.h"
+
+namespace hf::broker {
+
+using mqtt::PacketType;
+using mqtt::Reason;
+using mqtt::Version;
+using store::Haste;
+using store::Position;
+using store::Table;
+
+class Broker::Impl {
+ public:
+  Impl(store::Store& store, Host& host, const Limits& limits, uint64_t seed, const Now& now);
+
+  // --- broker.cc: the entry points.
+  void connected(ConnectionId id, const Now& now);
+  void received(ConnectionId id, Bytes bytes, const Now& now);
+  void closed(ConnectionId id, const Now& now);
+  void unsent(ConnectionId id, uint64_t bytes, const Now& now);
+  void durable(const Now& now);
+  bool woken(store::ReaderId reader, const Now& now);
+  void tick(const Now& now);
+  std::optional<Instant> next_deadline() const;
+  store::Store::Appended ingest(store::NewRecord record, const Source& source, const Now& now);
+  void reserved_acknowledge(ConnectionId id, uint16_t packet_id, Reason reason, uint64_t commit);
+  uint16_t reserved_send(ConnectionId id, Bytes topic, Bytes payload, uint64_t commit);
+  void disconnect(ConnectionId id, Reason reason, const Now& now);
+  void shut_down(const Now& now);
+  const Counters& counters() const { return counters_; }
+  void for_each_client(const std::function<void(const ClientInfo&)>& visit) const;
+
+ private:
+  // Every entry point holds one.
+  class Call {
+   public:
+    Call(Impl& impl, const Now& now);
+    ~Call();
+
+   private:
+    Impl& impl_;
+  };
+
+  // --- broker.cc
+  Connection* find(ConnectionId id);
+  void handle(Connection& connection, const mqtt::Framed& framed);
+  void on_disconnect(Connection& connection, const mqtt::Disconnect& packet);
+  void finish();
+  void timer_due(const Timer& timer);
+  void arm_connection(Connection& connection, Instant at);
+  // Keeps the start of a packet. False: the connection was given up.
+  bool keep_input(Connection& connection, Bytes bytes);
+
+  // The peer made a mistake, or broke a limit: DISCONNECT in 5.0, and the end of the connection.
+  void fail(Connection& connection, Reason reason, const char* text);
+  // DISCONNECT if the version and the state allow it, then close.
+  void close(Connection& connection, Reason reason);
+  // The transport is gone, or the host was told to close it. `will_due`: no DISCONNECT came.
+  void forget(Connection& connection, bool will_due);
+  // fail() for a connection that may be in use further up; happens when the present call ends.
+  void doom(Connection& connection, Reason reason, const char* text);
+  void log(const char* event, std::string text);
+  // The same event at most once a second.
+  void log_rarely(const char* event, std::string text);
+
+  // --- Sending.
+  void send_now(Connection& connection, Bytes bytes);
+  uint64_t unsent_of(const Connection& connection) const {
+    return connection.unsent_bytes + (connection.step == step_ ? connection.step_bytes : 0);
+  }
+  // Lets put(std::string&) append a packet that leaves once `commit` is durable, behind all that waits already.
+  template <typename Put>
+  void send_gated(Connection& connection, uint64_t commit, uint32_t credits, Put&& put);
+  void send_ack(Connection& connection, uint64_t commit, PacketType type, uint16_t packet_id, Reason reason);
+  // A packet that the client may have limited the size of; closes the connection if it is too large.
+  void send_packet(Connection& connection, uint64_t commit, const mqtt::Packet& packet);
+
+  // --- connect.cc
+  void on_connect(Connection& connection, const mqtt::Connect& packet);
+  void refuse(Connection& connection, Reason reason, const char* text);
+  std::string assigned_client_id();
+  Session& make_session(std::string client_id, bool durable);
+  Session* find_session(Bytes client_id);
+  void take_over(Session& session);
+  void resume(Session& session);
+  // Puts the session's row; `connected` says whether a connection stands.
+  void put_session(const Session& session, bool connected, Haste haste);
+  // Its connection has ended.
+  void detach(Session& session, bool will_due);
+  void arm_expiry(Session& session);
+  // Rows, reader, subscriptions and the session itself go; a will that waits is published.
+  void end_session(Session& session, Haste haste);
+
+  // --- publish.cc
+  // A PUBLISH without what few have.
+  struct Incoming {
+    uint8_t qos = 0;
+    bool retain = false;
+    uint16_t packet_id = 0;
+    Bytes topic;
+    Bytes payload;
+    const mqtt::Properties* properties = nullptr;  // Null: none.
+    Bytes raw_properties;
+    Bytes whole;  // The packet as it came, where a copy of it may serve as a delivery.
+  };
+  // A PUBLISH on the topic of the one before it, whoever sent that, without DUP, retain and properties: most of a stream
+  // are so, and there is nothing left to decode and to check. False: it is not such a one.
+  bool on_publish_again(Connection& connection, const mqtt::Framed& framed);
+  void on_publish(Connection& connection, const mqtt::Publish& packet);
+  void on_publish(Connection& connection, const Incoming& packet);
+  struct Outcome {
+    Reason reason = Reason::kSuccess;  // 0x80 or more: nothing has happened.
+    uint64_t commit = 0;               // What an acknowledgement waits for.
+  };
+  Outcome publish(store::NewRecord& record, const Source& source, uint64_t publisher, Bytes publisher_name);
+  Reason admit(const store::NewRecord& record, bool stored, bool retained);
+  void fan_out(const store::NewRecord& record, const store::Store::Appended& appended, const Audience& audience,
+               bool stored);
+  void refuse_publish(Connection& connection, const Incoming& packet, Reason reason);
+  void acknowledge_publish(Connection& connection, const Incoming& packet, const Outcome& outcome);
+  void on_reserved(Connection& connection, const Incoming& packet);
+  // True if a row was written.
+  bool retain(const store::NewRecord& record, Bytes publisher_name, const store::StreamInfo* stream, uint64_t sequence);
+  store::StreamId local_stream();
+
+  // --- delivery.cc
+  // A message on its way to its targets, with what was encoded for one of them and serves the next.
+  struct Fan {
+    const store::Record* record = nullptr;
+    const store::StreamInfo* stream = nullptr;
+    bool plain_ready = false;  // `plain`: properties for a 5.0 client without subscription identifiers.
+    Bytes plain;
+    std::string plain_bytes;
+    std::string own_bytes;     // With identifiers, for one target; likewise a whole packet.
+    std::string own_whole;
+    Bytes came;                // The packet as a client of `came_version` sent it, if it may be passed on as it is.
+    Version came_version = Version::k311;
+    Bytes whole[2][2];         // QoS 0 packets by version and retain flag, once there are.
+    std::string whole_bytes[2][2];
+  };
+  void begin_fan(const store::Record& record);
+  Bytes fan_properties(Version version, std::span<const uint32_t> identifiers);
+  void deliver(const Target& target, bool stored);
+  void deliver_qos0(Connection& connection, const Target& target);
+  void enqueue(Session& session, const Target& target, uint8_t qos);
+  enum class Sent : uint8_t { kSent, kTooLarge };
+  // One QoS 1 or 2 PUBLISH of fan_.record under a new packet identifier; it was taken from the reader if it has a position.
+  Sent send_new(Session& session, uint8_t qos, bool retain, std::span<const uint32_t> identifiers, bool stored);
+  void send_again(Session& session, Outbound& entry, const store::Member& member);
+  uint32_t window(const Connection& connection) const;
+  bool has_room(const Connection& connection) const;
+  // Whether a new message may go out at once, with nothing before it.
+  bool flows(const Session& session) const;
+  void pump_later(Session& session);
+  void pump(Session& session);
+  bool pump_again(Session& session);
+  bool pump_queue(Session& session);
+  // The client is done with it: its identifier is free.
+  void complete(Session& session, Outbound& entry);
+  void wait_for_step(Connection& connection);
+
+  // --- acknowledge.cc
+  void on_ack(Connection& connection, const mqtt::Ack& packet);
+  void on_puback(Session& session, const mqtt::Ack& packet);
+  void on_pubrec(Connection& connection, Session& session, const mqtt::Ack& packet);
+  void on_pubrel(Connection& connection, Session& session, const mqtt::Ack& packet);
+  void on_pubcomp(Session& session, const mqtt::Ack& packet);
+
+  // --- subscribe.cc
+  void on_subscribe(Connection& connection, const mqtt::Subscribe& packet);
+  void on_unsubscribe(Connection& connection, const mqtt::Unsubscribe& packet);
+  // The reason code for one filter. Adds what is to be scanned after SUBACK; *commit moves to what SUBACK waits for.
+  uint8_t subscribe_one(Session& session, const Connection& connection, const mqtt::SubscribeEntry& entry,
+                        uint32_t identifier, std::vector<RetainedScan>* scans, uint64_t* commit);
+  // False if there is no room for the records.
+  bool owe_retained(Session& session, Bytes filter, const SubscriptionOptions& options, bool* some_at_qos0,
+                    uint64_t* commit);
+  void continue_retained(Connection& connection);
+  bool has_room_for_retained(Connection& connection);
+
+  // --- will.cc
+  void keep_will(Session& session, const mqtt::Will& will);
+  void drop_will(Session& session, Haste haste);
+  // The connection ended without DISCONNECT: now, or after its delay.
+  void will_due(Session& session);
+  void publish_will(const std::string& client_id, const WillRow& will, uint64_t publisher);
+  void publish_will_of(Session& session);
+
+  // --- recover.cc
+  void recover();
+  void recover_sessions();
+  void recover_subscriptions();
+  void recover_packets();
+  void recover_wills();
+
+  bool storage_failed() const { return store_.mode() == store::Mode::kStorageFailed; }
+
+  store::Store& store_;
+  Host& host_;
+  const Limits limits_;
+  Prng prng_;
+  Now now_;
+  store::Arrival arrival_;   // Of what comes in this step.
+  uint64_t step_ = 1;        // Moves with time.
+  int depth_ = 0;
+  bool boundary_due_ = false;
+  bool shut_down_ = false;
+  Counters counters_;
+
+  std::unordered_map<ConnectionId, std::unique_ptr<Connection>> connections_;  // For look-up only.
+  std::vector<std::unique_ptr<Connection>> graveyard_;
+  struct Doomed {
+    ConnectionId connection;
+    Reason reason;
+    const char* text;
+  };
+  std::vector<Doomed> doomed_;
+  std::vector<ConnectionId> gated_;      // Whose gate is not empty, in the order in which that became so.
+  std::vector<uint64_t> pumps_;          // Numbers of sessions to be served before the call ends.
+  std::vector<ConnectionId> next_step_;  // To be served once time has moved.
+  size_t connect_bytes_ = 0;             // Buffered for connections that have not sent CONNECT.
+
+  std::map<std::string, std::unique_ptr<Session>, std::less<>> sessions_;  // By client identifier.
+  std::unordered_map<uint64_t, Session*> sessions_by_number_;              // For look-up only, like the next.
+  std::unordered_map<store::ReaderId, Session*> sessions_by_reader_;
+  uint64_t session_number_last_ = 0;
+
+  Subscriptions subscriptions_;
+  Audiences audiences_;
+  Retained retained_;
+  Timers timers_;
+  store::StreamId local_stream_ = 0;
+  uint64_t local_incarnation_ = 0;
+
+  Fan fan_;
+  mqtt::Packet packet_;
+  std::string scratch_;
+  std::string headers_scratch_;
+  std::string topic_last_;   // Of the last PUBLISH that was decoded, and so valid.
+  const Source client_source_{};
+  std::map<std::string, Instant, std::less<>> logged_;  // When an event was last logged by log_rarely().
+};
+
+template <typename Put>
+void Broker::Impl::send_gated(Connection& connection, uint64_t commit, uint32_t credits, Put&& put) {
+  if (connection.gate.empty() && commit <= store_.durable_commit()) {
+    scratch_.clear();
+    put(scratch_);
+    connection.received_open -= std::min(connection.received_open, credits);
+    send_now(connection, scratch_);
+    return;
+  }
+  put(connection.gate.open(commit));
+  connection.gate.close(credits);
+  if (!connection.gated) {
+    connection.gated = true;
+    gated_.push_back(connection.id);
+  }
+}
+
+}  // namespace hf::broker

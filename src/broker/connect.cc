@@ -1,0 +1,256 @@
+// CONNECT, and sessions from birth to end.
+#include <algorithm>
+#include <tuple>
+
+#include "base/assert.h"
+#include "broker/broker_impl.h"
+
+namespace hf::broker {
+
+namespace {
+
+constexpr uint32_t kNeverExpires = UINT32_MAX;
+
+// 3.1.1, table 3.1.
+uint8_t return_code(Reason reason) {
+  switch (reason) {
+    case Reason::kSuccess: return 0;
+    case Reason::kUnsupportedProtocolVersion: return 1;
+    case Reason::kClientIdentifierNotValid: return 2;
+    case Reason::kServerUnavailable:
+    case Reason::kServerBusy:
+    case Reason::kServerShuttingDown:
+    case Reason::kQuotaExceeded:
+    case Reason::kConnectionRateExceeded: return 3;
+    case Reason::kBadUserNameOrPassword: return 4;
+    default: return 5;
+  }
+}
+
+}  // namespace
+
+void Broker::Impl::on_connect(Connection& connection, const mqtt::Connect& packet) {
+  const bool v5 = packet.version == Version::k5;
+  connection.version = packet.version;
+  const mqtt::Properties& asked = packet.properties;
+  connection.receive_maximum = asked.receive_maximum.value_or(UINT16_MAX);
+  connection.packet_bytes_max = asked.maximum_packet_size.value_or(UINT32_MAX);
+
+  if (asked.authentication_method) {  // [MQTT-4.12.0-1]
+    return refuse(connection, Reason::kBadAuthenticationMethod, "enhanced authentication is not supported");
+  }
+  if (packet.client_id.empty() && !packet.clean_start && !v5) {  // [MQTT-3.1.3-8] of 3.1.1
+    return refuse(connection, Reason::kClientIdentifierNotValid, "a session to be kept needs a client identifier");
+  }
+  if (packet.will && packet.will->topic.starts_with('$')) {
+    return refuse(connection, Reason::kNotAuthorized, "a will on a topic that starts with $");
+  }
+  Principal principal;
+  const Reason verdict = host_.authenticate(connection.id, packet, &principal);
+  if (verdict >= Reason::kUnspecifiedError) return refuse(connection, verdict, "not admitted");
+
+  // [MQTT-3.1.3-6] [MQTT-3.1.3-7]
+  std::string client_id = packet.client_id.empty() ? assigned_client_id() : std::string(packet.client_id);
+  const bool node = principal.kind == Principal::Kind::kNode;
+  Session* session = find_session(client_id);
+  if (session != nullptr && session->connection != nullptr && !session->node_name.empty() &&
+      !(node && session->node_name == principal.name)) {
+    return refuse(connection, Reason::kClientIdentifierNotValid, "the client identifier belongs to a node");
+  }
+
+  // Nodes agree on their state anew at each connection; a storage that failed keeps nothing.
+  const bool failed = storage_failed();
+  const bool forgetful = failed || node;
+  const uint32_t wanted_s = v5 ? asked.session_expiry_interval_s.value_or(0)
+                               : (packet.clean_start ? 0 : limits_.session_expiry_default_s);
+  if (failed && !v5 && wanted_s > 0) {
+    return refuse(connection, Reason::kServerUnavailable, "storage has failed: clean sessions only");
+  }
+  const uint32_t expiry_s = forgetful ? 0 : wanted_s;
+
+  bool wrote = false;
+  if (session != nullptr && session->connection != nullptr) {
+    take_over(*session);  // [MQTT-3.1.4-3] (In 3.1.1: [MQTT-3.1.4-2].)
+    session = find_session(client_id);
+  }
+  if (session != nullptr && (packet.clean_start || forgetful)) {  // [MQTT-3.1.2-4] (In 3.1.1: [MQTT-3.1.2-6].)
+    end_session(*session, Haste::kCommit);
+    session = nullptr;
+    wrote = true;
+  }
+  const bool present = session != nullptr;  // [MQTT-3.2.2-2] [MQTT-3.2.2-3]
+  if (present) {  // [MQTT-3.1.2-5]
+    resume(*session);
+  } else {        // [MQTT-3.1.2-6]
+    session = &make_session(client_id, expiry_s > 0);
+  }
+  session->version = packet.version;
+  session->expiry_s = expiry_s;
+  session->node_name = node ? principal.name : std::string();
+  session->connection = &connection;
+  connection.session = session;
+  connection.principal = std::move(principal);
+  connection.state = Connection::State::kOpen;
+  connect_bytes_ -= connection.input.size();
+  if (session->durable) {
+    // "Connected" is durable before CONNACK: else a crash much later would count the expiry from the time before.
+    put_session(*session, true, Haste::kCommit);
+    wrote = true;
+  }
+  if (packet.will) {
+    keep_will(*session, *packet.will);
+    wrote = true;
+  }
+
+  connection.keep_alive = milliseconds(int64_t{packet.keep_alive_s} * 1500);  // [MQTT-3.1.2-22]
+  timers_.disarm(Timer::Kind::kConnection, connection.id, &connection.timer);
+  if (connection.keep_alive > Duration{}) arm_connection(connection, now_.mono + connection.keep_alive);
+
+  mqtt::Connack connack{.session_present = present};
+  if (v5) {
+    mqtt::Properties& told = connack.properties;
+    told.receive_maximum = limits_.receive_maximum;
+    told.maximum_packet_size = static_cast<uint32_t>(limits_.packet_bytes_max);
+    told.retain_available = 1;
+    told.wildcard_subscription_available = 1;
+    told.subscription_identifier_available = 1;
+    told.shared_subscription_available = 0;
+    if (expiry_s != wanted_s) told.session_expiry_interval_s = expiry_s;
+    if (packet.client_id.empty()) told.assigned_client_identifier = session->client_id;
+  }
+  ++counters_.connects_accepted;
+  const uint64_t commit = wrote && !failed ? store_.open_commit() : 0;
+  send_packet(connection, commit, connack);  // [MQTT-3.2.0-1]
+  if (connection.closed()) return;
+  connection.connack_sent = connection.gate.empty();
+  if (connection.connack_sent) pump_later(*session);
+  if (node) host_.node_connected(connection.id, connection.principal.name);
+}
+
+void Broker::Impl::refuse(Connection& connection, Reason reason, const char* text) {
+  ++counters_.connects_refused;
+  log_rarely(kEventConnectRefused, std::string("CONNECT refused: ") + mqtt::reason_name(reason) + ": " + text);
+  const bool v5 = connection.version == Version::k5;
+  // [MQTT-3.2.2-6] No session is present in a refusal; [MQTT-3.2.2-7] the connection ends.
+  scratch_.clear();
+  mqtt::encode(scratch_, connection.version,
+               mqtt::Connack{.reason = v5 ? static_cast<uint8_t>(reason) : return_code(reason)});
+  if (scratch_.size() <= connection.packet_bytes_max) send_now(connection, scratch_);
+  host_.close(connection.id);
+  forget(connection, false);
+}
+
+std::string Broker::Impl::assigned_client_id() {
+  for (;;) {
+    std::string client_id = "hf-" + to_hex(prng_.next());
+    if (find_session(client_id) == nullptr) return client_id;
+  }
+}
+
+Session* Broker::Impl::find_session(Bytes client_id) {
+  const auto found = sessions_.find(client_id);
+  return found == sessions_.end() ? nullptr : found->second.get();
+}
+
+Session& Broker::Impl::make_session(std::string client_id, bool durable) {
+  auto made = std::make_unique<Session>();
+  Session& session = *made;
+  session.number = ++session_number_last_;
+  session.client_id = client_id;
+  session.durable = durable;
+  if (durable) {
+    session.reader = store_.create_reader(true);
+    sessions_by_reader_[session.reader] = &session;
+  }
+  sessions_by_number_[session.number] = &session;
+  sessions_[std::move(client_id)] = std::move(made);
+  return session;
+}
+
+void Broker::Impl::take_over(Session& session) {
+  close(*session.connection, Reason::kSessionTakenOver);
+}
+
+void Broker::Impl::resume(Session& session) {
+  timers_.disarm(Timer::Kind::kSession, session.number, &session.expiry_timer);
+  drop_will(session, Haste::kCommit);  // [MQTT-3.1.3-9]
+  // [MQTT-4.4.0-1] [MQTT-4.6.0-1] What was not acknowledged is sent again, in its order.
+  std::vector<Outbound> unacknowledged;
+  session.outbound.for_each([&](Outbound& entry) {
+    entry.on_wire = false;
+    unacknowledged.push_back(entry);
+  });
+  std::sort(unacknowledged.begin(), unacknowledged.end(), [](const Outbound& a, const Outbound& b) {
+    return std::tie(a.position, a.packet_id) < std::tie(b.position, b.packet_id);
+  });
+  session.resend.clear();
+  session.resend_next = 0;
+  for (const Outbound& entry : unacknowledged) session.resend.push_back(entry.packet_id);
+  session.behind = session.reader != 0;
+}
+
+void Broker::Impl::put_session(const Session& session, bool connected, Haste haste) {
+  const SessionRow row{.connected = connected,
+                       .v5 = session.version == Version::k5,
+                       .number = session.number,
+                       .expiry_s = session.expiry_s,
+                       .reader = session.reader,
+                       .stamp = arrival_};
+  store_.put(Table::kSession, session.client_id, encode(row), haste);
+}
+
+void Broker::Impl::detach(Session& session, bool will_due_now) {
+  session.queue.clear();
+  session.queue_bytes = 0;
+  session.resend.clear();
+  session.resend_next = 0;
+  session.disconnected = arrival_;
+  if (shut_down_) {
+    if (session.durable) put_session(session, false, Haste::kRide);
+    return;  // Its will stays due as its row.
+  }
+  if (!will_due_now) drop_will(session, Haste::kCommit);
+  if (!session.durable || session.expiry_s == 0) return end_session(session, Haste::kCommit);  // [MQTT-3.1.2-23]
+  put_session(session, false, Haste::kRide);
+  arm_expiry(session);
+  will_due(session);
+}
+
+void Broker::Impl::arm_expiry(Session& session) {
+  if (session.expiry_s == kNeverExpires) return;
+  const Duration left = seconds(session.expiry_s) - elapsed_since(session.disconnected, now_);
+  timers_.arm(Timer::Kind::kSession, session.number, now_.mono + std::max(left, Duration{}), &session.expiry_timer);
+}
+
+void Broker::Impl::end_session(Session& session, Haste haste) {
+  HF_ASSERT(session.connection == nullptr);
+  timers_.disarm(Timer::Kind::kSession, session.number, &session.expiry_timer);
+  timers_.disarm(Timer::Kind::kWill, session.number, &session.will_timer);
+  if (session.durable) {
+    store_.erase(Table::kSession, session.client_id, haste);
+    for (const auto& [filter, options] : session.subscriptions) {
+      store_.erase(Table::kSubscription, subscription_key(session.number, filter), haste);
+    }
+    for (const auto& [packet_id, commit] : session.inbound) {
+      store_.erase(Table::kInbound, PacketKey(session.number, packet_id), haste);
+    }
+    session.outbound.for_each([&](const Outbound& entry) {
+      store_.erase(Table::kOutbound, PacketKey(session.number, entry.packet_id), haste);
+    });
+  }
+  subscriptions_.erase_all(session);
+  if (session.reader != 0) {
+    sessions_by_reader_.erase(session.reader);
+    const auto cause = session.durable ? std::optional(store::GapCause::kSessionEnded) : std::nullopt;
+    store_.remove_reader(session.reader, cause);
+  }
+  sessions_by_number_.erase(session.number);
+  const auto found = sessions_.find(session.client_id);
+  HF_ASSERT(found != sessions_.end());
+  const std::unique_ptr<Session> ended = std::move(found->second);
+  sessions_.erase(found);
+  // 3.1.2.5: at the session's end the will is due, whatever its delay. In the same group its row goes.
+  if (ended->will) publish_will_of(*ended);
+}
+
+}  // namespace hf::broker

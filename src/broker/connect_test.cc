@@ -1,0 +1,285 @@
+// CONNECT, its answer, and all the ways in which a connection ends.
+#include "broker/broker_fixture.h"
+
+namespace hf::broker {
+namespace {
+
+using mqtt::PacketType;
+using mqtt::Reason;
+using mqtt::Version;
+
+TEST(Connect, ConnackAnnouncesWhatIsSupported) {
+  Site site;
+  Client client(site, "c");
+  client.dial();
+  EXPECT_EQ(client.take(), Lines{"CONNACK 00"});  // A clean session waits for nothing.
+  const mqtt::Properties& told = client.connack();
+  EXPECT_EQ(told.receive_maximum, site.limits.receive_maximum);
+  EXPECT_EQ(told.maximum_packet_size, site.limits.packet_bytes_max);
+  EXPECT_EQ(told.shared_subscription_available, 0);
+  EXPECT_EQ(told.wildcard_subscription_available, 1);
+  EXPECT_EQ(told.subscription_identifier_available, 1);
+  EXPECT_EQ(told.retain_available, 1);
+  EXPECT_FALSE(told.maximum_qos);
+  EXPECT_FALSE(told.topic_alias_maximum);
+  EXPECT_FALSE(told.server_keep_alive_s);
+  EXPECT_FALSE(told.session_expiry_interval_s);
+  EXPECT_FALSE(told.assigned_client_identifier);
+}
+
+TEST(Connect, ConnackOfAPersistentSessionWaitsForSync) {
+  Site site;
+  Client client(site, "c");
+  client.keep().dial();
+  // What follows CONNECT is served, but nothing overtakes CONNACK.
+  client.send(mqtt::Ping{});
+  client.subscribe("t", 0);
+  client.publish("t", "x");
+  EXPECT_EQ(client.take(), Lines{});
+  EXPECT_EQ(client.synced(), (Lines{"CONNACK 00", "PINGRESP", "SUBACK #900 00", "PUBLISH q0 t 'x'"}));
+}
+
+TEST(Connect, ClientWithoutIdentifierGetsOne) {
+  Site site;
+  Client five(site, ""), old(site, "", Version::k311), kept(site, "", Version::k311);
+  five.connect();
+  EXPECT_EQ(five.assigned.size(), 19u);
+  old.connect();
+  kept.keep().dial();
+  EXPECT_EQ(kept.take(), (Lines{"CONNACK 02", "closed"}));
+  int clients = 0;
+  site.broker->for_each_client([&](const ClientInfo& info) {
+    ++clients;
+    EXPECT_FALSE(info.client_id.empty());
+  });
+  EXPECT_EQ(clients, 2);
+}
+
+TEST(Connect, RefusalIsToldInTheClientsVersion) {
+  Site site;
+  site.host.denied = {"mallory"};
+  Client five(site, "a"), old(site, "b", Version::k311), method(site, "c");
+  five.hello.user_name = "mallory";
+  old.hello.user_name = "mallory";
+  method.hello.properties.authentication_method = "SCRAM-SHA-1";
+  five.dial();
+  old.dial();
+  method.dial();
+  EXPECT_EQ(five.take(), (Lines{"CONNACK 86", "closed"}));
+  EXPECT_EQ(old.take(), (Lines{"CONNACK 04", "closed"}));
+  EXPECT_EQ(method.take(), (Lines{"CONNACK 8c", "closed"}));
+  EXPECT_EQ(site.broker->counters().connects_refused, 3u);
+  EXPECT_EQ(site.broker->counters().connections, 0u);
+}
+
+TEST(Connect, OldAndFutureVersionsAreRefused) {
+  Site site;
+  Client client(site, "c", Version::k311);
+  client.id = ++site.connection_last;
+  site.broker->connected(client.id, site.now);
+  client.send_bytes(Bytes("\x10\x0f\0\6MQIsdp\3\2\0\0\0\1c", 17));
+  EXPECT_EQ(client.take(), (Lines{"CONNACK 01", "closed"}));
+  Client future(site, "c");
+  future.id = ++site.connection_last;
+  site.broker->connected(future.id, site.now);
+  future.send_bytes(Bytes("\x10\x0e\0\4MQTT\6\2\0\0\0\0\1c", 16));
+  EXPECT_EQ(future.take(), (Lines{"CONNACK 84", "closed"}));
+}
+
+TEST(Connect, FirstPacketIsConnectAndThereIsNoSecond) {
+  Site site;
+  Client eager(site, "a"), twice(site, "b");
+  eager.id = ++site.connection_last;
+  site.broker->connected(eager.id, site.now);
+  eager.send_bytes("\xc0");  // Not even the rest of PINGREQ is waited for.
+  EXPECT_EQ(eager.take(), Lines{"closed"});
+  twice.connect();
+  twice.send(twice.hello);
+  EXPECT_EQ(twice.take(), (Lines{"DISCONNECT 82", "closed"}));
+}
+
+TEST(Connect, MalformedConnectOfVersion5IsToldWhy) {
+  Site site;
+  Client client(site, "c");
+  client.id = ++site.connection_last;
+  site.broker->connected(client.id, site.now);
+  client.send_bytes(Bytes("\x10\x0e\0\4MQTT\5\3\0\0\0\0\1c", 16));  // The reserved flag is set.
+  EXPECT_EQ(client.take(), (Lines{"CONNACK 81", "closed"}));
+}
+
+TEST(Connect, ConnectComesInTimeOrNever) {
+  Site site;
+  const ConnectionId id = 99;
+  site.broker->connected(id, site.now);
+  EXPECT_EQ(site.broker->next_deadline(), site.now.mono + site.limits.connect_timeout);
+  site.pass(site.limits.connect_timeout);
+  EXPECT_TRUE(site.host.closed.contains(id));
+  EXPECT_FALSE(site.broker->next_deadline());
+}
+
+TEST(Connect, PacketMayComeInPieces) {
+  Site site;
+  Client pub(site, "pub"), sub(site, "sub");
+  sub.connect();
+  sub.subscribed("#", 0);
+  std::string bytes;
+  mqtt::encode(bytes, Version::k5, pub.hello);
+  mqtt::encode(bytes, Version::k5, mqtt::Publish{.topic = "t", .payload = "x"});
+  mqtt::encode(bytes, Version::k5, mqtt::Publish{.topic = "t", .payload = "y"});
+  for (size_t first = 0; first <= bytes.size(); ++first) {
+    pub.id = ++site.connection_last;
+    site.broker->connected(pub.id, site.now);
+    pub.send_bytes(Bytes(bytes).substr(0, first));
+    pub.send_bytes(Bytes(bytes).substr(first));
+    EXPECT_EQ(pub.take(), Lines{"CONNACK 00"}) << first;
+    EXPECT_EQ(sub.take(), (Lines{"PUBLISH q0 t 'x'", "PUBLISH q0 t 'y'"})) << first;
+    pub.drop();
+  }
+  pub.id = ++site.connection_last;
+  site.broker->connected(pub.id, site.now);
+  for (const char& c : bytes) pub.send_bytes(Bytes(&c, 1));
+  EXPECT_EQ(sub.take().size(), 2u);
+}
+
+TEST(Connect, MalformedPacketClosesItsConnectionAlone) {
+  Site site;
+  Client bad(site, "bad"), good(site, "good");
+  good.connect();
+  good.subscribed("t", 0);
+  for (const auto& [bytes, reason] : std::vector<std::pair<std::string, std::string>>{
+           {std::string("\x36\x05\0\1t\0\1", 7), "81"},                    // QoS 3.
+           {std::string("\x30\xff\xff\xff\xff\x01", 6), "81"},             // A length of five bytes.
+           {std::string("\x30\xff\xff\xff\x7f", 5), "95"},                 // Too large, before it is here.
+           {std::string("\x20\x03\0\0\0", 5), "82"},                       // CONNACK from a client.
+           {std::string("\x32\x06\0\1t\0\0\0", 8), "82"},                  // Packet identifier 0.
+           {std::string("\x82\x07\0\1\0\0\1t\x03", 9), "82"},              // SUBSCRIBE at QoS 3.
+           {std::string("\xf0\x00", 2), "82"},                             // AUTH.
+       }) {
+    bad.connect();
+    bad.send_bytes(bytes);
+    EXPECT_EQ(bad.take(), (Lines{"DISCONNECT " + reason, "closed"})) << to_hex(bytes);
+    good.publish("t", "x");
+    EXPECT_EQ(good.take(), Lines{"PUBLISH q0 t 'x'"});
+  }
+}
+
+TEST(Connect, BytesBehindTheEndAreNotRead) {
+  Site site;
+  Client sub(site, "sub"), pub(site, "pub");
+  sub.connect();
+  sub.subscribed("t", 0);
+  pub.connect();
+  std::string bytes;
+  mqtt::encode(bytes, Version::k5, mqtt::Disconnect{});
+  mqtt::encode(bytes, Version::k5, mqtt::Publish{.topic = "t", .payload = "x"});
+  pub.send_bytes(bytes);
+  EXPECT_EQ(pub.take(), Lines{"closed"});
+  EXPECT_EQ(sub.take(), Lines{});
+}
+
+TEST(Connect, TakeOverClosesTheOldConnectionWith8E) {
+  Site site;
+  Client first(site, "same"), second(site, "same"), third(site, "same", Version::k311), pub(site, "pub");
+  pub.connect();
+  first.keep().connect();
+  first.subscribed("t", 1);
+  pub.publish("t", "x", 1, 5);
+  EXPECT_EQ(first.synced(), Lines{"PUBLISH q1 #1 t 'x'"});
+  second.keep().dial();
+  EXPECT_EQ(first.take(), (Lines{"DISCONNECT 8e", "closed"}));
+  EXPECT_EQ(second.synced(), (Lines{"CONNACK 00 present", "PUBLISH q1 #1 t 'x' dup"}));
+  third.keep().dial();
+  EXPECT_EQ(second.take(), (Lines{"DISCONNECT 8e", "closed"}));
+  EXPECT_EQ(third.synced(), (Lines{"CONNACK 00 present", "PUBLISH q1 #1 t 'x' dup"}));
+  EXPECT_EQ(site.broker->counters().connections, 2u);
+}
+
+TEST(Connect, TakeOverOfACleanSessionLeavesNothing) {
+  Site site;
+  Client first(site, "same"), second(site, "same");
+  first.connect();
+  first.subscribed("t", 1);
+  second.keep().dial();
+  EXPECT_EQ(first.take(), (Lines{"DISCONNECT 8e", "closed"}));
+  EXPECT_EQ(second.synced(), Lines{"CONNACK 00"});
+  second.publish("t", "x", 1, 1);
+  EXPECT_EQ(second.synced(), Lines{"PUBACK #1 10"});
+}
+
+TEST(Connect, ClientDoesNotTakeOverANode) {
+  Site site;
+  site.host.nodes["ship"] = "ship-7";
+  Client node(site, "node:ship-7"), again(site, "node:ship-7"), thief(site, "node:ship-7");
+  node.hello.user_name = "ship";
+  again.hello.user_name = "ship";
+  node.connect();
+  thief.dial();
+  EXPECT_EQ(thief.take(), (Lines{"CONNACK 85", "closed"}));
+  again.connect();
+  EXPECT_EQ(node.take(), (Lines{"DISCONNECT 8e", "closed"}));
+  EXPECT_EQ(site.host.calls, (Lines{"connected ship-7", "disconnected ship-7", "connected ship-7"}));
+}
+
+TEST(Connect, SilenceOfOneAndAHalfKeepAlivesEndsTheConnection) {
+  Site site;
+  Client client(site, "c"), old(site, "o", Version::k311), never(site, "n");
+  client.hello.keep_alive_s = 10;
+  old.hello.keep_alive_s = 10;
+  client.connect();
+  old.connect();
+  never.connect();
+  site.pass(seconds(14));
+  client.send(mqtt::Ping{});
+  EXPECT_EQ(client.take(), Lines{"PINGRESP"});
+  site.pass(seconds(1));
+  EXPECT_EQ(old.take(), Lines{"closed"});
+  EXPECT_EQ(client.take(), Lines{});
+  site.pass(seconds(13));
+  EXPECT_EQ(client.take(), Lines{});
+  site.pass(seconds(1));
+  EXPECT_EQ(client.take(), (Lines{"DISCONNECT 8d", "closed"}));
+  site.pass(seconds(100'000));
+  EXPECT_EQ(never.take(), Lines{});
+}
+
+TEST(Connect, DisconnectMayNotInventASessionExpiry) {
+  Site site;
+  Client client(site, "c");
+  client.connect();
+  client.send(mqtt::Disconnect{.properties = {.session_expiry_interval_s = 60}});
+  EXPECT_EQ(client.take(), (Lines{"DISCONNECT 82", "closed"}));
+}
+
+TEST(Connect, BytesBeforeConnectAreBoundedInTotal) {
+  Site site;
+  // CONNECTs of 64 KiB that never end: the node keeps 8 MiB of them, no more.
+  const std::string start = std::string("\x10\xf0\xff\x03", 4) + std::string(65'000, '\0');
+  for (ConnectionId id = 1; id <= 200; ++id) {
+    site.broker->connected(id, site.now);
+    site.broker->received(id, start, site.now);
+  }
+  EXPECT_EQ(site.host.closed.size(), 200 - (8 << 20) / start.size());
+  for (ConnectionId id = 1; id <= 200; ++id) site.broker->closed(id, site.now);
+  site.broker->connected(201, site.now);
+  site.broker->received(201, start, site.now);
+  EXPECT_FALSE(site.host.closed.contains(201));
+}
+
+TEST(Connect, ShutDownSaysGoodbyeAndForgetsNothing) {
+  Site site;
+  Client kept(site, "kept"), clean(site, "clean");
+  kept.keep().connect();
+  kept.subscribed("t", 1);
+  clean.connect();
+  site.broker->shut_down(site.now);
+  EXPECT_EQ(kept.take(), (Lines{"DISCONNECT 8b", "closed"}));
+  EXPECT_EQ(clean.take(), (Lines{"DISCONNECT 8b", "closed"}));
+  site.store->shut_down();
+  site.sync();
+  site.restart();
+  kept.dial();
+  EXPECT_EQ(kept.synced(), Lines{"CONNACK 00 present"});
+}
+
+}  // namespace
+}  // namespace hf::broker

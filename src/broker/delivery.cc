@@ -1,0 +1,344 @@
+// PUBLISH out: to whom at once, what waits, in which order, and sending again.
+//
+// A session's messages at QoS 1 and 2 leave in the order of the log. A record goes at once if nothing is before it and the
+// client has room (flows()); else it waits in the log, `behind` is set, and pump() reads on as room comes back. Messages that
+// are not stored wait in the session's queue, each behind the last record that was owed when it came; pump() takes it as
+// soon as the reader has passed that record, and later records wait for it.
+#include <algorithm>
+
+#include "base/assert.h"
+#include "broker/broker_impl.h"
+
+namespace hf::broker {
+
+namespace {
+
+using Status = store::Store::FetchStatus;
+
+// Expired records that one call passes over before it lets others have a turn.
+constexpr int kSkipsMax = 4096;
+
+bool find_member(const store::Record& record, store::ReaderId reader, store::Member* member) {
+  bool found = false;
+  store::for_each_member(record.audience, [&](const store::Member& one) {
+    if (one.reader < reader) return true;
+    found = one.reader == reader;
+    if (found) *member = one;
+    return false;
+  });
+  return found;
+}
+
+}  // namespace
+
+void Broker::Impl::begin_fan(const store::Record& record) {
+  fan_.record = &record;
+  fan_.plain_ready = false;
+  for (auto& version : fan_.whole) version[0] = version[1] = {};
+  if (!fan_.came.empty()) fan_.whole[fan_.came_version == Version::k5][false] = fan_.came;
+}
+
+Bytes Broker::Impl::fan_properties(Version version, std::span<const uint32_t> identifiers) {
+  if (version == Version::k311) return {};
+  const store::Record& record = *fan_.record;
+  const auto make = [&](std::string* scratch) {
+    const store::StreamInfo* stream = record.stream != 0 ? store_.stream(record.stream) : nullptr;
+    return delivery_properties(record, stream, identifiers, now_, scratch);
+  };
+  if (!identifiers.empty()) return make(&fan_.own_bytes);
+  if (!fan_.plain_ready) fan_.plain = make(&fan_.plain_bytes);
+  fan_.plain_ready = true;
+  return fan_.plain;
+}
+
+void Broker::Impl::deliver(const Target& target, bool stored) {
+  Session& session = *target.session;
+  const store::Record& record = *fan_.record;
+  // [MQTT-3.8.4-8] The lower of what was published and what was granted.
+  const uint8_t qos = std::min(target.qos, record.qos);
+  if (qos == 0) {
+    if (session.connection != nullptr) deliver_qos0(*session.connection, target);
+    return;
+  }
+  const bool retain = target.retain_as_published && record.retain;  // [MQTT-3.3.1-12] [MQTT-3.3.1-13]
+  if (stored && session.reader != 0) {
+    session.owed_last = record.position;
+    if (!flows(session)) {
+      session.behind = true;
+      return;
+    }
+    store_.take(session.reader, record.position, record.size_bytes());
+    send_new(session, qos, retain, target.subscription_identifiers, true);
+    return;
+  }
+  if (session.connection == nullptr) return;
+  if (flows(session)) {
+    send_new(session, qos, retain, target.subscription_identifiers, false);
+  } else {
+    enqueue(session, target, qos);
+  }
+}
+
+void Broker::Impl::deliver_qos0(Connection& connection, const Target& target) {
+  const store::Record& record = *fan_.record;
+  if (unsent_of(connection) > limits_.unsent_bytes_max) {
+    ++counters_.qos0_dropped;
+    return;
+  }
+  const bool v5 = connection.version == Version::k5;
+  const bool retain = target.retain_as_published && record.retain;
+  const mqtt::PublishHead head{.retain = retain, .topic = record.topic};
+  const auto encode = [&](std::string& out, std::span<const uint32_t> identifiers) {
+    mqtt::PublishHead whole = head;
+    whole.raw_properties = fan_properties(connection.version, identifiers);
+    out.clear();
+    mqtt::encode_publish(out, connection.version, whole, record.payload);
+  };
+  Bytes bytes;
+  if (v5 && !target.subscription_identifiers.empty()) {
+    encode(fan_.own_whole, target.subscription_identifiers);
+    bytes = fan_.own_whole;
+  } else {
+    // Once for each kind of subscriber.
+    Bytes& whole = fan_.whole[v5][retain];
+    if (whole.empty()) {
+      encode(fan_.whole_bytes[v5][retain], {});
+      whole = fan_.whole_bytes[v5][retain];
+    }
+    bytes = whole;
+  }
+  if (bytes.size() > connection.packet_bytes_max) return;  // [MQTT-3.1.2-24] [MQTT-3.1.2-25]
+  ++counters_.publishes_sent[0];
+  if (connection.connack_sent) return send_now(connection, bytes);
+  send_gated(connection, 0, 0, [&](std::string& out) { out.append(bytes); });
+}
+
+void Broker::Impl::enqueue(Session& session, const Target& target, uint8_t qos) {
+  const store::Record& record = *fan_.record;
+  Queued item{.after = session.owed_last,
+              .qos = qos,
+              .retain = record.retain,
+              .retain_as_published = target.retain_as_published,
+              .subscription_identifiers = target.subscription_identifiers,
+              .arrival = record.arrival,
+              .expiry_s = record.expiry_s,
+              .event_us = record.event_us,
+              .topic = std::string(record.topic),
+              .headers = std::string(record.headers),
+              .payload = std::string(record.payload)};
+  const size_t size_bytes = item.size_bytes();
+  if (session.queue_bytes + size_bytes > limits_.clean_session_queue_bytes_max) {
+    // Never skipped in silence.
+    ++counters_.slow_disconnected;
+    log_rarely(kEventTooSlow, "'" + session.client_id + "' takes its QoS 1 and 2 messages too slowly");
+    return doom(*session.connection, Reason::kQuotaExceeded, "too far behind for a session without state");
+  }
+  session.queue_bytes += size_bytes;
+  session.queue.push_back(std::move(item));
+}
+
+// --- Windows.
+
+uint32_t Broker::Impl::window(const Connection& connection) const {
+  const uint32_t most = std::min<uint32_t>(limits_.inflight_max, Inflight::kCountMax / 2);
+  return std::min<uint32_t>(connection.receive_maximum, most);  // [MQTT-3.3.4-9]
+}
+
+bool Broker::Impl::has_room(const Connection& connection) const {
+  return connection.sent_open < window(connection) && connection.sent_open_bytes < limits_.inflight_bytes_max &&
+         unsent_of(connection) < limits_.unsent_bytes_max / 4;
+}
+
+bool Broker::Impl::flows(const Session& session) const {
+  return session.connection != nullptr && session.connection->connack_sent && !session.behind && !session.resending() &&
+         session.queue.empty() && has_room(*session.connection);
+}
+
+void Broker::Impl::wait_for_step(Connection& connection) {
+  // Only what was sent in this very step stands in the way, and the host may have no reason to call.
+  if (connection.unsent_bytes >= limits_.unsent_bytes_max / 4 || connection.next_step) return;
+  connection.next_step = true;
+  next_step_.push_back(connection.id);
+}
+
+// --- One PUBLISH.
+
+Broker::Impl::Sent Broker::Impl::send_new(Session& session, uint8_t qos, bool retain, std::span<const uint32_t> identifiers,
+                                          bool stored) {
+  Connection& connection = *session.connection;
+  const store::Record& record = *fan_.record;
+  mqtt::PublishHead head{.qos = qos,
+                         .retain = retain,
+                         .topic = record.topic,
+                         .packet_id = 1,
+                         .raw_properties = fan_properties(connection.version, identifiers)};
+  if (connection.packet_bytes_max != UINT32_MAX &&
+      mqtt::encoded_publish_size(connection.version, head, record.payload.size()) > connection.packet_bytes_max) {
+    if (stored) store_.acknowledge(session.reader, record.position);  // [MQTT-3.1.2-25]
+    return Sent::kTooLarge;
+  }
+  Outbound& entry = *session.outbound.add();  // [MQTT-2.2.1-4]
+  entry.qos = qos;
+  entry.on_wire = true;
+  entry.size_bytes = static_cast<uint32_t>(record.size_bytes());
+  if (stored) {
+    entry.position = record.position;
+    entry.commit = record.position.commit();
+    if (session.durable) {
+      store_.put(Table::kOutbound, PacketKey(session.number, entry.packet_id), encode(entry));
+      entry.commit = store_.open_commit();
+    }
+  }
+  head.packet_id = entry.packet_id;
+  connection.sent_open += 1;
+  connection.sent_open_bytes += entry.size_bytes;
+  ++counters_.publishes_sent[qos];
+  const uint64_t commit = planted(PlantedBug::kDeliverBeforeDurable) ? 0 : entry.commit;
+  send_gated(connection, commit, 0,  // [MQTT-4.3.2-1] [MQTT-4.3.3-1]
+             [&](std::string& out) { mqtt::encode_publish(out, connection.version, head, record.payload); });
+  return Sent::kSent;
+}
+
+void Broker::Impl::send_again(Session& session, Outbound& entry, const store::Member& member) {
+  Connection& connection = *session.connection;
+  const store::Record& record = *fan_.record;
+  const mqtt::PublishHead head{.dup = true,  // [MQTT-3.3.1-1]
+                               .qos = entry.qos,
+                               .retain = member.retain_as_published && record.retain,
+                               .topic = record.topic,
+                               .packet_id = entry.packet_id,  // [MQTT-4.4.0-1]
+                               .raw_properties = fan_properties(connection.version, member.subscription_identifiers)};
+  if (connection.packet_bytes_max != UINT32_MAX &&
+      mqtt::encoded_publish_size(connection.version, head, record.payload.size()) > connection.packet_bytes_max) {
+    return complete(session, entry);
+  }
+  entry.on_wire = true;
+  connection.sent_open += 1;
+  connection.sent_open_bytes += entry.size_bytes;
+  ++counters_.publishes_sent[entry.qos];
+  send_gated(connection, entry.commit, 0,
+             [&](std::string& out) { mqtt::encode_publish(out, connection.version, head, record.payload); });
+}
+
+void Broker::Impl::complete(Session& session, Outbound& entry) {
+  if (entry.on_wire && session.connection != nullptr) {
+    session.connection->sent_open -= 1;
+    session.connection->sent_open_bytes -= entry.size_bytes;
+  }
+  if (entry.position != Position{}) {
+    if (session.durable) store_.erase(Table::kOutbound, PacketKey(session.number, entry.packet_id), Haste::kRide);
+    store_.acknowledge(session.reader, entry.position);
+  }
+  session.outbound.erase(&entry);
+}
+
+// --- Serving a session.
+
+void Broker::Impl::pump_later(Session& session) {
+  if (session.pump_due) return;
+  session.pump_due = true;
+  pumps_.push_back(session.number);
+}
+
+void Broker::Impl::pump(Session& session) {
+  Connection* connection = session.connection;
+  if (connection == nullptr || !connection->connack_sent) return;
+  if (!pump_again(session)) return;
+  for (int skips = 0; skips < kSkipsMax;) {
+    if (!has_room(*connection)) return wait_for_step(*connection);
+    if (pump_queue(session)) continue;
+    if (!session.behind) return;
+    const store::Store::Fetch fetched = store_.next(session.reader);
+    if (fetched.status == Status::kNone) {
+      // What is owed still but not durable yet wakes the reader by itself.
+      if (!store_.caught_up(session.reader)) return;
+      session.behind = false;
+      continue;
+    }
+    if (fetched.status != Status::kRecord) return;
+    const store::Record& record = fetched.record;
+    const store::StreamInfo* stream = store_.stream(record.stream);
+    store::Member member;
+    const bool expired = store::expired(record, stream != nullptr ? stream->options.time_to_live_s : 0, now_);
+    if (expired) ++counters_.expired;  // [MQTT-3.3.2-5]
+    const bool wanted = !expired && find_member(record, session.reader, &member);
+    const uint8_t qos = std::min(member.qos, record.qos);
+    if (!wanted || qos == 0) {
+      store_.acknowledge(session.reader, record.position);
+      ++skips;
+      continue;
+    }
+    begin_fan(record);
+    if (send_new(session, qos, member.retain_as_published && record.retain, member.subscription_identifiers, true) ==
+        Sent::kTooLarge) {
+      ++skips;
+    }
+  }
+  connection->next_step = true;
+  next_step_.push_back(connection->id);
+}
+
+// The first message of the queue that nothing owed lies before. False if there is none.
+bool Broker::Impl::pump_queue(Session& session) {
+  if (session.queue.empty()) return false;
+  const Queued& item = session.queue.front();
+  if (session.behind) {
+    const store::ReaderInfo* reader = store_.reader(session.reader);
+    HF_ASSERT(reader != nullptr);
+    if (reader->cursor < item.after) return false;
+  }
+  store::Record record;
+  record.topic = item.topic;
+  record.headers = item.headers;
+  record.payload = item.payload;
+  record.qos = item.qos;
+  record.retain = item.retain;
+  record.arrival = item.arrival;
+  record.event_us = item.event_us;
+  record.expiry_s = item.expiry_s;
+  if (store::expired(record, 0, now_)) {
+    ++counters_.expired;
+  } else {
+    begin_fan(record);
+    send_new(session, item.qos, item.retain && item.retain_as_published, item.subscription_identifiers, false);
+  }
+  session.queue_bytes -= item.size_bytes();
+  session.queue.pop_front();
+  return true;
+}
+
+// What an earlier connection left unacknowledged. True when all of it was sent.
+bool Broker::Impl::pump_again(Session& session) {
+  Connection& connection = *session.connection;
+  for (; session.resending(); ++session.resend_next) {
+    Outbound* entry = session.outbound.find(session.resend[session.resend_next]);
+    if (entry == nullptr || entry->on_wire) continue;
+    if (entry->state == Outbound::State::kReleased) {
+      // It counts into the window, so that what waits for PUBCOMP stays bounded.
+      entry->on_wire = true;
+      connection.sent_open += 1;
+      connection.sent_open_bytes += entry->size_bytes;
+      const uint64_t commit = planted(PlantedBug::kPubcompBeforeState) ? 0 : entry->commit;
+      send_ack(connection, commit, PacketType::kPubrel, entry->packet_id, Reason::kSuccess);
+      continue;
+    }
+    if (!has_room(connection)) {
+      wait_for_step(connection);
+      return false;
+    }
+    const store::Store::Fetch fetched = store_.at(entry->position, session.reader);
+    if (fetched.status == Status::kPending || fetched.status == Status::kNone) return false;
+    store::Member member;
+    if (fetched.status == Status::kGone || !find_member(fetched.record, session.reader, &member)) {
+      complete(session, *entry);
+      continue;
+    }
+    begin_fan(fetched.record);
+    send_again(session, *entry, member);
+  }
+  session.resend.clear();
+  session.resend_next = 0;
+  return true;
+}
+
+}  // namespace hf::broker

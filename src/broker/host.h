@@ -1,0 +1,69 @@
+// What the broker asks of the node that composes it. The broker knows nothing of links, sockets or
+// configuration files; node/ implements this.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/connection.h"
+#include "base/time.h"
+#include "mqtt/packet.h"
+#include "store/record.h"
+
+namespace hf::broker {
+
+// Where a message came from, so that a record never goes back there.
+struct Source {
+  enum class Kind : uint8_t { kClient, kBroker /* wills */, kParent, kChild };
+  Kind kind = Kind::kClient;
+  std::string child;  // The registered node's name, for kChild.
+  // The stream it came in over a link: it stays in it, and so in that stream's lane of further links. 0: none yet.
+  store::StreamId stream = 0;
+  friend auto operator<=>(const Source&, const Source&) = default;
+};
+
+// What the node's routes say of a topic.
+struct Routing {
+  bool stored = false;               // A route takes it, so that QoS 0 is stored too.
+  store::StreamId stream = 0;        // Where its record goes if it is stored; 0: the stream `local`.
+  std::vector<store::Member> links;  // Link readers that are owed it.
+};
+
+// Who a connection is. Anonymous clients are kClient with an empty name.
+struct Principal {
+  enum class Kind : uint8_t { kClient, kNode };
+  Kind kind = Kind::kClient;
+  std::string name;
+};
+
+class Host {
+ public:
+  virtual ~Host() = default;
+
+  // Bytes for the peer; they leave when the step ends, in order.
+  virtual void send(ConnectionId connection, Bytes bytes) = 0;
+  // Closes after what was sent has left. The broker hears no more of it: no closed() follows.
+  virtual void close(ConnectionId connection) = 0;
+  // A line for the operator: a stable event id ("HF-MQTT-004") and a sentence.
+  virtual void log(const char* event, std::string text) = 0;
+
+  // CONNECT: who it is, or the reason to refuse (5.0 reason; the broker maps it for 3.1.1).
+  virtual mqtt::Reason authenticate(ConnectionId connection, const mqtt::Connect& connect,
+                                    Principal* principal) = 0;
+  // The routes for a topic; the answer for one (topic, source) holds until routing_epoch() changes.
+  virtual Routing route(Bytes topic, const Source& source) = 0;
+  virtual uint64_t routing_epoch() const = 0;
+  // The device's own time where it stands in the payload (a configured JSON field).
+  virtual std::optional<int64_t> event_time(Bytes topic, Bytes payload) = 0;
+
+  // Topics that start with "$hf/" are reserved to registered nodes. A node's connection and its end; its
+  // PUBLISH there (always QoS 1; answered later by Broker::reserved_acknowledge) and its PUBACK for a
+  // Broker::reserved_send.
+  virtual void node_connected(ConnectionId connection, const std::string& name) = 0;
+  virtual void node_disconnected(ConnectionId connection, const std::string& name) = 0;
+  virtual void reserved_publish(ConnectionId connection, Bytes topic, Bytes payload, uint16_t packet_id) = 0;
+  virtual void reserved_acknowledged(ConnectionId connection, uint16_t packet_id, mqtt::Reason reason) = 0;
+};
+
+}  // namespace hf::broker

@@ -1,0 +1,273 @@
+// PUBLISH in: checks, and what becomes of the message: its record, its retained row, its deliveries, its answer.
+//
+// All that one PUBLISH writes, the record, the rows of deliveries that leave at once, the retained row and the identifier
+// of QoS 2, is one group between two boundaries.
+#include <algorithm>
+
+#include "broker/broker_impl.h"
+
+namespace hf::broker {
+
+namespace {
+
+bool reserved(Bytes topic) { return topic == "$hf" || topic.starts_with("$hf/"); }
+
+}  // namespace
+
+bool Broker::Impl::on_publish_again(Connection& connection, const mqtt::Framed& framed) {
+  constexpr unsigned kQosBits = 0x06;
+  if ((framed.first_byte & ~kQosBits) != 0x30 || (framed.first_byte & kQosBits) == kQosBits) return false;
+  const Bytes body = framed.body;
+  const size_t topic_size = topic_last_.size();
+  const unsigned qos = (framed.first_byte & kQosBits) >> 1;
+  const bool v5 = connection.version == Version::k5;
+  const size_t head_size = 2 + topic_size + (qos > 0 ? 2 : 0) + (v5 ? 1 : 0);
+  if (topic_size == 0 || body.size() < head_size) return false;
+  ByteReader in(body.substr(0, head_size));
+  if (in.u16be() != topic_size || in.bytes(topic_size) != topic_last_) return false;
+  Incoming packet{.qos = static_cast<uint8_t>(qos), .topic = body.substr(2, topic_size), .payload = body.substr(head_size)};
+  if (qos > 0) packet.packet_id = in.u16be();
+  if ((qos > 0 && packet.packet_id == 0) || (v5 && in.u8() != 0)) return false;
+  // A length in more bytes than it needs is not passed on.
+  std::string& length = scratch_;
+  length.clear();
+  mqtt::put_variable(length, static_cast<uint32_t>(body.size()));
+  if (qos == 0 && framed.size == 1 + length.size() + body.size()) {
+    packet.whole = Bytes(body.data() - (framed.size - body.size()), framed.size);
+  }
+  on_publish(connection, packet);
+  return true;
+}
+
+void Broker::Impl::on_publish(Connection& connection, const mqtt::Publish& packet) {
+  if (packet.properties.topic_alias) {  // [MQTT-3.3.2-9]: we announced none.
+    return fail(connection, Reason::kTopicAliasInvalid, "a topic alias where none was offered");
+  }
+  topic_last_.assign(packet.topic);
+  on_publish(connection, Incoming{.qos = packet.qos,
+                                  .retain = packet.retain,
+                                  .packet_id = packet.packet_id,
+                                  .topic = packet.topic,
+                                  .payload = packet.payload,
+                                  .properties = packet.raw_properties.empty() ? nullptr : &packet.properties,
+                                  .raw_properties = packet.raw_properties});
+}
+
+void Broker::Impl::on_publish(Connection& connection, const Incoming& packet) {
+  Session& session = *connection.session;
+  ++counters_.publishes_received[packet.qos];
+  if (packet.qos == 2) {
+    const auto known = session.inbound.find(packet.packet_id);
+    if (known != session.inbound.end()) {
+      // [MQTT-4.3.3-10] It is here already; PUBREC waits for the same commit as the first time.
+      return send_ack(connection, known->second, PacketType::kPubrec, packet.packet_id, Reason::kSuccess);
+    }
+  }
+  if (packet.qos > 0) {
+    // [MQTT-3.3.4-7] is the client's duty.
+    if (connection.version == Version::k5 && connection.received_open >= limits_.receive_maximum) {
+      return fail(connection, Reason::kReceiveMaximumExceeded, "more open PUBLISHes than the receive maximum");
+    }
+    ++connection.received_open;
+  }
+  if (packet.topic.starts_with('$')) {
+    if (reserved(packet.topic) && connection.principal.kind == Principal::Kind::kNode) return on_reserved(connection, packet);
+    if (reserved(packet.topic) && packet.qos == 0) {
+      return fail(connection, Reason::kNotAuthorized, "a reserved topic");
+    }
+    return refuse_publish(connection, packet, Reason::kNotAuthorized);
+  }
+
+  store::NewRecord record;
+  record.topic = packet.topic;
+  record.payload = packet.payload;
+  record.qos = packet.qos;
+  record.retain = packet.retain;
+  record.arrival = arrival_;
+  if (packet.properties != nullptr) {
+    const Carried carried = carry(*packet.properties, packet.raw_properties, &headers_scratch_);
+    record.headers = carried.headers;
+    record.expiry_s = carried.expiry_s;
+    record.event_us = carried.event_us;
+    if (carried.time_invalid) {
+      ++counters_.times_invalid;
+      log_rarely(kEventTimeInvalid, "an hf-time of '" + session.client_id + "' is neither RFC 3339 in UTC nor milliseconds");
+    }
+  }
+  if (!record.event_us) record.event_us = host_.event_time(record.topic, record.payload);
+  const bool as_it_came = !packet.whole.empty() && !record.event_us;
+  fan_.came = as_it_came ? packet.whole : Bytes();
+  fan_.came_version = connection.version;
+
+  const Outcome outcome = publish(record, client_source_, session.number, session.client_id);
+  fan_.came = {};
+  if (packet.qos == 0) return;
+  if (outcome.reason >= Reason::kUnspecifiedError) return refuse_publish(connection, packet, outcome.reason);
+  acknowledge_publish(connection, packet, outcome);
+}
+
+void Broker::Impl::acknowledge_publish(Connection& connection, const Incoming& packet, const Outcome& outcome) {
+  Session& session = *connection.session;
+  uint64_t commit = outcome.commit;
+  if (packet.qos == 2) {
+    if (session.durable) {  // The identifier is session state, also where the message was not stored.
+      store_.put(Table::kInbound, PacketKey(session.number, packet.packet_id), encode_inbound());
+      commit = store_.open_commit();
+    }
+    session.inbound[packet.packet_id] = commit;
+  }
+  if (planted(PlantedBug::kAckBeforeSync)) commit = 0;
+  // [MQTT-4.3.2-4] [MQTT-4.3.3-8]
+  send_ack(connection, commit, packet.qos == 1 ? PacketType::kPuback : PacketType::kPubrec, packet.packet_id, outcome.reason);
+}
+
+void Broker::Impl::refuse_publish(Connection& connection, const Incoming& packet, Reason reason) {
+  ++counters_.publishes_refused;
+  log_rarely(kEventPublishRefused, "PUBLISH of '" + connection.session->client_id + "' refused: " + mqtt::reason_name(reason));
+  if (packet.qos == 0) return;
+  // [MQTT-3.3.5-2] of 3.1.1: it has no way to refuse but to close.
+  if (connection.version == Version::k311) return fail(connection, reason, "a PUBLISH was refused");
+  send_ack(connection, 0, packet.qos == 1 ? PacketType::kPuback : PacketType::kPubrec, packet.packet_id, reason);
+}
+
+void Broker::Impl::on_reserved(Connection& connection, const Incoming& packet) {
+  if (packet.qos != 1) return fail(connection, Reason::kProtocolError, "a node's reserved PUBLISH has QoS 1");
+  // The last that is done here: the host may call back.
+  host_.reserved_publish(connection.id, packet.topic, packet.payload, packet.packet_id);
+}
+
+Reason Broker::Impl::admit(const store::NewRecord& record, bool stored, bool retained) {
+  if (storage_failed()) return Reason::kQuotaExceeded;
+  if (!stored && !retained) return Reason::kSuccess;
+  const auto admitted = store_.admit(record.topic.size() + record.headers.size() + record.payload.size());
+  if (!admitted) return admitted.error().code == Code::kTooLarge ? Reason::kPacketTooLarge : Reason::kQuotaExceeded;
+  if (retained && !retained_.admit(record.topic, record.headers.size(), record.payload.size(), now_)) {
+    log_rarely(kEventRetainedFull, "retained messages have reached their limit; the new one is refused");
+    return Reason::kQuotaExceeded;
+  }
+  return Reason::kSuccess;
+}
+
+Broker::Impl::Outcome Broker::Impl::publish(store::NewRecord& record, const Source& source, uint64_t publisher,
+                                            Bytes publisher_name) {
+  const Audience& audience = audiences_.find(record.topic, source, publisher);
+  bool stored = audience.routed || (record.qos > 0 && audience.durable_wants);
+  bool retained = record.retain;
+  const bool adds = retained && !record.payload.empty();
+  if (record.qos > 0 || stored || retained) {
+    const Reason reason = admit(record, stored, adds);
+    if (reason != Reason::kSuccess) {
+      if (record.qos > 0) return {reason, 0};
+      // QoS 0 goes on to whoever is there.
+      ++counters_.publishes_refused;
+      stored = false;
+      retained = retained && !adds && !storage_failed();
+    }
+  }
+
+  Outcome outcome;
+  store::Store::Appended appended;
+  if (stored) {
+    record.stream = audience.stream != 0 ? audience.stream : local_stream();
+    record.audience = record.qos > 0 ? audience.all : audience.links;
+    appended = store_.append(record);
+    outcome.commit = store_.open_commit();
+  }
+  if (retained && retain(record, publisher_name, nullptr, 0) && record.qos > 0) outcome.commit = store_.open_commit();
+  if (!stored && audience.targets.empty()) outcome.reason = Reason::kNoMatchingSubscribers;
+  fan_out(record, appended, audience, stored);
+  return outcome;
+}
+
+void Broker::Impl::fan_out(const store::NewRecord& record, const store::Store::Appended& appended, const Audience& audience,
+                           bool stored) {
+  if (audience.targets.empty()) return;
+  store::Record message;
+  message.position = appended.position;
+  message.stream = stored ? record.stream : 0;
+  message.sequence = appended.sequence;
+  message.topic = record.topic;
+  message.headers = record.headers;
+  message.payload = record.payload;
+  message.qos = record.qos;
+  message.retain = record.retain;
+  message.may_double = record.may_double;
+  message.arrival = record.arrival;
+  message.event_us = record.event_us;
+  message.expiry_s = record.expiry_s;
+  begin_fan(message);
+  for (const Target& target : audience.targets) deliver(target, stored);
+}
+
+bool Broker::Impl::retain(const store::NewRecord& record, Bytes publisher_name, const store::StreamInfo* stream,
+                          uint64_t sequence) {
+  const Haste haste = record.qos > 0 ? Haste::kCommit : Haste::kRide;
+  // [MQTT-3.3.1-6] [MQTT-3.3.1-7]
+  if (record.payload.empty()) return retained_.erase(record.topic, haste);
+  std::string scratch;
+  const RetainedRow row{.qos = record.qos,
+                        .arrival = record.arrival,
+                        .expiry_s = record.expiry_s,
+                        .event_us = record.event_us,
+                        .publisher = publisher_name,
+                        .headers = lasting_headers(record, stream, sequence, &scratch),
+                        .payload = record.payload};
+  retained_.set(record.topic, row, haste);  // [MQTT-3.3.1-5]
+  return true;
+}
+
+store::StreamId Broker::Impl::local_stream() {
+  if (local_stream_ == 0 || local_incarnation_ != store_.incarnation()) {
+    local_incarnation_ = store_.incarnation();
+    local_stream_ = store_.open_local_stream("local", store::StreamOptions().priority, 0);
+  }
+  return local_stream_;
+}
+
+store::Store::Appended Broker::Impl::ingest(store::NewRecord record, const Source& source, const Now& now) {
+  const Call call(*this, now);
+  const Audience& audience = audiences_.find(record.topic, source, 0);
+  record.audience = record.qos > 0 ? audience.all : audience.links;
+  const store::Store::Appended appended = store_.append(record);
+  if (record.retain) {
+    if (record.payload.empty() ||
+        retained_.admit(record.topic, record.headers.size(), record.payload.size(), now_)) {
+      retain(record, {}, store_.stream(record.stream), appended.sequence);
+    } else {
+      log_rarely(kEventRetainedFull, "retained messages have reached their limit; one that came over a link is not kept");
+    }
+  }
+  fan_out(record, appended, audience, true);
+  return appended;
+}
+
+void Broker::Impl::reserved_acknowledge(ConnectionId id, uint16_t packet_id, Reason reason, uint64_t commit) {
+  Connection* connection = find(id);
+  if (connection == nullptr || connection->session == nullptr) return;
+  send_ack(*connection, commit, PacketType::kPuback, packet_id, reason);
+}
+
+uint16_t Broker::Impl::reserved_send(ConnectionId id, Bytes topic, Bytes payload, uint64_t commit) {
+  Connection* connection = find(id);
+  if (connection == nullptr || connection->session == nullptr) return 0;
+  Session& session = *connection->session;
+  mqtt::PublishHead head{.qos = 1, .topic = topic, .packet_id = 1};
+  if (session.outbound.count() >= Inflight::kCountMax ||
+      mqtt::encoded_publish_size(connection->version, head, payload.size()) > connection->packet_bytes_max) {
+    doom(*connection, Reason::kQuotaExceeded, "a node does not take what it is sent");
+    return 0;
+  }
+  Outbound& entry = *session.outbound.add();
+  entry.reserved = true;
+  entry.on_wire = true;
+  entry.size_bytes = static_cast<uint32_t>(payload.size());
+  entry.commit = commit;
+  connection->sent_open += 1;
+  connection->sent_open_bytes += entry.size_bytes;
+  head.packet_id = entry.packet_id;
+  send_gated(*connection, commit, 0,
+             [&](std::string& out) { mqtt::encode_publish(out, connection->version, head, payload); });
+  return head.packet_id;
+}
+
+}  // namespace hf::broker

@@ -1,0 +1,555 @@
+// PUBLISH in and out while everybody is there: quality of service, the gate, overlapping subscriptions, properties.
+#include "broker/broker_fixture.h"
+
+namespace hf::broker {
+namespace {
+
+using mqtt::PacketType;
+using mqtt::Reason;
+using mqtt::Version;
+
+TEST(Publish, Qos0GoesToEveryMatchingSubscriberAtOnce) {
+  Site site;
+  Client sub(site, "sub"), old(site, "old", Version::k311), pub(site, "pub");
+  sub.connect();
+  old.connect();
+  pub.connect();
+  sub.subscribed("a/+", 0);
+  old.subscribed("a/#", 1);
+  pub.publish("a/b", "x");
+  EXPECT_EQ(sub.take(), Lines{"PUBLISH q0 a/b 'x'"});
+  EXPECT_EQ(old.take(), Lines{"PUBLISH q0 a/b 'x'"});
+  EXPECT_EQ(pub.take(), Lines{});
+}
+
+// Goal: no acknowledgement of a stored message leaves before its commit is durable.
+TEST(Publish, PubackWaitsForSync) {
+  Site site;
+  Client sub(site, "sub"), pub(site, "pub");
+  sub.keep().connect();
+  pub.connect();
+  sub.subscribed("t", 1);
+  pub.publish("t", "x", 1, 5);
+  EXPECT_EQ(pub.take(), Lines{});
+  EXPECT_EQ(sub.take(), Lines{});  // Nor does the delivery.
+  site.sync();
+  EXPECT_EQ(pub.take(), Lines{"PUBACK #5 00"});
+  EXPECT_EQ(sub.take(), Lines{"PUBLISH q1 #1 t 'x'"});
+}
+
+TEST(Publish, UnstoredMessageIsAcknowledgedAtOnce) {
+  Site site;
+  Client sub(site, "sub"), pub(site, "pub");
+  sub.connect();
+  pub.connect();
+  sub.subscribed("t", 1);
+  pub.publish("t", "x", 1, 5);
+  EXPECT_EQ(pub.take(), Lines{"PUBACK #5 00"});
+  EXPECT_EQ(sub.take(), Lines{"PUBLISH q1 #1 t 'x'"});
+  EXPECT_EQ(site.store->figures().records, 0u);
+}
+
+TEST(Publish, NobodyThereIsSaidWith10) {
+  Site site;
+  Client pub(site, "pub");
+  pub.connect();
+  pub.publish("t", "x", 1, 5);
+  pub.publish("t", "x", 2, 6);
+  EXPECT_EQ(pub.take(), (Lines{"PUBACK #5 10", "PUBREC #6 10"}));
+}
+
+// [MQTT-4.6.0-2] An acknowledgement that depends on nothing still waits behind one that does.
+TEST(Publish, PubacksKeepTheOrderOfTheirPublishes) {
+  Site site;
+  Client sub(site, "sub"), pub(site, "pub");
+  sub.keep().connect();
+  pub.connect();
+  sub.subscribed("stored", 1);
+  pub.publish("stored", "x", 1, 5);
+  pub.publish("nobody", "x", 1, 6);
+  EXPECT_EQ(pub.take(), Lines{});
+  EXPECT_EQ(pub.synced(), (Lines{"PUBACK #5 00", "PUBACK #6 10"}));
+}
+
+TEST(Publish, Qos0BypassesTheGate) {
+  Site site;
+  Client sub(site, "sub"), pub(site, "pub");
+  sub.keep().connect();
+  pub.connect();
+  sub.subscribed("t", 1);
+  pub.publish("t", "stored", 1, 5);
+  pub.publish("t", "live");
+  EXPECT_EQ(sub.take(), Lines{"PUBLISH q0 t 'live'"});
+  EXPECT_EQ(sub.synced(), Lines{"PUBLISH q1 #1 t 'stored'"});
+}
+
+TEST(Publish, Qos2GoesThroughItsFourSteps) {
+  Site site;
+  Client sub(site, "sub"), pub(site, "pub");
+  sub.keep().connect();
+  pub.keep().connect();
+  sub.subscribed("t", 2);
+  pub.publish("t", "x", 2, 5);
+  EXPECT_EQ(pub.take(), Lines{});
+  site.sync();
+  EXPECT_EQ(pub.take(), Lines{"PUBREC #5 00"});
+  EXPECT_EQ(sub.take(), Lines{"PUBLISH q2 #1 t 'x'"});
+  pub.publish("t", "x", 2, 5);  // Again, by a client that missed PUBREC: no second delivery.
+  EXPECT_EQ(pub.synced(), Lines{"PUBREC #5 00"});
+  pub.pubrel(5);
+  EXPECT_EQ(pub.take(), Lines{});
+  EXPECT_EQ(pub.synced(), Lines{"PUBCOMP #5 00"});
+  pub.pubrel(5);
+  EXPECT_EQ(pub.synced(), Lines{"PUBCOMP #5 92"});
+  sub.pubrec(1);
+  EXPECT_EQ(sub.take(), Lines{});  // PUBREL waits for the state.
+  EXPECT_EQ(sub.synced(), Lines{"PUBREL #1 00"});
+  sub.pubcomp(1);
+  EXPECT_EQ(sub.synced(), Lines{});
+  site.broker->for_each_client([](const ClientInfo& info) { EXPECT_EQ(info.inflight, 0u) << info.client_id; });
+}
+
+TEST(Publish, PubrecOfAPersistentPublisherWaitsAlsoForAnUnstoredMessage) {
+  Site site;
+  Client pub(site, "pub");
+  pub.keep().connect();
+  pub.publish("t", "x", 2, 5);
+  EXPECT_EQ(pub.take(), Lines{});
+  EXPECT_EQ(pub.synced(), Lines{"PUBREC #5 10"});
+}
+
+TEST(Publish, PubrecForAnUnknownIdentifierIsReleasedWith92) {
+  Site site;
+  Client sub(site, "sub");
+  sub.connect();
+  sub.pubrec(77);
+  EXPECT_EQ(sub.take(), Lines{"PUBREL #77 92"});
+}
+
+TEST(Publish, RefusedByTheSubscriberIsDiscarded) {
+  Site site;
+  Client sub(site, "sub"), pub(site, "pub");
+  sub.keep().connect();
+  pub.connect();
+  sub.subscribed("t", 2);
+  pub.publish("t", "x", 2, 5);
+  EXPECT_EQ(sub.synced(), Lines{"PUBLISH q2 #1 t 'x'"});
+  sub.ack(PacketType::kPubrec, 1, Reason::kQuotaExceeded);
+  EXPECT_EQ(sub.synced(), Lines{});
+  sub.drop();
+  sub.dial();
+  EXPECT_EQ(sub.synced(), Lines{"CONNACK 00 present"});
+}
+
+TEST(Publish, OverlappingSubscriptionsGetOneCopyAtTheHighestQosWithAllIdentifiers) {
+  Site site;
+  Client stored(site, "stored"), live(site, "live"), pub(site, "pub");
+  stored.keep().connect();
+  live.connect();
+  pub.connect();
+  for (Client* client : {&stored, &live}) {
+    client->subscribed("a/#", 0, 7);
+    client->subscribed("a/+", 2, 8);
+    client->subscribed("a/b", 1, 9);
+  }
+  pub.publish("a/b", "x", 2, 5);
+  site.sync();
+  const Lines once{"PUBLISH q2 #1 a/b 'x' ids 7,9,8"};
+  EXPECT_EQ(stored.take(), once);
+  EXPECT_EQ(live.take(), once);
+  // And so when it waited in the log.
+  stored.drop();
+  pub.publish("a/b", "y", 2, 6);
+  stored.dial();
+  EXPECT_EQ(stored.synced(), (Lines{"CONNACK 00 present", "PUBLISH q2 #1 a/b 'x' dup ids 7,9,8", "PUBLISH q2 #2 a/b 'y' ids 7,9,8"}));
+}
+
+TEST(Publish, DeliveryIsAtTheLowerOfPublishedAndGranted) {
+  Site site;
+  Client sub(site, "sub"), pub(site, "pub");
+  sub.keep().connect();
+  pub.connect();
+  sub.subscribed("two", 2);
+  sub.subscribed("one", 1);
+  pub.publish("two", "x", 1, 5);
+  pub.publish("one", "x", 2, 6);
+  EXPECT_EQ(sub.synced(), (Lines{"PUBLISH q1 #1 two 'x'", "PUBLISH q1 #2 one 'x'"}));
+}
+
+TEST(Publish, NoLocalIsNotEchoed) {
+  Site site;
+  Client self(site, "self"), other(site, "other");
+  self.connect();
+  other.connect();
+  self.subscribe({.filter = "t", .qos = 1, .no_local = true});
+  self.take();
+  other.publish("t", "theirs");
+  self.publish("t", "mine");
+  self.publish("t", "mine", 1, 5);
+  EXPECT_EQ(self.take(), (Lines{"PUBLISH q0 t 'theirs'", "PUBACK #5 10"}));
+  // Another subscription of the same session without it still gets a copy, at its own QoS.
+  self.subscribed("#", 0);
+  self.publish("t", "mine", 1, 6);
+  EXPECT_EQ(self.take(), (Lines{"PUBLISH q0 t 'mine'", "PUBACK #6 00"}));
+}
+
+TEST(Publish, RetainFlagStaysOnlyWhereAskedFor) {
+  Site site;
+  Client plain(site, "plain"), as_published(site, "as"), pub(site, "pub");
+  plain.connect();
+  as_published.keep().connect();
+  pub.connect();
+  plain.subscribed("t", 0);
+  as_published.subscribe({.filter = "t", .qos = 1, .retain_as_published = true});
+  site.sync();
+  as_published.take();
+  pub.retain("t", "x");
+  pub.retain("t", "y", 1, 5);
+  site.sync();
+  EXPECT_EQ(plain.take(), (Lines{"PUBLISH q0 t 'x'", "PUBLISH q0 t 'y'"}));
+  EXPECT_EQ(as_published.take(), (Lines{"PUBLISH q0 t 'x' retain", "PUBLISH q1 #1 t 'y' retain"}));
+}
+
+TEST(Publish, PropertiesAreCarriedThrough) {
+  Site site;
+  Client sub(site, "sub"), old(site, "old", Version::k311), pub(site, "pub");
+  sub.connect();
+  old.connect();
+  pub.connect();
+  sub.subscribed("t", 0);
+  old.subscribed("t", 0);
+  mqtt::Properties properties;
+  properties.content_type = "text/plain";
+  properties.response_topic = "reply";
+  properties.correlation_data = "77";
+  properties.payload_format_indicator = 1;
+  properties.user_properties = {{"b", "1"}, {"a", "2"}, {"b", "3"}};
+  pub.publish("t", "x", 0, 0, properties);
+  const std::string bytes = site.host.sent[sub.id];
+  EXPECT_NE(bytes.find("text/plain"), std::string::npos);
+  EXPECT_NE(bytes.find("reply"), std::string::npos);
+  EXPECT_EQ(sub.take(), Lines{"PUBLISH q0 t 'x' b=1 a=2 b=3"});
+  EXPECT_EQ(old.take(), Lines{"PUBLISH q0 t 'x'"});
+}
+
+TEST(Publish, OwnPropertiesOfTheNodeAreTakenFromClients) {
+  Site site;
+  Client sub(site, "sub"), pub(site, "pub");
+  sub.connect();
+  pub.connect();
+  sub.subscribed("t", 0);
+  mqtt::Properties properties;
+  properties.user_properties = {{"k", "v"}, {"hf-origin", "forged"}, {"hf-time", "1700000000123"}};
+  pub.publish("t", "x", 0, 0, properties);
+  EXPECT_EQ(sub.take(), Lines{"PUBLISH q0 t 'x' k=v hf-time=2023-11-14T22:13:20.123000Z"});
+  properties.user_properties = {{"hf-time", "2023-11-14T22:13:20Z"}};
+  pub.publish("t", "x", 0, 0, properties);
+  EXPECT_EQ(sub.take(), Lines{"PUBLISH q0 t 'x' hf-time=2023-11-14T22:13:20.000000Z"});
+  properties.user_properties = {{"hf-time", "yesterday"}};
+  pub.publish("t", "x", 1, 9, properties);
+  EXPECT_EQ(sub.take(), Lines{"PUBLISH q0 t 'x'"});
+  EXPECT_EQ(pub.take(), Lines{"PUBACK #9 00"});
+  EXPECT_EQ(site.broker->counters().times_invalid, 1u);
+}
+
+TEST(Publish, EventTimeFromThePayloadIsTheHostsToFind) {
+  Site site;
+  site.host.payload_time = 1'700'000'000'000'000;
+  Client sub(site, "sub"), pub(site, "pub");
+  sub.connect();
+  pub.connect();
+  sub.subscribed("t", 0);
+  pub.publish("t", "x");
+  EXPECT_EQ(sub.take(), Lines{"PUBLISH q0 t 'x' hf-time=2023-11-14T22:13:20.000000Z"});
+}
+
+TEST(Publish, RouteStoresQos0WithoutMakingItWait) {
+  Site site;
+  site.host.routes = {{"meters/#", "telemetry", {}}};
+  Client sub(site, "sub"), pub(site, "pub");
+  sub.keep().connect();
+  pub.connect();
+  sub.subscribed("#", 2);
+  pub.publish("meters/1", "x");
+  EXPECT_EQ(sub.take(), Lines{"PUBLISH q0 meters/1 'x'"});
+  pub.publish("meters/1", "y", 1, 5);
+  EXPECT_EQ(pub.take(), Lines{});
+  EXPECT_EQ(pub.synced(), Lines{"PUBACK #5 00"});
+  EXPECT_EQ(site.store->figures().records, 2u);
+  // Sessions do not queue QoS 0: nothing is owed but the second.
+  sub.take();
+  sub.puback(1);
+  site.sync();
+  site.broker->for_each_client([](const ClientInfo& info) { EXPECT_EQ(info.owed_count, 0u); });
+}
+
+TEST(Publish, OneTopicIsRoutedOnceWhileNothingChanges) {
+  Site site;
+  Client pub(site, "pub");
+  pub.connect();
+  for (int i = 0; i < 10; ++i) pub.publish("t", "x");
+  EXPECT_EQ(site.host.route_calls, 1);
+  ++site.host.epoch;
+  pub.publish("t", "x");
+  EXPECT_EQ(site.host.route_calls, 2);
+  pub.subscribed("other", 0);
+  pub.publish("t", "x");
+  EXPECT_EQ(site.host.route_calls, 3);
+}
+
+TEST(Publish, TopicAliasWasNotOffered) {
+  Site site;
+  Client pub(site, "pub");
+  pub.connect();
+  mqtt::Properties properties;
+  properties.topic_alias = 1;
+  pub.publish("t", "x", 0, 0, properties);
+  EXPECT_EQ(pub.take(), (Lines{"DISCONNECT 94", "closed"}));
+}
+
+TEST(Publish, MoreThanTheReceiveMaximumIsAMistake) {
+  Site site;
+  site.limits.receive_maximum = 2;
+  site.restart();
+  Client sub(site, "sub"), pub(site, "pub");
+  sub.keep().connect();
+  pub.connect();
+  EXPECT_EQ(pub.connack().receive_maximum, 2);
+  sub.subscribed("t", 1);
+  for (uint16_t i = 1; i <= 2; ++i) pub.publish("t", "x", 1, i);
+  EXPECT_EQ(pub.synced(), (Lines{"PUBACK #1 00", "PUBACK #2 00"}));
+  for (uint16_t i = 1; i <= 3; ++i) pub.publish("t", "x", 1, i);
+  EXPECT_EQ(pub.take(), (Lines{"DISCONNECT 93", "closed"}));
+}
+
+TEST(Publish, ReservedTopicIsRefusedToAnybodyButANode) {
+  Site site;
+  site.host.nodes["ship"] = "ship-7";
+  Client mqtt5(site, "five"), old(site, "old", Version::k311), node(site, "node:ship-7");
+  mqtt5.connect();
+  old.connect();
+  mqtt5.publish("$hf/up", "x", 1, 5);
+  mqtt5.publish("$SYS/uptime", "x", 2, 6);
+  mqtt5.publish("$SYS/uptime", "x");
+  mqtt5.subscribe("$hf/#", 1);
+  EXPECT_EQ(mqtt5.take(), (Lines{"PUBACK #5 87", "PUBREC #6 87", "SUBACK #900 87"}));
+  mqtt5.publish("$hf/up", "x");
+  EXPECT_EQ(mqtt5.take(), (Lines{"DISCONNECT 87", "closed"}));
+  old.subscribe("$hf/x", 0);
+  EXPECT_EQ(old.take(), Lines{"SUBACK #900 80"});
+  old.publish("$hf/up", "x", 1, 5);
+  EXPECT_EQ(old.take(), Lines{"closed"});
+
+  node.hello.user_name = "ship";
+  node.connect();
+  node.subscribed("$hf/down/#", 1);
+  node.publish("$hf/up", "batch", 1, 5);
+  EXPECT_EQ(node.take(), Lines{});
+  EXPECT_EQ(site.host.calls, (Lines{"connected ship-7", "$hf/up 'batch' #5"}));
+  site.broker->reserved_acknowledge(node.id, 5, Reason::kSuccess, site.store->durable_commit());
+  EXPECT_EQ(node.take(), Lines{"PUBACK #5 00"});
+  const uint16_t packet_id = site.broker->reserved_send(node.id, "$hf/down", "batch", 0);
+  EXPECT_EQ(packet_id, 1);
+  EXPECT_EQ(node.take(), Lines{"PUBLISH q1 #1 $hf/down 'batch'"});
+  node.puback(1);
+  node.drop();
+  EXPECT_EQ(site.broker->reserved_send(node.id, "$hf/down", "batch", 0), 0);
+  EXPECT_EQ(site.host.calls.back(), "disconnected ship-7");
+  EXPECT_EQ(site.host.calls[2], "acknowledged #1 00");
+}
+
+TEST(Publish, FullStoreRefusesWithAReasonAndLetsQos0Pass) {
+  Site site;
+  Client keeper(site, "keeper"), live(site, "live"), pub(site, "pub"), old(site, "old", Version::k311);
+  keeper.keep().connect();
+  live.connect();
+  pub.connect();
+  old.connect();
+  keeper.subscribed("big", 1);
+  live.subscribed("big", 0);
+  const std::string big(700 << 10, 'x');  // A quarter of the largest segment is 1 MiB; the quota fills.
+  keeper.drop();
+  uint16_t id = 0;
+  Lines answer;
+  while (id < 200) {
+    pub.publish("big", big, 1, ++id);
+    answer = pub.synced();
+    live.take();
+    if (answer != Lines{"PUBACK #" + std::to_string(id) + " 00"}) break;
+  }
+  EXPECT_EQ(answer, Lines{"PUBACK #" + std::to_string(id) + " 97"});
+  old.publish("big", big, 1, 1);
+  EXPECT_EQ(old.take(), Lines{"closed"});
+  site.pass(milliseconds(1));  // What went out in an earlier step has left.
+  pub.publish("big", "small");
+  EXPECT_EQ(live.take(), Lines{"PUBLISH q0 big 'small'"});
+}
+
+// Goal: a store that has failed acknowledges nothing, keeps nothing, and says so; what needs no disk goes on.
+TEST(Publish, FailedStorageRefusesQos1AndLetsQos0Pass) {
+  Site site;
+  site.host.routes = {{"t", "s", {}}};
+  Client kept(site, "kept"), pub(site, "pub"), old(site, "old", Version::k311);
+  kept.keep().connect();
+  kept.subscribed("t", 1);
+  pub.connect();
+  old.connect();
+  site.disk.broken = true;
+  pub.publish("t", "x", 1, 1);
+  EXPECT_EQ(pub.synced(), Lines{});
+  ASSERT_EQ(site.store->mode(), store::Mode::kStorageFailed);
+  EXPECT_EQ(kept.take(), Lines{});
+  kept.drop();
+
+  Client late(site, "late"), other(site, "other"), keeper(site, "keeper", Version::k311);
+  late.keep().dial();
+  EXPECT_EQ(late.take(), Lines{"CONNACK 00"});
+  EXPECT_EQ(late.connack().session_expiry_interval_s, 0u);
+  late.subscribe("t", 2);
+  EXPECT_EQ(late.take(), Lines{"SUBACK #900 00"});
+  keeper.keep().dial();
+  EXPECT_EQ(keeper.take(), (Lines{"CONNACK 03", "closed"}));
+  other.connect();
+  other.publish("t", "x", 1, 1);
+  other.publish("t", "x", 2, 2);
+  other.publish("t", "live");
+  EXPECT_EQ(other.take(), (Lines{"PUBACK #1 97", "PUBREC #2 97"}));
+  EXPECT_EQ(late.take(), Lines{"PUBLISH q0 t 'live'"});
+  old.publish("t", "x", 1, 1);
+  EXPECT_EQ(old.take(), Lines{"closed"});
+  // The kept session is on the disk as it was.
+  site.disk.broken = false;
+  site.restart();
+  kept.dial();
+  EXPECT_EQ(kept.synced(), Lines{"CONNACK 00 present"});
+}
+
+TEST(Publish, SameTopicAgainMaySayItsLengthTooLong) {
+  Site site;
+  Client sub(site, "sub"), pub(site, "pub");
+  sub.connect();
+  sub.subscribed("t", 0);
+  pub.connect();
+  pub.publish("t", "x");
+  pub.publish("t", "y");
+  pub.send_bytes(Bytes("\x30\x85\0\0\1t\0z", 8));
+  EXPECT_EQ(sub.take(), (Lines{"PUBLISH q0 t 'x'", "PUBLISH q0 t 'y'", "PUBLISH q0 t 'z'"}));
+}
+
+TEST(Publish, UnstoredMessagesOfASlowCleanSessionAreBounded) {
+  Site site;
+  site.limits.clean_session_queue_bytes_max = 10'000;
+  site.restart();
+  Client slow(site, "slow"), pub(site, "pub");
+  slow.hello.properties.receive_maximum = 2;
+  slow.connect();
+  pub.connect();
+  slow.subscribed("t", 1);
+  for (int i = 0; i < 5; ++i) pub.publish("t", std::to_string(i), 1, 5);
+  EXPECT_EQ(slow.take(), (Lines{"PUBLISH q1 #1 t '0'", "PUBLISH q1 #2 t '1'"}));
+  slow.puback(1);
+  slow.puback(2);
+  EXPECT_EQ(slow.take(), (Lines{"PUBLISH q1 #3 t '2'", "PUBLISH q1 #4 t '3'"}));
+  for (int i = 0; i < 100; ++i) pub.publish("t", std::string(100, 'x'), 1, 5);
+  EXPECT_EQ(slow.take(), (Lines{"DISCONNECT 97", "closed"}));
+  EXPECT_EQ(site.broker->counters().slow_disconnected, 1u);
+}
+
+// Stored and unstored messages of one publisher stay in order for a clean session whose window is full: the route takes one
+// topic, the other is not stored.
+TEST(Publish, StoredAndUnstoredMessagesKeepTheirOrder) {
+  Site site;
+  site.host.routes = {{"stored", "s", {}}};
+  Client slow(site, "slow"), pub(site, "pub");
+  slow.hello.properties.receive_maximum = 1;
+  slow.connect();
+  pub.connect();
+  slow.subscribed("#", 1);
+  for (int i = 0; i < 8; ++i) {
+    pub.publish(i % 3 == 1 ? "stored" : "live", std::to_string(i), 1, static_cast<uint16_t>(i + 1));
+    if (i == 4) site.sync();
+  }
+  site.sync();
+  Lines payloads;
+  for (uint16_t packet_id = 1; packet_id <= 8; ++packet_id) {
+    const Lines lines = slow.synced();
+    ASSERT_EQ(lines.size(), 1u) << packet_id;
+    payloads.push_back(lines[0].substr(lines[0].find('\'')));
+    slow.puback(packet_id);
+  }
+  EXPECT_EQ(payloads, (Lines{"'0'", "'1'", "'2'", "'3'", "'4'", "'5'", "'6'", "'7'"}));
+}
+
+TEST(Publish, Qos0ToASlowReaderIsDroppedAndCounted) {
+  Site site;
+  Client slow(site, "slow"), pub(site, "pub");
+  slow.connect();
+  pub.connect();
+  slow.subscribed("t", 0);
+  site.broker->unsent(slow.id, site.limits.unsent_bytes_max + 1, site.now);
+  pub.publish("t", "x");
+  EXPECT_EQ(slow.take(), Lines{});
+  EXPECT_EQ(site.broker->counters().qos0_dropped, 1u);
+  site.broker->unsent(slow.id, 0, site.now);
+  pub.publish("t", "y");
+  EXPECT_EQ(slow.take(), Lines{"PUBLISH q0 t 'y'"});
+}
+
+TEST(Publish, MessageTooLargeForAClientIsDiscardedForItAlone) {
+  Site site;
+  Client small(site, "small"), other(site, "other"), pub(site, "pub");
+  small.hello.properties.maximum_packet_size = 100;
+  small.keep().connect();
+  other.connect();
+  pub.connect();
+  small.subscribed("t", 1);
+  other.subscribed("t", 1);
+  const std::string large(200, 'x');
+  pub.publish("t", large, 1, 5);
+  pub.publish("t", large, 0);
+  pub.publish("t", "fits", 1, 6);
+  site.sync();
+  EXPECT_EQ(small.take(), Lines{"PUBLISH q1 #1 t 'fits'"});
+  EXPECT_EQ(other.take().size(), 3u);
+  small.puback(1);
+  site.sync();
+  site.broker->for_each_client([](const ClientInfo& info) {
+    if (info.client_id == "small") {
+      EXPECT_EQ(info.owed_count, 0u);
+    }
+  });
+}
+
+TEST(Publish, RecordFromALinkTellsItsOrigin) {
+  Site site;
+  Client sub(site, "sub"), late(site, "late"), pub(site, "pub");
+  sub.connect();
+  sub.subscribed("#", 1);
+  const store::StreamId stream =
+      site.store->open_stream({0xabcd, "telemetry"}, {.priority = 5, .time_to_live_s = 0, .origin = "ship-7"});
+  store::NewRecord record;
+  record.stream = stream;
+  record.sequence = 41;
+  record.topic = "engine/rpm";
+  record.payload = "900";
+  record.qos = 1;
+  record.retain = true;
+  record.may_double = true;
+  record.arrival = {.wall_us = 1'700'000'000'000'000, .mono_ns = 5, .quality = ClockQuality::kRtc, .boot = {9, 9}};
+  record.event_us = 1'700'000'000'500'000;
+  const auto appended = site.broker->ingest(record, {Source::Kind::kChild, "ship-7"}, site.now);
+  EXPECT_EQ(appended.sequence, 41u);
+  EXPECT_EQ(sub.take(), Lines{});
+  const std::string origin =
+      "hf-origin=ship-7 hf-seq=000000000000abcd:telemetry:41 hf-arrived=2023-11-14T22:13:20.000000Z "
+      "hf-arrived-quality=rtc hf-may-double=1";
+  EXPECT_EQ(sub.synced(),
+            Lines{"PUBLISH q1 #1 engine/rpm '900' hf-time=2023-11-14T22:13:20.500000Z " + origin});
+  late.connect();
+  late.subscribe("engine/#", 0);
+  EXPECT_EQ(late.synced(), (Lines{"SUBACK #900 00", "PUBLISH q0 engine/rpm '900' retain " + origin +
+                                                       " hf-time=2023-11-14T22:13:20.500000Z"}));
+}
+
+}  // namespace
+}  // namespace hf::broker

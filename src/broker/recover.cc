@@ -1,0 +1,131 @@
+// From rows to sessions at the start. A row that does not decode is passed over and said; rows of sessions that are no more
+// are erased.
+#include <algorithm>
+
+#include "broker/broker_impl.h"
+#include "mqtt/topic.h"
+
+namespace hf::broker {
+
+void Broker::Impl::recover() {
+  recover_sessions();
+  recover_subscriptions();
+  recover_packets();
+  recover_wills();
+  // In order of client identifier; ending one takes it out of the map.
+  std::vector<uint64_t> numbers;
+  for (const auto& [client_id, session] : sessions_) numbers.push_back(session->number);
+  for (const uint64_t number : numbers) {
+    Session& session = *sessions_by_number_[number];
+    if (session.expiry_s == 0) {
+      end_session(session, Haste::kRide);
+      continue;
+    }
+    arm_expiry(session);  // An expired one ends at the first tick.
+    will_due(session);
+    store_.boundary();
+  }
+}
+
+void Broker::Impl::recover_sessions() {
+  std::vector<Session*> stood;
+  store_.scan(Table::kSession, {}, [&](Bytes key, Bytes value) {
+    SessionRow row;
+    if (!decode(value, &row) || sessions_by_number_.contains(row.number)) {
+      log_rarely(kEventRowDamaged, "a session's row cannot be read: '" + std::string(key) + "'");
+      return true;
+    }
+    auto made = std::make_unique<Session>();
+    Session& session = *made;
+    session.number = row.number;
+    session.client_id = std::string(key);
+    session.durable = true;
+    session.version = row.v5 ? Version::k5 : Version::k311;
+    session.expiry_s = row.expiry_s;
+    session.reader = row.reader;
+    // Nobody knows when a connection ended that stood at a crash: from now on then.
+    session.disconnected = row.connected ? arrival_ : row.stamp;
+    session.behind = true;
+    session_number_last_ = std::max(session_number_last_, row.number);
+    if (row.connected || store_.reader(row.reader) == nullptr) stood.push_back(&session);
+    sessions_by_number_[session.number] = &session;
+    sessions_[session.client_id] = std::move(made);
+    return true;
+  });
+  for (Session* session : stood) {
+    if (store_.reader(session->reader) == nullptr) {
+      log_rarely(kEventRowDamaged, "the reader of '" + session->client_id + "' is gone; it is owed what comes from now on");
+      session->reader = store_.create_reader(true);
+    }
+    put_session(*session, false, Haste::kRide);
+  }
+  for (const auto& [client_id, session] : sessions_) sessions_by_reader_[session->reader] = session.get();
+}
+
+void Broker::Impl::recover_subscriptions() {
+  std::vector<std::string> orphans;
+  store_.scan(Table::kSubscription, {}, [&](Bytes key, Bytes value) {
+    ByteReader in(key);
+    const auto found = sessions_by_number_.find(in.u64be());
+    const Bytes filter = in.rest();
+    SubscriptionOptions options;
+    if (!in.ok() || found == sessions_by_number_.end()) {
+      orphans.emplace_back(key);
+    } else if (!mqtt::topic_filter_valid(filter) || !decode(value, &options)) {
+      log_rarely(kEventRowDamaged, "a subscription of '" + found->second->client_id + "' cannot be read");
+    } else {
+      subscriptions_.set(*found->second, filter, options);
+    }
+    return true;
+  });
+  for (const std::string& key : orphans) store_.erase(Table::kSubscription, key, Haste::kRide);
+}
+
+void Broker::Impl::recover_packets() {
+  for (const Table table : {Table::kInbound, Table::kOutbound}) {
+    std::vector<std::string> orphans;
+    store_.scan(table, {}, [&](Bytes key, Bytes value) {
+      uint64_t number = 0;
+      Outbound entry;
+      const bool whole = decode_packet_key(key, &number, &entry.packet_id);
+      const auto found = sessions_by_number_.find(number);
+      if (!whole || found == sessions_by_number_.end()) {
+        orphans.emplace_back(key);
+      } else if (table == Table::kInbound) {
+        found->second->inbound[entry.packet_id] = 0;
+      } else if (!decode(value, &entry) || entry.qos == 0 || !found->second->outbound.insert(entry)) {
+        log_rarely(kEventRowDamaged, "a delivery to '" + found->second->client_id + "' cannot be read");
+      }
+      return true;
+    });
+    for (const std::string& key : orphans) store_.erase(table, key, Haste::kRide);
+  }
+  for (const auto& [client_id, session] : sessions_) {
+    std::vector<Position> positions;
+    session->outbound.for_each([&](const Outbound& entry) { positions.push_back(entry.position); });
+    std::sort(positions.begin(), positions.end());
+    if (!positions.empty()) store_.restore_outstanding(session->reader, positions);
+  }
+}
+
+void Broker::Impl::recover_wills() {
+  std::vector<std::pair<std::string, WillRow>> alone;
+  store_.scan(Table::kWill, {}, [&](Bytes key, Bytes value) {
+    WillRow will;
+    if (!decode(value, &will) || !mqtt::topic_name_valid(will.topic)) {
+      log_rarely(kEventRowDamaged, "the will of '" + std::string(key) + "' cannot be read");
+    } else if (Session* session = find_session(key)) {
+      session->will = std::make_unique<WillRow>(std::move(will));
+    } else {
+      alone.emplace_back(std::string(key), std::move(will));
+    }
+    return true;
+  });
+  // Their sessions ended with the connection.
+  for (const auto& [client_id, will] : alone) {
+    publish_will(client_id, will, 0);
+    store_.boundary();
+  }
+}
+
+}  // namespace hf::broker

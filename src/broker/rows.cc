@@ -1,0 +1,217 @@
+#include "broker/rows.h"
+
+namespace hf::broker {
+
+namespace {
+
+constexpr uint8_t kGrammar = 1;
+
+constexpr unsigned kQosMask = 3;
+constexpr unsigned kHasExpiry = 4;
+constexpr unsigned kHasEvent = 8;
+constexpr unsigned kWillRetain = 16;
+constexpr unsigned kReleased = 4;
+constexpr unsigned kConnected = 1;
+constexpr unsigned kSpeaks5 = 2;
+constexpr unsigned kNoLocal = 4;
+constexpr unsigned kRetainAsPublished = 8;
+
+void put_flags(std::string& out, unsigned flags) { put_u8(out, static_cast<uint8_t>(flags)); }
+
+// A reader behind the grammar byte; failed if that is unknown.
+ByteReader open(Bytes bytes) {
+  ByteReader in(bytes);
+  if (in.u8() != kGrammar) in.fail();
+  return in;
+}
+
+uint32_t read_u32(ByteReader& in) {
+  const uint64_t value = in.varint();
+  if (value > UINT32_MAX) in.fail();
+  return static_cast<uint32_t>(value);
+}
+
+uint8_t read_qos(ByteReader& in, uint8_t flags) {
+  const uint8_t qos = flags & kQosMask;
+  if (qos > 2) in.fail();
+  return qos;
+}
+
+void put_stamp(std::string& out, const store::Arrival& stamp) {
+  put_svarint(out, stamp.wall_us);
+  put_varint(out, stamp.mono_ns);
+  put_u8(out, static_cast<uint8_t>(stamp.quality));
+  put_u64(out, stamp.boot.high);
+  put_u64(out, stamp.boot.low);
+}
+
+store::Arrival read_stamp(ByteReader& in) {
+  store::Arrival stamp;
+  stamp.wall_us = in.svarint();
+  stamp.mono_ns = in.varint();
+  const uint8_t quality = in.u8();
+  if (quality > static_cast<uint8_t>(ClockQuality::kGnss)) in.fail();
+  stamp.quality = static_cast<ClockQuality>(quality);
+  stamp.boot.high = in.u64();
+  stamp.boot.low = in.u64();
+  return stamp;
+}
+
+unsigned times_flags(const std::optional<uint32_t>& expiry_s, const std::optional<int64_t>& event_us) {
+  return (expiry_s ? kHasExpiry : 0) | (event_us ? kHasEvent : 0);
+}
+
+void put_times(std::string& out, const std::optional<uint32_t>& expiry_s, const std::optional<int64_t>& event_us) {
+  if (expiry_s) put_varint(out, *expiry_s);
+  if (event_us) put_svarint(out, *event_us);
+}
+
+void read_times(ByteReader& in, uint8_t flags, std::optional<uint32_t>* expiry_s, std::optional<int64_t>* event_us) {
+  expiry_s->reset();
+  event_us->reset();
+  if ((flags & kHasExpiry) != 0) *expiry_s = read_u32(in);
+  if ((flags & kHasEvent) != 0) *event_us = in.svarint();
+}
+
+}  // namespace
+
+std::string encode(const SessionRow& row) {
+  std::string out;
+  put_u8(out, kGrammar);
+  put_flags(out, (row.connected ? kConnected : 0) | (row.v5 ? kSpeaks5 : 0));
+  put_varint(out, row.number);
+  put_varint(out, row.expiry_s);
+  put_varint(out, row.reader);
+  put_stamp(out, row.stamp);
+  return out;
+}
+
+bool decode(Bytes bytes, SessionRow* row) {
+  ByteReader in = open(bytes);
+  const uint8_t flags = in.u8();
+  row->connected = (flags & kConnected) != 0;
+  row->v5 = (flags & kSpeaks5) != 0;
+  row->number = in.varint();
+  row->expiry_s = read_u32(in);
+  row->reader = in.varint();
+  row->stamp = read_stamp(in);
+  return in.done() && row->number != 0;
+}
+
+std::string encode(const SubscriptionOptions& row) {
+  std::string out;
+  put_u8(out, kGrammar);
+  put_flags(out, row.qos | (row.no_local ? kNoLocal : 0) | (row.retain_as_published ? kRetainAsPublished : 0) |
+                     (static_cast<unsigned>(row.retain_handling) << 4));
+  put_varint(out, row.identifier);
+  return out;
+}
+
+bool decode(Bytes bytes, SubscriptionOptions* row) {
+  ByteReader in = open(bytes);
+  const uint8_t flags = in.u8();
+  row->qos = read_qos(in, flags);
+  row->no_local = (flags & kNoLocal) != 0;
+  row->retain_as_published = (flags & kRetainAsPublished) != 0;
+  row->retain_handling = (flags >> 4) & 3;
+  row->identifier = read_u32(in);
+  return in.done();
+}
+
+std::string encode(const RetainedRow& row) {
+  std::string out;
+  out.reserve(64 + row.publisher.size() + row.headers.size() + row.payload.size());
+  put_u8(out, kGrammar);
+  put_flags(out, row.qos | times_flags(row.expiry_s, row.event_us));
+  put_stamp(out, row.arrival);
+  put_times(out, row.expiry_s, row.event_us);
+  put_sized(out, row.publisher);
+  put_sized(out, row.headers);
+  out.append(row.payload);
+  return out;
+}
+
+bool decode(Bytes bytes, RetainedRow* row) {
+  ByteReader in = open(bytes);
+  const uint8_t flags = in.u8();
+  row->qos = read_qos(in, flags);
+  row->arrival = read_stamp(in);
+  read_times(in, flags, &row->expiry_s, &row->event_us);
+  row->publisher = in.sized();
+  row->headers = in.sized();
+  row->payload = in.rest();
+  return in.ok();
+}
+
+std::string encode(const WillRow& row) {
+  std::string out;
+  put_u8(out, kGrammar);
+  put_flags(out, row.qos | times_flags(row.expiry_s, row.event_us) | (row.retain ? kWillRetain : 0));
+  put_varint(out, row.delay_s);
+  put_times(out, row.expiry_s, row.event_us);
+  put_sized(out, row.topic);
+  put_sized(out, row.headers);
+  out.append(row.payload);
+  return out;
+}
+
+bool decode(Bytes bytes, WillRow* row) {
+  ByteReader in = open(bytes);
+  const uint8_t flags = in.u8();
+  row->qos = read_qos(in, flags);
+  row->retain = (flags & kWillRetain) != 0;
+  row->delay_s = read_u32(in);
+  read_times(in, flags, &row->expiry_s, &row->event_us);
+  row->topic = std::string(in.sized());
+  row->headers = std::string(in.sized());
+  row->payload = std::string(in.rest());
+  return in.ok() && !row->topic.empty();
+}
+
+std::string encode_inbound() { return std::string(1, static_cast<char>(kGrammar)); }
+
+std::string encode(const Outbound& row) {
+  std::string out;
+  put_u8(out, kGrammar);
+  put_flags(out, row.qos | (row.state == Outbound::State::kReleased ? kReleased : 0));
+  put_varint(out, row.position.value);
+  put_varint(out, row.size_bytes);
+  return out;
+}
+
+bool decode(Bytes bytes, Outbound* row) {
+  ByteReader in = open(bytes);
+  const uint8_t flags = in.u8();
+  row->qos = read_qos(in, flags);
+  row->state = (flags & kReleased) != 0 ? Outbound::State::kReleased : Outbound::State::kSent;
+  row->position.value = in.varint();
+  row->size_bytes = read_u32(in);
+  return in.done();
+}
+
+std::string session_prefix(uint64_t session_number) {
+  std::string out;
+  put_u64be(out, session_number);
+  return out;
+}
+
+std::string subscription_key(uint64_t session_number, Bytes filter) {
+  std::string out = session_prefix(session_number);
+  out.append(filter);
+  return out;
+}
+
+PacketKey::PacketKey(uint64_t session_number, uint16_t packet_id) {
+  for (int i = 0; i < 8; ++i) raw_[i] = static_cast<char>(session_number >> (56 - 8 * i));
+  raw_[8] = static_cast<char>(packet_id >> 8);
+  raw_[9] = static_cast<char>(packet_id);
+}
+
+bool decode_packet_key(Bytes key, uint64_t* session_number, uint16_t* packet_id) {
+  ByteReader in(key);
+  *session_number = in.u64be();
+  *packet_id = in.u16be();
+  return in.done() && *packet_id != 0;
+}
+
+}  // namespace hf::broker

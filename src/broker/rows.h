@@ -1,0 +1,107 @@
+// The rows that the broker keeps in the store's tables, and their bytes. Numbers are LEB128 varints (svarint: zigzag) or
+// single bytes unless said otherwise; `sized` is a varint of the size, then the bytes; keys use big-endian so that they sort.
+//
+//   stamp         = wall_us:svarint mono_ns:varint quality:u8 boot_high:u64 boot_low:u64        (u64: little-endian)
+//
+//   kSession      client identifier          -> 1:u8 flags:u8 number:varint expiry_s:varint reader:varint stamp
+//                   flags: bit 0 a connection stood when the row was written, bit 1 the client speaks 5.0;
+//                   stamp: when the row was written, so without bit 0 when the connection ended
+//   kSubscription number:u64be filter        -> 1:u8 options:u8 identifier:varint
+//                   options: bits 0-1 QoS, 2 no local, 3 retain as published, 4-5 retain handling; identifier 0: none
+//   kRetained     topic                      -> 1:u8 flags:u8 stamp [expiry_s:varint] [event_us:svarint]
+//                                               publisher:sized headers:sized payload (the rest)
+//                   flags: bits 0-1 QoS, 2 has expiry_s, 3 has event_us;
+//                   publisher: client identifier, for "no local"; empty if it came over a link
+//   kInbound      number:u64be packet:u16be  -> 1:u8
+//   kOutbound     number:u64be packet:u16be  -> 1:u8 flags:u8 position:varint size_bytes:varint
+//                   flags: bits 0-1 QoS, 2 released (PUBREC came)
+//   kWill         client identifier          -> 1:u8 flags:u8 delay_s:varint [expiry_s:varint] [event_us:svarint]
+//                                               topic:sized headers:sized payload (the rest)
+//                   flags: bits 0-1 QoS, 2 has expiry_s, 3 has event_us, 4 retain
+//
+// The first byte is the version of the row's grammar. `headers` are encoded MQTT 5 properties, as in a record. A row that
+// does not decode is left where it is and passed over.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "base/bytes.h"
+#include "broker/inflight.h"
+#include "store/record.h"
+
+namespace hf::broker {
+
+struct SessionRow {
+  bool connected = false;
+  bool v5 = false;
+  uint64_t number = 0;
+  uint32_t expiry_s = 0;
+  store::ReaderId reader = 0;
+  store::Arrival stamp;
+  bool operator==(const SessionRow&) const = default;
+};
+std::string encode(const SessionRow& row);
+bool decode(Bytes bytes, SessionRow* row);
+
+// What a SUBSCRIBE asked for one filter.
+struct SubscriptionOptions {
+  uint8_t qos = 0;
+  bool no_local = false;
+  bool retain_as_published = false;
+  uint8_t retain_handling = 0;
+  uint32_t identifier = 0;  // 0: none.
+  bool operator==(const SubscriptionOptions&) const = default;
+};
+std::string encode(const SubscriptionOptions& row);
+bool decode(Bytes bytes, SubscriptionOptions* row);
+std::string subscription_key(uint64_t session_number, Bytes filter);
+
+struct RetainedRow {
+  uint8_t qos = 0;
+  store::Arrival arrival;
+  std::optional<uint32_t> expiry_s;
+  std::optional<int64_t> event_us;
+  Bytes publisher;
+  Bytes headers;
+  Bytes payload;
+  bool operator==(const RetainedRow&) const = default;
+};
+std::string encode(const RetainedRow& row);
+// The views borrow from `bytes`.
+bool decode(Bytes bytes, RetainedRow* row);
+
+struct WillRow {
+  uint8_t qos = 0;
+  bool retain = false;
+  uint32_t delay_s = 0;
+  std::optional<uint32_t> expiry_s;
+  std::optional<int64_t> event_us;
+  std::string topic;
+  std::string headers;
+  std::string payload;
+  bool operator==(const WillRow&) const = default;
+};
+std::string encode(const WillRow& row);
+bool decode(Bytes bytes, WillRow* row);
+
+std::string encode_inbound();
+std::string encode(const Outbound& row);
+// Leaves packet_id alone: it stands in the key.
+bool decode(Bytes bytes, Outbound* row);
+
+// The key of kInbound and kOutbound, without an allocation.
+class PacketKey {
+ public:
+  PacketKey(uint64_t session_number, uint16_t packet_id);
+  operator Bytes() const { return Bytes(raw_, sizeof raw_); }  // NOLINT: a key is its bytes.
+
+ private:
+  char raw_[10];
+};
+bool decode_packet_key(Bytes key, uint64_t* session_number, uint16_t* packet_id);
+// The first eight bytes of the keys above, and the prefix of a session's rows.
+std::string session_prefix(uint64_t session_number);
+
+}  // namespace hf::broker

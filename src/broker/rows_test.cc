@@ -1,0 +1,183 @@
+// The rows' bytes: golden for each, and every prefix of each fails cleanly or reads as a shorter payload.
+#include "broker/rows.h"
+
+#include <gtest/gtest.h>
+
+#include "broker/gate.h"
+#include "broker/headers.h"
+#include "broker/inflight.h"
+
+namespace hf::broker {
+namespace {
+
+const store::Arrival kStamp{.wall_us = 1, .mono_ns = 300, .quality = ClockQuality::kNtp, .boot = {2, 3}};
+constexpr const char* kStampHex = "02ac02050200000000000000" "0300000000000000";
+
+template <typename Row>
+void expect_golden(const Row& row, const std::string& hex) {
+  const std::string bytes = encode(row);
+  EXPECT_EQ(to_hex(bytes), hex);
+  Row back;
+  ASSERT_TRUE(decode(bytes, &back));
+  EXPECT_EQ(encode(back), bytes);
+  std::string newer = bytes;
+  newer[0] = 2;
+  EXPECT_FALSE(decode(newer, &back));
+}
+
+template <typename Row>
+void expect_prefixes_fail(const Row& row) {
+  const std::string bytes = encode(row);
+  for (size_t size = 0; size < bytes.size(); ++size) {
+    Row back;
+    EXPECT_FALSE(decode(Bytes(bytes).substr(0, size), &back)) << size;
+  }
+}
+
+TEST(Rows, Session) {
+  const SessionRow row{.connected = true, .v5 = true, .number = 7, .expiry_s = 3600, .reader = 9, .stamp = kStamp};
+  expect_golden(row, std::string("010307901c09") + kStampHex);
+  expect_prefixes_fail(row);
+  SessionRow back;
+  EXPECT_TRUE(decode(encode(row), &back));
+  EXPECT_EQ(back, row);
+}
+
+TEST(Rows, Subscription) {
+  const SubscriptionOptions row{
+      .qos = 2, .no_local = true, .retain_as_published = true, .retain_handling = 2, .identifier = 300};
+  expect_golden(row, "012eac02");
+  expect_prefixes_fail(row);
+  EXPECT_EQ(to_hex(subscription_key(7, "a/#")), "0000000000000007612f23");
+}
+
+TEST(Rows, Retained) {
+  const RetainedRow row{.qos = 1,
+                        .arrival = kStamp,
+                        .expiry_s = 60,
+                        .event_us = -2,
+                        .publisher = "p",
+                        .headers = "hh",
+                        .payload = "xyz"};
+  expect_golden(row, std::string("010d") + kStampHex + "3c03" "0170" "026868" "78797a");
+  RetainedRow back;
+  const std::string bytes = encode(row);
+  ASSERT_TRUE(decode(bytes, &back));
+  EXPECT_EQ(back, row);
+  for (size_t size = 0; size + 3 < bytes.size(); ++size) EXPECT_FALSE(decode(Bytes(bytes).substr(0, size), &back)) << size;
+}
+
+TEST(Rows, Will) {
+  const WillRow row{.qos = 2, .retain = true, .delay_s = 5, .topic = "t", .headers = "", .payload = "bye"};
+  expect_golden(row, "0112050174" "00" "627965");
+  WillRow back;
+  ASSERT_TRUE(decode(encode(row), &back));
+  EXPECT_EQ(back, row);
+}
+
+TEST(Rows, Packets) {
+  Outbound row;
+  row.qos = 2;
+  row.state = Outbound::State::kReleased;
+  row.position = store::Position::of(1, 5);
+  row.size_bytes = 300;
+  expect_golden(row, "0106858040ac02");
+  expect_prefixes_fail(row);
+  EXPECT_EQ(to_hex(PacketKey(0x0102, 0xfffe)), "0000000000000102fffe");
+  uint64_t number = 0;
+  uint16_t packet_id = 0;
+  EXPECT_TRUE(decode_packet_key(PacketKey(0x0102, 0xfffe), &number, &packet_id));
+  EXPECT_EQ(number, 0x0102u);
+  EXPECT_EQ(packet_id, 0xfffe);
+  EXPECT_FALSE(decode_packet_key("short", &number, &packet_id));
+}
+
+TEST(Gate, LetsOutInOrderWhatItsCommitAllows) {
+  Gate gate;
+  std::string out;
+  const auto add = [&](uint64_t commit, Bytes bytes, uint32_t credits) {
+    gate.open(commit).append(bytes);
+    gate.close(credits);
+  };
+  const auto release = [&](uint64_t commit) {
+    out.clear();
+    return gate.release(commit, [&](Bytes bytes) { out.append(bytes); });
+  };
+  add(5, "a", 1);
+  add(0, "b", 1);  // Depends on nothing, and waits.
+  add(6, "c", 1);
+  add(6, "d", 0);
+  EXPECT_EQ(gate.commit(), 6u);
+  EXPECT_EQ(release(4), 0u);
+  EXPECT_EQ(out, "");
+  EXPECT_EQ(release(5), 2u);
+  EXPECT_EQ(out, "ab");
+  EXPECT_EQ(gate.size(), 2u);
+  add(7, "e", 1);
+  EXPECT_EQ(release(7), 2u);
+  EXPECT_EQ(out, "cde");
+  EXPECT_TRUE(gate.empty());
+  EXPECT_EQ(gate.commit(), 0u);
+}
+
+TEST(Inflight, GivesEveryIdentifierOnceWhileItIsInUse) {
+  Inflight inflight;
+  std::vector<uint16_t> given;
+  for (int i = 0; i < 30'000; ++i) given.push_back(inflight.add()->packet_id);
+  std::vector<uint16_t> sorted = given;
+  std::sort(sorted.begin(), sorted.end());
+  EXPECT_EQ(std::unique(sorted.begin(), sorted.end()), sorted.end());
+  for (const uint16_t packet_id : given) {
+    Outbound* entry = inflight.find(packet_id);
+    ASSERT_NE(entry, nullptr);
+    inflight.erase(entry);
+    EXPECT_EQ(inflight.find(packet_id), nullptr);
+  }
+  EXPECT_EQ(inflight.count(), 0u);
+  EXPECT_EQ(inflight.find(0), nullptr);
+}
+
+TEST(Inflight, TakesBackAnyIdentifiersOfAnEarlierLife) {
+  Inflight inflight;
+  for (const uint16_t packet_id : std::vector<uint16_t>{1, 17, 33, 65535, 32767, 16}) {
+    Outbound entry;
+    entry.packet_id = packet_id;
+    EXPECT_TRUE(inflight.insert(entry));
+    EXPECT_FALSE(inflight.insert(entry));
+  }
+  EXPECT_EQ(inflight.count(), 6u);
+  for (const uint16_t packet_id : std::vector<uint16_t>{1, 17, 33, 65535, 32767, 16}) {
+    EXPECT_NE(inflight.find(packet_id), nullptr);
+  }
+}
+
+TEST(Headers, UntouchedPropertiesAreNotEncodedAnew) {
+  mqtt::Properties properties;
+  properties.content_type = "x";
+  std::string raw, scratch;
+  mqtt::encode_properties(raw, properties);
+  EXPECT_EQ(carry(properties, raw, &scratch).headers.data(), raw.data());
+  properties.message_expiry_interval_s = 5;
+  const Carried carried = carry(properties, raw, &scratch);
+  EXPECT_EQ(carried.headers, raw);  // Without the expiry it is the same again.
+  EXPECT_EQ(carried.expiry_s, 5u);
+}
+
+TEST(Headers, TimeThatPassedIsMonotonicWithinABootAndOfTheWallAcross) {
+  Now now{.mono = {10'000'000'000}, .wall_us = 50'000'000, .quality = ClockQuality::kNtp, .boot = {1, 1}};
+  store::Arrival stamp{.wall_us = 49'000'000, .mono_ns = 4'000'000'000, .quality = ClockQuality::kNtp, .boot = {1, 1}};
+  EXPECT_EQ(elapsed_since(stamp, now), seconds(6));
+  EXPECT_EQ(expiry_left_s(stamp, 10, now), 4u);
+  EXPECT_EQ(expiry_left_s(stamp, 5, now), 0u);
+  stamp.boot = {2, 2};
+  EXPECT_EQ(elapsed_since(stamp, now), seconds(1));
+  stamp.quality = ClockQuality::kUnknown;
+  EXPECT_EQ(elapsed_since(stamp, now), Duration{});
+  stamp.quality = ClockQuality::kNtp;
+  stamp.wall_us = INT64_MIN;
+  now.wall_us = INT64_MAX;
+  EXPECT_GT(elapsed_since(stamp, now), seconds(1));
+}
+
+}  // namespace
+}  // namespace hf::broker

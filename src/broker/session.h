@@ -1,0 +1,124 @@
+// A session: what the broker keeps of a client between its connections, and a connection: what it keeps while one stands.
+//
+// A durable session (its client asked to be remembered) has rows, and a reader of the log that survives a restart. Any
+// other session ends with its connection; it gets a reader that does not survive when it subscribes above QoS 0.
+//
+// Invariant: `behind` is false only if every record owed to the reader was handed out. While it is true new records wait in
+// the log, so that nothing overtakes.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/connection.h"
+#include "broker/gate.h"
+#include "broker/host.h"
+#include "broker/inflight.h"
+#include "broker/rows.h"
+#include "mqtt/packet.h"
+#include "store/record.h"
+
+namespace hf::broker {
+
+struct Connection;
+
+// A message at QoS 1 or 2 that is not stored and waits for a session without state. It goes before every record that is
+// owed to the session behind `after`, and after all the others: there it would stand, had it been stored.
+struct Queued {
+  store::Position after;  // The last record that was owed to the session when this came.
+  uint8_t qos = 1;        // To be delivered with.
+  bool retain = false;    // As published, like below.
+  bool retain_as_published = false;
+  std::vector<uint32_t> subscription_identifiers;
+  store::Arrival arrival;
+  std::optional<uint32_t> expiry_s;
+  std::optional<int64_t> event_us;
+  std::string topic;
+  std::string headers;
+  std::string payload;
+  size_t size_bytes() const { return sizeof *this + topic.size() + headers.size() + payload.size(); }
+};
+
+struct Session {
+  uint64_t number = 0;  // Never used twice.
+  std::string client_id;
+  bool durable = false;
+  mqtt::Version version = mqtt::Version::k311;
+  uint32_t expiry_s = 0;  // 0: ends with its connection; UINT32_MAX: never.
+  std::string node_name;  // Of a registered node's connection.
+  store::ReaderId reader = 0;
+  Connection* connection = nullptr;
+  store::Arrival disconnected;  // When the last connection ended.
+
+  std::map<std::string, SubscriptionOptions, std::less<>> subscriptions;
+  // QoS 2 PUBLISHes received and not released -> the commit of the row (0: durable, or there is none).
+  std::map<uint16_t, uint64_t> inbound;
+  Inflight outbound;
+
+  bool behind = false;
+  store::Position owed_last;      // The last record that was appended for the reader.
+  std::vector<uint16_t> resend;   // Packet identifiers to be sent again, in order ...
+  size_t resend_next = 0;         // ... from here.
+  std::deque<Queued> queue;
+  size_t queue_bytes = 0;
+  bool pump_due = false;
+
+  std::unique_ptr<WillRow> will;
+  std::optional<Instant> will_timer;
+  std::optional<Instant> expiry_timer;
+
+  bool resending() const { return resend_next < resend.size(); }
+};
+
+// Retained messages at QoS 0 that a SUBSCRIBE asked for and that have not been sent yet. They are read when they leave, so
+// that they never overtake a newer message.
+struct RetainedScan {
+  std::string filter;
+  SubscriptionOptions options;
+  uint64_t commit = 0;              // SUBACK's: it goes first.
+  std::optional<std::string> last;  // The last topic that was looked at.
+};
+
+struct Connection {
+  enum class State : uint8_t {
+    kWaiting,  // For CONNECT.
+    kOpen,
+    kClosed,   // Given up; the object goes when the present call ends.
+  };
+  ConnectionId id = 0;
+  State state = State::kWaiting;
+  mqtt::Version version = mqtt::Version::k311;
+  Principal principal;
+  Session* session = nullptr;  // While kOpen.
+
+  std::string input;  // A packet that is not whole yet.
+  Gate gate;
+  bool gated = false;         // In the list of those that wait for a commit.
+  bool connack_sent = false;  // Nothing else may leave before it.
+
+  uint16_t receive_maximum = UINT16_MAX;    // The client's.
+  uint32_t packet_bytes_max = UINT32_MAX;   // The client's.
+  uint32_t received_open = 0;  // Its QoS 1 and 2 PUBLISHes that are not answered to the end.
+  uint32_t sent_open = 0;      // Ours on this connection that it has not acknowledged.
+  uint64_t sent_open_bytes = 0;
+
+  Instant last_received;
+  Duration keep_alive;  // 0: none.
+  std::optional<Instant> timer;
+
+  uint64_t unsent_bytes = 0;  // As last told ...
+  uint64_t step = 0;          // ... and what was added in this step.
+  uint64_t step_bytes = 0;
+
+  std::deque<RetainedScan> retained_scans;
+  bool next_step = false;  // In the list of those to be served once time has moved.
+
+  bool closed() const { return state == State::kClosed; }
+};
+
+}  // namespace hf::broker

@@ -1,0 +1,382 @@
+// Sessions that outlive their connection, and the node: what is owed, sent again, in which order, and when it ends.
+#include "broker/broker_fixture.h"
+
+namespace hf::broker {
+namespace {
+
+using mqtt::PacketType;
+using mqtt::Reason;
+using mqtt::Version;
+
+TEST(Session, AwayClientGetsWhatCameMeanwhileInOrder) {
+  Site site;
+  Client sub(site, "sub"), pub(site, "pub");
+  sub.keep().connect();
+  sub.subscribed("t", 1);
+  sub.disconnect();
+  pub.connect();
+  for (uint16_t i = 1; i <= 5; ++i) pub.publish("t", std::to_string(i), 1, i);
+  pub.publish("t", "qos 0");
+  site.sync();
+  sub.dial();
+  EXPECT_EQ(sub.synced(), (Lines{"CONNACK 00 present", "PUBLISH q1 #1 t '1'", "PUBLISH q1 #2 t '2'",
+                                 "PUBLISH q1 #3 t '3'", "PUBLISH q1 #4 t '4'", "PUBLISH q1 #5 t '5'"}));
+}
+
+TEST(Session, SessionSurvivesRestartAndResendsInOrder) {
+  Site site;
+  Client sub(site, "sub"), pub(site, "pub");
+  sub.keep().connect();
+  sub.subscribed("t", 2);
+  pub.connect();
+  for (uint16_t i = 1; i <= 6; ++i) pub.publish("t", std::to_string(i), i % 2 == 0 ? 2 : 1, i);
+  EXPECT_EQ(sub.synced().size(), 6u);
+  sub.puback(1);
+  sub.pubrec(2);
+  EXPECT_EQ(sub.synced(), Lines{"PUBREL #2 00"});
+  site.restart();
+  pub.connect();
+  pub.publish("t", "new", 1, 9);
+  sub.dial();
+  EXPECT_EQ(sub.synced(),
+            (Lines{"CONNACK 00 present", "PUBREL #2 00", "PUBLISH q1 #3 t '3' dup", "PUBLISH q2 #4 t '4' dup",
+                   "PUBLISH q1 #5 t '5' dup", "PUBLISH q2 #6 t '6' dup", "PUBLISH q1 #7 t 'new'"}));
+  sub.pubcomp(2);
+  for (const uint16_t i : std::vector<uint16_t>{4, 6}) sub.pubrec(i);
+  site.sync();
+  for (const uint16_t i : std::vector<uint16_t>{4, 6}) sub.pubcomp(i);
+  for (const uint16_t i : std::vector<uint16_t>{3, 5, 7}) sub.puback(i);
+  site.sync();
+  site.broker->for_each_client([](const ClientInfo& info) {
+    EXPECT_EQ(info.inflight, 0u) << info.client_id;
+    EXPECT_EQ(info.owed_count, 0u) << info.client_id;
+  });
+}
+
+// Goal: exactly once over a crash at each step of a QoS 2 reception.
+TEST(Session, Qos2ReceptionSurvivesACrashAtEachStep) {
+  for (int crash_at = 0; crash_at < 3; ++crash_at) {
+    Site site;
+    Client sub(site, "sub"), pub(site, "pub");
+    sub.keep().connect();
+    sub.subscribed("t", 2);
+    pub.keep().connect();
+    pub.publish("t", "x", 2, 5);
+    if (crash_at > 0) {
+      EXPECT_EQ(pub.synced(), Lines{"PUBREC #5 00"});
+    }
+    if (crash_at > 1) pub.pubrel(5);  // Its effect is lost: PUBCOMP was not seen.
+    site.restart();
+    pub.dial();
+    site.sync();
+    pub.take();
+    if (crash_at < 2) {
+      pub.publish("t", "x", 2, 5);
+      EXPECT_EQ(pub.synced(), Lines{"PUBREC #5 00"});
+    }
+    pub.pubrel(5);
+    EXPECT_EQ(pub.synced(), Lines{"PUBCOMP #5 00"});
+    sub.dial();
+    const Lines lines = sub.synced();
+    ASSERT_EQ(lines.size(), 2u) << crash_at;
+    EXPECT_EQ(lines[1].substr(0, 18), "PUBLISH q2 #1 t 'x") << crash_at;
+  }
+}
+
+TEST(Session, WhatWasNotDurableWasNotAcknowledgedAndIsGone) {
+  Site site;
+  Client sub(site, "sub"), pub(site, "pub");
+  sub.keep().connect();
+  sub.subscribed("t", 1);
+  pub.connect();
+  pub.publish("t", "x", 1, 5);
+  EXPECT_EQ(pub.take(), Lines{});
+  EXPECT_EQ(sub.take(), Lines{});
+  site.restart();
+  sub.dial();
+  EXPECT_EQ(sub.synced(), Lines{"CONNACK 00 present"});
+}
+
+// Mosquitto acknowledges QoS 2 messages beyond its in-flight window and loses them.
+TEST(Session, Qos2BeyondTheWindowIsDeliveredToTheLast) {
+  Site site;
+  Client sub(site, "sub"), pub(site, "pub");
+  sub.hello.properties.receive_maximum = 4;
+  sub.keep().connect();
+  sub.subscribed("t", 2);
+  pub.keep().connect();
+  constexpr int kCount = 300;
+  for (uint16_t i = 1; i <= kCount; ++i) {
+    pub.publish("t", std::to_string(i), 2, i);
+    if (i % 50 == 0) site.sync();
+    pub.pubrel(i);
+  }
+  site.sync();
+  Lines expected, seen;
+  for (int i = 1; i <= kCount; ++i) expected.push_back("'" + std::to_string(i) + "'");
+  size_t open = 0;
+  for (int round = 0; round < 10'000 && seen.size() < kCount; ++round) {
+    for (const std::string& line : sub.synced()) {
+      const size_t hash = line.find('#');
+      const auto id = static_cast<uint16_t>(std::stoi(line.substr(hash + 1)));
+      if (line.starts_with("PUBLISH")) {
+        seen.push_back(line.substr(line.find('\'')));
+        EXPECT_LE(++open, 4u);
+        sub.pubrec(id);
+      } else {
+        sub.pubcomp(id);
+        --open;
+      }
+    }
+  }
+  EXPECT_EQ(seen, expected);
+}
+
+TEST(Session, ResendingKeepsToASmallerWindow) {
+  Site site;
+  Client sub(site, "sub"), pub(site, "pub");
+  sub.keep().connect();
+  sub.subscribed("t", 1);
+  pub.connect();
+  for (uint16_t i = 1; i <= 5; ++i) pub.publish("t", std::to_string(i), 1, i);
+  EXPECT_EQ(sub.synced().size(), 5u);
+  sub.drop();
+  pub.publish("t", "6", 1, 6);
+  sub.hello.properties.receive_maximum = 2;
+  sub.dial();
+  EXPECT_EQ(sub.synced(), (Lines{"CONNACK 00 present", "PUBLISH q1 #1 t '1' dup", "PUBLISH q1 #2 t '2' dup"}));
+  sub.puback(2);
+  EXPECT_EQ(sub.synced(), Lines{"PUBLISH q1 #3 t '3' dup"});
+  sub.puback(1);
+  sub.puback(3);
+  EXPECT_EQ(sub.synced(), (Lines{"PUBLISH q1 #4 t '4' dup", "PUBLISH q1 #5 t '5' dup"}));
+  sub.puback(4);
+  EXPECT_EQ(sub.synced(), Lines{"PUBLISH q1 #6 t '6'"});
+}
+
+TEST(Session, LongBacklogIsDrainedWindowByWindow) {
+  Site site;
+  site.limits.inflight_max = 20;
+  site.restart();
+  Client sub(site, "sub"), pub(site, "pub");
+  sub.keep().connect();
+  sub.subscribed("t", 1);
+  sub.drop();
+  pub.connect();
+  constexpr int kCount = 2000;
+  for (int i = 0; i < kCount; ++i) {
+    pub.publish("t", std::to_string(i) + std::string(100, '.'), 1, static_cast<uint16_t>(i + 1));
+    if (i % 500 == 0) site.sync();
+  }
+  site.sync();
+  sub.dial();
+  int seen = 0;
+  for (int round = 0; round < 1000 && seen < kCount; ++round) {
+    Lines lines = sub.synced();
+    EXPECT_LE(lines.size(), 21u);
+    for (const std::string& line : lines) {
+      if (!line.starts_with("PUBLISH")) continue;
+      EXPECT_NE(line.find(" '" + std::to_string(seen++) + "."), std::string::npos) << line;
+      sub.puback(static_cast<uint16_t>(std::stoi(line.substr(line.find('#') + 1))));
+    }
+  }
+  EXPECT_EQ(seen, kCount);
+}
+
+TEST(Session, CleanStartEndsTheOldSession) {
+  Site site;
+  Client sub(site, "sub"), pub(site, "pub");
+  sub.keep().connect();
+  sub.subscribed("t", 1);
+  sub.drop();
+  pub.connect();
+  pub.publish("t", "x", 1, 1);
+  site.sync();
+  sub.hello.clean_start = true;
+  sub.dial();
+  EXPECT_EQ(sub.take(), Lines{});  // The end of the old one is durable before CONNACK says so.
+  EXPECT_EQ(sub.synced(), Lines{"CONNACK 00"});
+  pub.take();
+  pub.publish("t", "y", 1, 2);
+  EXPECT_EQ(pub.synced(), Lines{"PUBACK #2 10"});
+  int gaps = 0;
+  site.store->for_each_gap([&](const store::Gap& gap) {
+    ++gaps;
+    EXPECT_EQ(gap.cause, store::GapCause::kSessionEnded);
+  });
+  EXPECT_EQ(gaps, 1);
+  site.restart();
+  site.broker->for_each_client([](const ClientInfo& info) { EXPECT_EQ(info.subscriptions, 0u); });
+}
+
+TEST(Session, EndsWhenItsExpiryHasPassed) {
+  Site site;
+  Client sub(site, "sub");
+  sub.keep(60).connect();
+  site.pass(seconds(100));  // Not while it is connected.
+  sub.drop();
+  site.pass(seconds(59));
+  sub.dial();
+  EXPECT_EQ(sub.synced(), Lines{"CONNACK 00 present"});
+  sub.drop();
+  site.pass(seconds(60));
+  sub.dial();
+  EXPECT_EQ(sub.synced(), Lines{"CONNACK 00"});
+}
+
+TEST(Session, ExpiryCountsOnOverARestart) {
+  Site site;
+  Client sub(site, "sub");
+  sub.keep(60).connect();
+  sub.drop();
+  site.pass(seconds(20));
+  site.sync();
+  Client other(site, "other");  // What rides needs somebody's commit.
+  other.keep(60).connect();
+  site.crash();
+  // Another boot: the monotonic clock starts anew, the wall clock tells what has passed.
+  site.now.boot = {3, 4};
+  site.now.mono = {5};
+  site.now.wall_us += 30'000'000;
+  site.start();
+  EXPECT_EQ(site.broker->next_deadline(), Instant{5} + seconds(10));
+  site.pass(seconds(11));
+  sub.dial();
+  EXPECT_EQ(sub.synced(), Lines{"CONNACK 00"});
+  // `other` was connected at the crash: its time counts from the restart.
+  other.dial();
+  EXPECT_EQ(other.synced(), Lines{"CONNACK 00 present"});
+}
+
+TEST(Session, UnknownClockExpiresNothing) {
+  Site site;
+  site.now.quality = ClockQuality::kUnknown;
+  Client sub(site, "sub");
+  sub.keep(60).connect();
+  sub.drop();
+  site.crash();
+  site.now.boot = {3, 4};
+  site.now.wall_us += 3600'000'000;
+  site.start();
+  site.broker->tick(site.now);
+  sub.dial();
+  EXPECT_EQ(sub.synced(), Lines{"CONNACK 00 present"});
+}
+
+TEST(Session, DisconnectMayChangeTheExpiry) {
+  Site site;
+  Client sub(site, "sub");
+  sub.keep(60).connect();
+  sub.send(mqtt::Disconnect{.properties = {.session_expiry_interval_s = 0}});
+  site.sync();
+  site.restart();
+  sub.dial();
+  EXPECT_EQ(sub.synced(), Lines{"CONNACK 00"});
+  sub.send(mqtt::Disconnect{.properties = {.session_expiry_interval_s = 600}});
+  site.pass(seconds(500));
+  sub.dial();
+  EXPECT_EQ(sub.synced(), Lines{"CONNACK 00 present"});
+}
+
+TEST(Session, OldClientsAreKeptForTheDefaultTime) {
+  Site site;
+  Client sub(site, "sub", Version::k311);
+  sub.keep().connect();
+  sub.subscribed("t", 1);
+  sub.disconnect();
+  site.pass(seconds(7 * 86400 - 1));
+  sub.dial();
+  EXPECT_EQ(sub.synced(), Lines{"CONNACK 00 present"});
+  sub.hello.clean_start = true;
+  sub.disconnect();
+  sub.connect();
+  sub.disconnect();
+  sub.hello.clean_start = false;
+  sub.dial();
+  EXPECT_EQ(sub.synced(), Lines{"CONNACK 00"});
+}
+
+TEST(Session, ExpiredMessagesAreSkippedAndTheOthersSayWhatIsLeft) {
+  Site site;
+  Client sub(site, "sub"), pub(site, "pub");
+  sub.keep().connect();
+  sub.subscribed("t", 1);
+  sub.drop();
+  pub.connect();
+  mqtt::Properties soon, later;
+  soon.message_expiry_interval_s = 10;
+  later.message_expiry_interval_s = 100;
+  pub.publish("t", "soon", 1, 1, soon);
+  pub.publish("t", "later", 1, 2, later);
+  site.sync();
+  site.pass(seconds(30));
+  sub.dial();
+  EXPECT_EQ(sub.synced(), (Lines{"CONNACK 00 present", "PUBLISH q1 #1 t 'later' expiry 70"}));
+  EXPECT_EQ(site.broker->counters().expired, 1u);
+  sub.puback(1);
+  site.sync();
+  site.broker->for_each_client([](const ClientInfo& info) { EXPECT_EQ(info.owed_count, 0u); });
+}
+
+TEST(Session, SubscriptionsHoldFromWhereTheyWereMade) {
+  Site site;
+  Client sub(site, "sub"), pub(site, "pub");
+  sub.hello.properties.receive_maximum = 1;
+  sub.keep().connect();
+  sub.subscribed("t", 1, 7);
+  pub.connect();
+  pub.publish("t", "1", 1, 1);
+  pub.publish("t", "2", 1, 2);
+  EXPECT_EQ(sub.synced(), Lines{"PUBLISH q1 #1 t '1' ids 7"});
+  sub.subscribe("t", 2, 8);  // What was owed before keeps its terms.
+  site.sync();
+  pub.publish("t", "3", 2, 3);
+  sub.take();
+  sub.puback(1);
+  EXPECT_EQ(sub.synced(), Lines{"PUBLISH q1 #2 t '2' ids 7"});
+  sub.puback(2);
+  EXPECT_EQ(sub.synced(), Lines{"PUBLISH q2 #3 t '3' ids 8"});
+}
+
+TEST(Session, ClientThatComesAndGoesLeavesNothingBehind) {
+  Site site;
+  Client sub(site, "sub");
+  sub.keep(1000).hello.keep_alive_s = 10;
+  for (int i = 0; i < 50; ++i) {
+    sub.connect();
+    sub.drop();
+  }
+  // One timer: that of the expiry.
+  EXPECT_EQ(site.broker->next_deadline(), site.now.mono + seconds(1000));
+  site.pass(seconds(1000));
+  EXPECT_FALSE(site.broker->next_deadline());
+  int clients = 0;
+  site.broker->for_each_client([&](const ClientInfo&) { ++clients; });
+  EXPECT_EQ(clients, 0);
+}
+
+TEST(Session, PacketIdentifiersInUseAreNotGivenAgain) {
+  Site site;
+  Client sub(site, "sub"), pub(site, "pub");
+  sub.connect();
+  sub.subscribed("t", 1);
+  pub.connect();
+  pub.publish("t", "held", 1, 1);
+  EXPECT_EQ(sub.take(), Lines{"PUBLISH q1 #1 t 'held'"});
+  uint16_t last = 1;
+  for (int i = 0; i < 70'000; ++i) {
+    pub.publish("t", "x", 1, 1);
+    if (i % 1000 == 0) site.pass(milliseconds(1));  // Else it looks as if nothing of this step had left.
+    const Lines lines = sub.take();
+    ASSERT_EQ(lines.size(), 1u);
+    const auto id = static_cast<uint16_t>(std::stoi(lines[0].substr(lines[0].find('#') + 1)));
+    ASSERT_NE(id, 1);
+    ASSERT_NE(id, 0);
+    ASSERT_NE(id, last);  // One just freed rests for a while.
+    last = id;
+    sub.puback(id);
+  }
+}
+
+}  // namespace
+}  // namespace hf::broker

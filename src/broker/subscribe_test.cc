@@ -1,0 +1,192 @@
+// SUBSCRIBE, UNSUBSCRIBE and retained messages.
+#include "broker/broker_fixture.h"
+
+namespace hf::broker {
+namespace {
+
+using mqtt::Reason;
+using mqtt::Version;
+
+TEST(Subscribe, SubackOfAPersistentSessionWaitsForSync) {
+  Site site;
+  Client kept(site, "kept"), clean(site, "clean");
+  kept.keep().connect();
+  clean.connect();
+  kept.subscribe("t", 1);
+  clean.subscribe("t", 1);
+  EXPECT_EQ(kept.take(), Lines{});
+  EXPECT_EQ(clean.take(), Lines{"SUBACK #900 01"});
+  EXPECT_EQ(kept.synced(), Lines{"SUBACK #900 01"});
+  kept.send(mqtt::Unsubscribe{.packet_id = 7, .filters = {"t", "other"}});
+  EXPECT_EQ(kept.take(), Lines{});
+  EXPECT_EQ(kept.synced(), Lines{"UNSUBACK #7 00 11"});
+  site.restart();
+  site.broker->for_each_client([](const ClientInfo& info) { EXPECT_EQ(info.subscriptions, 0u); });
+}
+
+TEST(Subscribe, SharedSubscriptionsAreRefusedWith9E) {
+  Site site;
+  Client five(site, "five"), old(site, "old", Version::k311);
+  five.connect();
+  old.connect();
+  five.subscribe("$share/g/t", 1);
+  old.subscribe("$share/g/t", 1);
+  EXPECT_EQ(five.take(), Lines{"SUBACK #900 9e"});
+  EXPECT_EQ(old.take(), Lines{"SUBACK #900 80"});
+}
+
+TEST(Subscribe, SubscriptionsOfASessionAreBounded) {
+  Site site;
+  site.limits.subscriptions_per_session_max = 2;
+  site.restart();
+  Client client(site, "c");
+  client.connect();
+  client.send(mqtt::Subscribe{.packet_id = 1, .entries = {{.filter = "a"}, {.filter = "b"}, {.filter = "c"}, {.filter = "a", .qos = 1}}});
+  EXPECT_EQ(client.take(), Lines{"SUBACK #1 00 00 97 01"});
+}
+
+TEST(Subscribe, UnsubscribedGetsNothingMore) {
+  Site site;
+  Client sub(site, "sub", Version::k311), pub(site, "pub");
+  sub.connect();
+  sub.subscribed("t", 0);
+  pub.connect();
+  pub.publish("t", "x");
+  sub.send(mqtt::Unsubscribe{.packet_id = 7, .filters = {"t"}});
+  pub.publish("t", "y");
+  EXPECT_EQ(sub.take(), (Lines{"PUBLISH q0 t 'x'", "UNSUBACK #7"}));
+}
+
+TEST(Retained, LastMessageGreetsANewSubscriberBehindSuback) {
+  Site site;
+  Client pub(site, "pub"), sub(site, "sub"), kept(site, "kept");
+  pub.connect();
+  pub.retain("a/b", "old", 1, 1);
+  pub.retain("a/b", "new", 1, 2);
+  pub.retain("a/c", "zero");
+  pub.retain("abc", "other");
+  EXPECT_EQ(pub.take(), Lines{});  // The row is to be durable.
+  EXPECT_EQ(pub.synced(), (Lines{"PUBACK #1 10", "PUBACK #2 10"}));
+  sub.connect();
+  sub.subscribe("a/#", 0);
+  EXPECT_EQ(sub.take(), (Lines{"SUBACK #900 00", "PUBLISH q0 a/b 'new' retain", "PUBLISH q0 a/c 'zero' retain"}));
+  kept.keep().connect();
+  kept.subscribe("a/+", 2, 7);
+  EXPECT_EQ(kept.take(), Lines{});
+  site.sync();
+  Lines lines = kept.take();
+  std::sort(lines.begin() + 1, lines.end());
+  EXPECT_EQ(lines, (Lines{"SUBACK #900 02", "PUBLISH q0 a/c 'zero' retain ids 7", "PUBLISH q1 #1 a/b 'new' retain ids 7"}));
+  // What is owed survives.
+  site.restart();
+  kept.dial();
+  EXPECT_EQ(kept.synced(), (Lines{"CONNACK 00 present", "PUBLISH q1 #1 a/b 'new' dup retain ids 7"}));
+}
+
+TEST(Retained, SurvivesRestartAndIsDeletedByAnEmptyPayload) {
+  Site site;
+  Client pub(site, "pub"), sub(site, "sub");
+  pub.connect();
+  pub.retain("t", "x", 1, 1);
+  site.sync();
+  site.restart();
+  pub.connect();
+  sub.connect();
+  sub.subscribe("t", 0);
+  EXPECT_EQ(sub.take(), (Lines{"SUBACK #900 00", "PUBLISH q0 t 'x' retain"}));
+  pub.retain("t", "", 1, 2);
+  EXPECT_EQ(sub.take(), Lines{"PUBLISH q0 t ''"});
+  EXPECT_EQ(pub.take(), Lines{});
+  EXPECT_EQ(pub.synced(), Lines{"PUBACK #2 00"});
+  pub.retain("nothing", "", 1, 3);  // No row, no commit to wait for.
+  EXPECT_EQ(pub.take(), Lines{"PUBACK #3 10"});
+  site.restart();
+  sub.connect();
+  sub.subscribe("t", 0);
+  EXPECT_EQ(sub.synced(), Lines{"SUBACK #900 00"});
+}
+
+TEST(Retained, HandlingIsAsAskedFor) {
+  Site site;
+  Client pub(site, "pub"), sub(site, "sub");
+  pub.connect();
+  pub.retain("t", "x");
+  sub.connect();
+  sub.subscribe({.filter = "t", .retain_handling = 2});
+  EXPECT_EQ(sub.take(), Lines{"SUBACK #900 00"});
+  sub.subscribe({.filter = "t", .retain_handling = 1});
+  EXPECT_EQ(sub.take(), Lines{"SUBACK #900 00"});
+  sub.subscribe({.filter = "+", .retain_handling = 1});
+  EXPECT_EQ(sub.take(), (Lines{"SUBACK #900 00", "PUBLISH q0 t 'x' retain"}));
+  sub.subscribe({.filter = "t", .retain_handling = 0});
+  EXPECT_EQ(sub.take(), (Lines{"SUBACK #900 00", "PUBLISH q0 t 'x' retain"}));
+}
+
+TEST(Retained, NoLocalHoldsForRetainedMessagesToo) {
+  Site site;
+  Client self(site, "self");
+  self.connect();
+  self.retain("t", "mine");
+  self.subscribe({.filter = "t", .no_local = true});
+  EXPECT_EQ(self.take(), Lines{"SUBACK #900 00"});
+}
+
+TEST(Retained, ExpiresAndSaysWhatIsLeft) {
+  Site site;
+  Client pub(site, "pub"), sub(site, "sub");
+  pub.connect();
+  mqtt::Publish packet{.retain = true, .topic = "t", .payload = "x"};
+  packet.properties.message_expiry_interval_s = 60;
+  pub.send(packet);
+  site.pass(seconds(20));
+  sub.connect();
+  sub.subscribe("t", 0);
+  EXPECT_EQ(sub.take(), (Lines{"SUBACK #900 00", "PUBLISH q0 t 'x' retain expiry 40"}));
+  site.pass(seconds(40));
+  sub.subscribe("t", 0);
+  EXPECT_EQ(sub.take(), Lines{"SUBACK #900 00"});
+}
+
+TEST(Retained, BytesAreBoundedAndTheOldValueStays) {
+  Site site;
+  site.limits.retained_bytes_max = 1000;
+  site.restart();
+  Client pub(site, "pub"), sub(site, "sub");
+  pub.connect();
+  sub.connect();
+  pub.retain("t", "small", 1, 1);
+  pub.retain("t", std::string(2000, 'x'), 1, 2);
+  EXPECT_EQ(pub.synced(), (Lines{"PUBACK #1 10", "PUBACK #2 97"}));
+  pub.retain("t", std::string(2000, 'x'));
+  sub.subscribe("t", 0);
+  EXPECT_EQ(sub.take(), (Lines{"SUBACK #900 00", "PUBLISH q0 t 'small' retain"}));
+  pub.retain("t", std::string(2000, 'x'));  // Live it goes on.
+  EXPECT_EQ(sub.take().size(), 1u);
+}
+
+TEST(Retained, ManyReachASlowSubscriberAsItTakesThem) {
+  Site site;
+  Client pub(site, "pub"), sub(site, "sub");
+  pub.connect();
+  constexpr int kCount = 6000;
+  for (int i = 0; i < kCount; ++i) {
+    pub.retain("t/" + std::to_string(i), std::string(200, 'x'));
+    if (i % 100 == 0) site.sync();
+  }
+  sub.connect();
+  sub.subscribe("t/#", 0);
+  size_t seen = 0;
+  for (int round = 0; round < 1000 && seen < kCount; ++round) {
+    const Lines lines = sub.take();
+    EXPECT_LE(lines.size(), 1500u);  // A quarter of the limit of unsent bytes.
+    seen += lines.size() - (round == 0 ? 1 : 0);
+    if (seen == kCount) break;
+    ASSERT_TRUE(site.broker->next_deadline());
+    site.pass(*site.broker->next_deadline() - site.now.mono);
+  }
+  EXPECT_EQ(seen, static_cast<size_t>(kCount));
+  EXPECT_EQ(site.broker->counters().qos0_dropped, 0u);
+}
+
+}  // namespace
+}  // namespace hf::broker

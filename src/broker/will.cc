@@ -1,0 +1,61 @@
+// Wills. The will of a connection that stands is a row; the row goes in the group that holds the will's record, so that it
+// is published once or, if that group was lost in a crash, once after the restart.
+#include <algorithm>
+
+#include "broker/broker_impl.h"
+
+namespace hf::broker {
+
+void Broker::Impl::keep_will(Session& session, const mqtt::Will& will) {
+  std::string scratch;
+  const Carried carried = carry(will.properties, {}, &scratch);
+  if (carried.time_invalid) log_rarely(kEventTimeInvalid, "a will's hf-time is neither RFC 3339 in UTC nor milliseconds");
+  session.will = std::make_unique<WillRow>(WillRow{.qos = will.qos,
+                                                   .retain = will.retain,
+                                                   .delay_s = will.properties.will_delay_interval_s.value_or(0),
+                                                   .expiry_s = carried.expiry_s,
+                                                   .event_us = carried.event_us,
+                                                   .topic = std::string(will.topic),
+                                                   .headers = std::string(carried.headers),
+                                                   .payload = std::string(will.payload)});
+  if (!storage_failed()) store_.put(Table::kWill, session.client_id, encode(*session.will), Haste::kCommit);
+}
+
+void Broker::Impl::drop_will(Session& session, Haste haste) {
+  timers_.disarm(Timer::Kind::kWill, session.number, &session.will_timer);
+  if (!session.will) return;
+  session.will.reset();  // [MQTT-3.1.2-10] [MQTT-3.14.4-3]
+  store_.erase(Table::kWill, session.client_id, haste);
+}
+
+void Broker::Impl::will_due(Session& session) {
+  if (!session.will) return;
+  const Duration delay = seconds(std::min(session.will->delay_s, session.expiry_s));
+  const Duration left = delay - elapsed_since(session.disconnected, now_);
+  if (left <= Duration{}) return publish_will_of(session);  // [MQTT-3.1.2-8]
+  timers_.arm(Timer::Kind::kWill, session.number, now_.mono + left, &session.will_timer);
+}
+
+void Broker::Impl::publish_will_of(Session& session) {
+  const std::unique_ptr<WillRow> will = std::move(session.will);
+  publish_will(session.client_id, *will, session.number);
+}
+
+void Broker::Impl::publish_will(const std::string& client_id, const WillRow& will, uint64_t publisher) {
+  store_.erase(Table::kWill, client_id, Haste::kCommit);
+  store::NewRecord record;
+  record.topic = will.topic;
+  record.headers = will.headers;
+  record.payload = will.payload;
+  record.qos = will.qos;
+  record.retain = will.retain;  // [MQTT-3.1.2-14] [MQTT-3.1.2-15]
+  record.arrival = arrival_;
+  record.event_us = will.event_us;
+  record.expiry_s = will.expiry_s;
+  const Outcome outcome = publish(record, Source{.kind = Source::Kind::kBroker}, publisher, client_id);
+  if (outcome.reason < Reason::kUnspecifiedError) return;
+  ++counters_.publishes_refused;
+  log_rarely(kEventWillLost, "the will of '" + client_id + "' was not published: " + mqtt::reason_name(outcome.reason));
+}
+
+}  // namespace hf::broker

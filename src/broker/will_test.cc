@@ -1,0 +1,175 @@
+// Wills: published once or, by a DISCONNECT, not at all.
+#include "broker/broker_fixture.h"
+
+namespace hf::broker {
+namespace {
+
+using mqtt::Reason;
+using mqtt::Version;
+
+struct Witnessed : Site {
+  Client witness{*this, "witness"};
+  Witnessed() {
+    witness.keep().connect();
+    witness.subscribed("will", 1);
+  }
+  Lines seen() {
+    Lines lines = witness.synced();
+    for (const std::string& line : lines) {
+      const size_t hash = line.find('#');
+      if (hash != std::string::npos) witness.puback(static_cast<uint16_t>(std::stoi(line.substr(hash + 1))));
+    }
+    sync();
+    return lines;
+  }
+};
+
+TEST(Will, IsPublishedWhenTheConnectionBreaks) {
+  Witnessed site;
+  Client client(site, "c");
+  client.will("will", "gone", 1).connect();
+  client.drop();
+  EXPECT_EQ(site.witness.take(), Lines{});
+  EXPECT_EQ(site.seen(), Lines{"PUBLISH q1 #1 will 'gone'"});
+}
+
+TEST(Will, IsDiscardedByDisconnectAndKeptByReason04) {
+  Witnessed site;
+  Client five(site, "five"), old(site, "old", Version::k311);
+  five.will("will", "five").connect();
+  old.will("will", "old").connect();
+  five.disconnect();
+  old.disconnect();
+  EXPECT_EQ(site.seen(), Lines{});
+  five.connect();
+  five.disconnect(Reason::kDisconnectWithWill);
+  EXPECT_EQ(site.seen(), Lines{"PUBLISH q0 will 'five'"});
+}
+
+TEST(Will, IsPublishedWhenTheClientBreaksTheProtocolOrFallsSilent) {
+  Witnessed site;
+  Client rude(site, "rude"), silent(site, "silent", Version::k311);
+  rude.will("will", "rude").connect();
+  silent.will("will", "silent").hello.keep_alive_s = 10;
+  silent.connect();
+  rude.send_bytes("\xff\xff\xff\xff\xff");
+  EXPECT_EQ(site.seen(), Lines{"PUBLISH q0 will 'rude'"});
+  site.pass(seconds(15));
+  EXPECT_EQ(site.seen(), Lines{"PUBLISH q0 will 'silent'"});
+}
+
+TEST(Will, WillIsPublishedOnceAfterACrash) {
+  Witnessed site;
+  Client clean(site, "clean"), kept(site, "kept");
+  clean.will("will", "clean", 1).connect();
+  kept.keep().will("will", "kept", 1).connect();
+  site.restart();
+  site.witness.dial();
+  const Lines lines = site.seen();
+  EXPECT_EQ(lines, (Lines{"CONNACK 00 present", "PUBLISH q1 #1 will 'clean'", "PUBLISH q1 #2 will 'kept'"}));
+  site.store->shut_down();  // The acknowledgements ride; so they are on the disk.
+  site.sync();
+  site.restart();
+  site.witness.dial();
+  EXPECT_EQ(site.seen(), Lines{"CONNACK 00 present"});
+}
+
+TEST(Will, IsPublishedAgainIfItsOwnCommitWasLost) {
+  Witnessed site;
+  Client client(site, "c");
+  client.will("will", "gone", 1).connect();
+  client.drop();
+  site.restart();  // Before the disk had it: nobody can have seen it.
+  site.witness.dial();
+  EXPECT_EQ(site.seen(), (Lines{"CONNACK 00 present", "PUBLISH q1 #1 will 'gone'"}));
+}
+
+TEST(Will, DelayGivesTheClientTimeToComeBack) {
+  Witnessed site;
+  Client client(site, "c");
+  client.keep(3600).will("will", "gone", 0, 30).connect();
+  client.drop();
+  site.pass(seconds(29));
+  EXPECT_EQ(site.seen(), Lines{});
+  client.connect();
+  site.pass(seconds(100));
+  EXPECT_EQ(site.seen(), Lines{});
+  client.drop();
+  site.pass(seconds(30));
+  EXPECT_EQ(site.seen(), Lines{"PUBLISH q0 will 'gone'"});
+  site.pass(seconds(100));
+  EXPECT_EQ(site.seen(), Lines{});
+}
+
+TEST(Will, DelayCountsOnOverARestart) {
+  Witnessed site;
+  Client client(site, "c");
+  client.keep(3600).will("will", "gone", 1, 30).connect();
+  client.drop();
+  site.pass(seconds(10));
+  site.sync();
+  site.store->shut_down();
+  site.sync();
+  site.restart();
+  site.witness.dial();
+  EXPECT_EQ(site.seen(), Lines{"CONNACK 00 present"});
+  site.pass(seconds(20));
+  EXPECT_EQ(site.seen(), Lines{"PUBLISH q1 #1 will 'gone'"});
+}
+
+TEST(Will, EndOfTheSessionCutsTheDelayShort) {
+  Witnessed site;
+  Client client(site, "c"), again(site, "c");
+  client.keep(10).will("will", "gone", 0, 30).connect();
+  client.drop();
+  site.pass(seconds(10));
+  EXPECT_EQ(site.seen(), Lines{"PUBLISH q0 will 'gone'"});
+  client.connect();
+  again.connect();  // Clean start: the old session ends.
+  EXPECT_EQ(site.seen(), Lines{"PUBLISH q0 will 'gone'"});
+}
+
+TEST(Will, TakeOverPublishesItUnlessItIsDelayed) {
+  Witnessed site;
+  Client now(site, "now"), later(site, "later"), now2(site, "now"), later2(site, "later");
+  now.keep().will("will", "now").connect();
+  later.keep().will("will", "later", 0, 5).connect();
+  now2.keep().connect();
+  later2.keep().connect();
+  EXPECT_EQ(site.seen(), Lines{"PUBLISH q0 will 'now'"});
+  site.pass(seconds(10));
+  EXPECT_EQ(site.seen(), Lines{});
+}
+
+TEST(Will, MayBeRetained) {
+  Witnessed site;
+  Client client(site, "c"), sub(site, "sub");
+  client.will("status", "offline", 1, 0, true).connect();
+  client.drop();
+  sub.connect();
+  sub.subscribe("status", 0);
+  EXPECT_EQ(sub.take(), (Lines{"SUBACK #900 00", "PUBLISH q0 status 'offline' retain"}));
+}
+
+TEST(Will, OnAReservedTopicIsRefusedWithItsConnect) {
+  Site site;
+  Client client(site, "c");
+  client.will("$hf/up", "x").dial();
+  EXPECT_EQ(client.take(), (Lines{"CONNACK 87", "closed"}));
+}
+
+TEST(Will, ShutDownLeavesItDue) {
+  Witnessed site;
+  Client client(site, "c");
+  client.will("will", "gone", 1).connect();
+  site.broker->shut_down(site.now);
+  site.store->shut_down();
+  site.sync();
+  EXPECT_EQ(site.witness.take(), (Lines{"DISCONNECT 8b", "closed"}));
+  site.restart();
+  site.witness.dial();
+  EXPECT_EQ(site.seen(), (Lines{"CONNACK 00 present", "PUBLISH q1 #1 will 'gone'"}));
+}
+
+}  // namespace
+}  // namespace hf::broker
