@@ -1,0 +1,672 @@
+// Conversations of real stores over wires that a test can cut at any message. Each story ends by comparing what the parent
+// holds with what the child wrote.
+#include "link/conversation.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "link/link_testing.h"
+
+namespace hf::link {
+namespace {
+
+// What the parent must hold of a child called `name` when all of it is through.
+std::vector<Kept> as_received(std::vector<Kept> records, const std::string& name) {
+  for (Kept& record : records) record.origin = record.origin.empty() ? name : name + "/" + record.origin;
+  return records;
+}
+
+// Of what is held: each (origin, stream, payload), how often.
+std::map<std::string, int> payloads(const std::vector<Kept>& records) {
+  std::map<std::string, int> counts;
+  for (const Kept& record : records) ++counts[record.stream + ":" + record.payload];
+  return counts;
+}
+
+// Names what differs.
+void expect_equal(const std::vector<Kept>& held, const std::vector<Kept>& wanted) {
+  std::vector<Kept> missing;
+  std::vector<Kept> surplus;
+  std::set_difference(wanted.begin(), wanted.end(), held.begin(), held.end(), std::back_inserter(missing));
+  std::set_difference(held.begin(), held.end(), wanted.begin(), wanted.end(), std::back_inserter(surplus));
+  EXPECT_EQ(missing, std::vector<Kept>());
+  EXPECT_EQ(surplus, std::vector<Kept>());
+}
+
+struct Pair2 {
+  TestNode child{"ship-7", 1};
+  TestNode parent{"hub", 2};
+  Wire wire{child, parent};
+  int written = 0;
+
+  Pair2() {
+    child.with(std::string(kParentName));
+    parent.with("ship-7");
+  }
+  void write(int count, Bytes stream = "telemetry", uint8_t priority = 5) {
+    for (int i = 0; i < count; ++i) child.write(stream, "r" + std::to_string(++written), priority);
+  }
+  void settle() { link::settle({&child, &parent}, {&wire}); }
+  const Sender& sender() { return child.with(std::string(kParentName)).sender(); }
+  const Receiver& receiver() { return parent.with("ship-7").receiver(); }
+  void expect_same() {
+    expect_equal(parent.kept(false), as_received(child.kept(true), "ship-7"));
+    EXPECT_EQ(sender().backlog_count(), 0u);
+  }
+};
+
+TEST(Conversation, BringsEverythingUpInOrder) {
+  Pair2 world;
+  world.write(3000);
+  world.write(500, "alarm", 0);
+  world.wire.connect();
+  world.settle();
+  EXPECT_TRUE(world.child.with("^").up());
+  world.expect_same();
+  EXPECT_EQ(world.parent.kept(false).size(), 3500u);
+  // And what comes while the link stands.
+  world.write(1);
+  world.settle();
+  world.expect_same();
+  EXPECT_EQ(world.sender().counters().records_sent, 3501u);
+  EXPECT_EQ(world.receiver().counters().repeats_ignored, 0u);
+  EXPECT_LT(world.sender().counters().sent_bytes, world.sender().counters().sent_plain_bytes);
+}
+
+// Goal: the receipt waits for the disk of the parent. Method: stall it, and look who still owes what.
+TEST(Conversation, ReceiptComesOnlyAfterTheParentsCommit) {
+  Pair2 world;
+  world.write(10);
+  world.wire.connect();
+  world.parent.stalled = false;
+  world.settle();
+  world.parent.stalled = true;
+  world.write(10);
+  world.settle();
+  EXPECT_EQ(world.receiver().counters().records_received, 20u);
+  EXPECT_EQ(world.sender().counters().records_receipted, 10u);
+  EXPECT_EQ(world.sender().backlog_count(), 10u);
+  // The parent dies with what it had not made durable: it comes again.
+  world.wire.cut();
+  world.parent.crash();
+  world.parent.stalled = false;
+  EXPECT_EQ(world.parent.kept(false).size(), 10u);
+  world.wire.connect();
+  world.settle();
+  world.expect_same();
+}
+
+enum class Crash { kNobody, kChild, kParent, kBoth };
+
+// Goal: wherever the wire breaks, and whoever dies with it, nothing is lost and nothing stands twice. Method: the same story
+// with the cut after message 1, 2, 3 ...
+void cut_everywhere(Crash crash) {
+  for (uint64_t cut = 1; cut < 60; ++cut) {
+    SCOPED_TRACE("cut after " + std::to_string(cut));
+    Pair2 world;
+    world.write(20);
+    world.write(5, "alarm", 0);
+    world.child.base.run();
+    world.wire.cut_after = cut;
+    world.wire.connect();
+    for (int i = 0; i < 40 && world.wire.up(); ++i) {
+      // Commits lag behind messages, now and then by several.
+      world.child.stalled = i % 3 == 1;
+      world.parent.stalled = i % 4 == 2;
+      world.write(1, i % 2 == 0 ? "telemetry" : "alarm", i % 2 == 0 ? 5 : 0);
+      world.child.step();
+      world.parent.step();
+      world.wire.deliver();
+    }
+    world.wire.cut();
+    world.child.stalled = world.parent.stalled = false;
+    if (crash == Crash::kChild || crash == Crash::kBoth) world.child.crash();
+    if (crash == Crash::kParent || crash == Crash::kBoth) world.parent.crash();
+    world.wire.cut_after.reset();
+    world.write(3);
+    world.wire.connect();
+    world.settle();
+    ASSERT_TRUE(world.child.with("^").up());
+    world.expect_same();
+    EXPECT_EQ(world.sender().counters().forks, 0u);
+    if (testing::Test::HasFailure()) return;
+  }
+}
+
+TEST(Conversation, CutAtEveryMessageLosesAndDoublesNothing) { cut_everywhere(Crash::kNobody); }
+TEST(Conversation, ChildDyingAtEveryMessageLosesAndDoublesNothing) { cut_everywhere(Crash::kChild); }
+TEST(Conversation, ParentDyingAtEveryMessageLosesAndDoublesNothing) { cut_everywhere(Crash::kParent); }
+TEST(Conversation, BothDyingAtEveryMessageLosesAndDoublesNothing) { cut_everywhere(Crash::kBoth); }
+
+// A backup of the child is put back; what it had sent since, and what it writes anew, are different records of one number.
+TEST(Conversation, RestoredChildTakesANewIncarnation) {
+  Pair2 world;
+  world.write(50);
+  world.wire.connect();
+  world.settle();
+  const auto backup = world.child.copy();
+  world.write(30);
+  world.settle();
+  const std::vector<Kept> before = world.parent.kept(false);
+  const uint64_t incarnation = world.child.store().incarnation();
+  EXPECT_EQ(before.size(), 80u);
+
+  world.wire.cut();
+  world.child.restore(backup);
+  EXPECT_EQ(world.child.store().incarnation(), incarnation);
+  world.write(10);  // r81 to r90, as numbers 51 to 60.
+  world.wire.connect();
+  world.settle();
+  EXPECT_NE(world.child.store().incarnation(), incarnation);
+  EXPECT_EQ(world.child.renewed, 1u);
+  EXPECT_EQ(world.sender().counters().forks, 1u);
+  EXPECT_TRUE(world.child.logged("HF-LINK-004"));
+
+  world.write(5);
+  world.settle();
+  // All of both lives, each once: what was there before is untouched, the rest stands under the new incarnation.
+  std::map<std::string, int> expected;
+  for (int i = 1; i <= 95; ++i) expected["telemetry:r" + std::to_string(i)] = 1;
+  const std::vector<Kept> after = world.parent.kept(false);
+  EXPECT_EQ(payloads(after), expected);
+  for (const Kept& record : before) EXPECT_EQ(std::count(after.begin(), after.end(), record), 1);
+  for (const Kept& record : after) {
+    if (record.incarnation == incarnation) continue;
+    EXPECT_EQ(record.incarnation, world.child.store().incarnation());
+    // Of those written before the fork was found, the parent may hold some for all that the child can know.
+    EXPECT_EQ(record.may_double, record.sequence <= 60) << record.sequence;
+    EXPECT_GE(record.sequence, 51u);
+  }
+  EXPECT_EQ(world.sender().backlog_count(), 0u);
+
+  // It goes on like this, also over a restart: labels are durable.
+  world.wire.cut();
+  world.child.crash();
+  world.write(5);
+  world.wire.connect();
+  world.settle();
+  EXPECT_EQ(world.parent.kept(false).size(), 100u);
+  EXPECT_EQ(world.sender().counters().forks, 0u);
+}
+
+// The backup is older than records that it holds unsent: they are recognised by the parent's pairs, not sent again.
+TEST(Conversation, RestoredBacklogIsVerifiedNotDoubled) {
+  Pair2 world;
+  world.write(10);
+  world.wire.connect();
+  world.settle();
+  world.wire.cut();
+  world.write(200);
+  const auto backup = world.child.copy();
+  world.wire.connect();
+  world.settle();
+  world.write(30);
+  world.settle();
+  world.wire.cut();
+  world.child.restore(backup);
+  world.wire.connect();
+  world.settle();
+  EXPECT_EQ(world.sender().counters().forks, 1u);
+  std::map<std::string, int> expected;
+  for (int i = 1; i <= 240; ++i) expected["telemetry:r" + std::to_string(i)] = 1;
+  EXPECT_EQ(payloads(world.parent.kept(false)), expected);
+}
+
+// Two live copies of one directory take turns at the parent.
+TEST(Conversation, ClonesBothArrive) {
+  Pair2 world;
+  TestNode clone{"ship-7", 1};
+  clone.with(std::string(kParentName));
+  Wire other{clone, world.parent};
+  world.write(20);
+  world.wire.connect();
+  world.settle();
+  world.wire.cut();
+  clone.restore(world.child.copy());
+  for (int round = 0; round < 4; ++round) {
+    for (int i = 0; i < 10; ++i) {
+      world.child.write("telemetry", "a" + std::to_string(round * 10 + i));
+      clone.write("telemetry", "b" + std::to_string(round * 10 + i));
+    }
+    world.wire.connect();
+    settle({&world.child, &world.parent}, {&world.wire});
+    world.wire.cut();
+    other.connect();
+    settle({&clone, &world.parent}, {&other});
+    other.cut();
+  }
+  std::map<std::string, int> expected;
+  for (int i = 1; i <= 20; ++i) expected["telemetry:r" + std::to_string(i)] = 1;
+  for (int i = 0; i < 40; ++i) {
+    expected["telemetry:a" + std::to_string(i)] = 1;
+    expected["telemetry:b" + std::to_string(i)] = 1;
+  }
+  EXPECT_EQ(payloads(world.parent.kept(false)), expected);
+  EXPECT_EQ(clone.with("^").sender().counters().forks + world.sender().counters().forks, 1u);
+  EXPECT_NE(clone.store().incarnation(), world.child.store().incarnation());
+}
+
+TEST(Conversation, RestoredParentMakesTheChildRewind) {
+  Pair2 world;
+  world.write(50);
+  world.write(5, "alarm", 0);
+  world.wire.connect();
+  world.settle();
+  const auto backup = world.parent.copy();
+  world.write(300);
+  world.settle();
+  world.wire.cut();
+  world.parent.restore(backup);
+  EXPECT_EQ(world.parent.kept(false).size(), 55u);
+  world.write(10);
+  world.wire.connect();
+  world.settle();
+  world.expect_same();
+  EXPECT_EQ(world.sender().counters().forks, 0u);
+  EXPECT_TRUE(world.child.logged("HF-LINK-005"));
+  EXPECT_EQ(world.parent.kept(false).size(), 365u);
+  // Again, to before its first record.
+  world.wire.cut();
+  TestStore empty(2);
+  world.parent.restore(empty.disk.files);
+  world.wire.connect();
+  world.settle();
+  world.expect_same();
+  EXPECT_EQ(world.sender().counters().forks, 0u);
+}
+
+TEST(Conversation, RepeatIsRecognisedByNumber) {
+  TestNode node{"hub", 2};
+  Receiver receiver(node.store(), node, "ship-7");
+  BatchCodec codec;
+  const auto batch = [&](uint64_t first, uint64_t last) {
+    Section section;
+    section.key = {9, "telemetry"};
+    section.first = first;
+    section.last = last;
+    for (uint64_t i = first; i <= last; ++i) {
+      BatchRecord record;
+      record.sequence = i;
+      record.topic = "t";
+      record.payload = "p";
+      section.records.push_back(record);
+    }
+    std::string bytes;
+    uint64_t plain_size = 0;
+    codec.encode({section}, true, &bytes, &plain_size);
+    return receiver.batch(bytes, node.base.now).reason;
+  };
+  EXPECT_EQ(batch(5, 10), mqtt::Reason::kSuccess);  // A new stream begins anywhere.
+  EXPECT_EQ(batch(5, 10), mqtt::Reason::kSuccess);
+  EXPECT_EQ(batch(8, 12), mqtt::Reason::kSuccess);
+  EXPECT_EQ(batch(14, 15), mqtt::Reason::kUnspecifiedError);  // 13 is missing.
+  EXPECT_EQ(batch(13, 15), mqtt::Reason::kSuccess);
+  node.base.run();
+  EXPECT_EQ(node.kept(false).size(), 11u);
+  EXPECT_EQ(receiver.counters().repeats_ignored, 9u);
+  EXPECT_EQ(receiver.counters().batches_refused, 1u);
+}
+
+// A peer cannot write into a stream that came from elsewhere, even if it knows its key.
+TEST(Conversation, AKeyFromElsewhereIsKeptApart) {
+  TestNode node{"hub", 2};
+  node.write("telemetry", "mine");
+  BatchCodec codec;
+  Section section;
+  section.key = {node.store().incarnation(), "telemetry"};
+  section.first = section.last = 1;
+  BatchRecord record;
+  record.sequence = 1;
+  record.topic = "t";
+  record.payload = "theirs";
+  section.records.push_back(record);
+  std::string bytes;
+  uint64_t plain_size = 0;
+  codec.encode({section}, false, &bytes, &plain_size);
+  Receiver a(node.store(), node, "a");
+  Receiver b(node.store(), node, "b");
+  EXPECT_EQ(a.batch(bytes, node.base.now).reason, mqtt::Reason::kSuccess);
+  EXPECT_EQ(b.batch(bytes, node.base.now).reason, mqtt::Reason::kSuccess);
+  node.base.run();
+  ASSERT_EQ(node.kept(true).size(), 1u);
+  const std::vector<Kept> others = node.kept(false);
+  ASSERT_EQ(others.size(), 2u);
+  EXPECT_NE(others[0].incarnation, others[1].incarnation);
+  // From outside of its subtree nothing can be said to come.
+  section.origin = "^/x";
+  codec.encode({section}, false, &bytes, &plain_size);
+  EXPECT_NE(a.batch(bytes, node.base.now).broken, nullptr);
+}
+
+struct Row3 {
+  TestNode engine{"engine", 1};
+  TestNode ship{"ship", 2};
+  TestNode hub{"hub", 3};
+  Wire low{engine, ship};
+  Wire high{ship, hub};
+  int written = 0;
+  Row3() {
+    engine.with("^");
+    ship.with("^");
+    ship.with("engine");
+    hub.with("ship");
+  }
+  void write(int count) {
+    for (int i = 0; i < count; ++i) engine.write("telemetry", "e" + std::to_string(++written));
+  }
+  void settle() { link::settle({&engine, &ship, &hub}, {&low, &high}); }
+};
+
+TEST(Conversation, ThreeNodesInARowKeepTheOriginsNumbers) {
+  Row3 row;
+  row.write(100);
+  for (int i = 0; i < 20; ++i) row.ship.write("telemetry", "s" + std::to_string(i));
+  row.low.connect();
+  row.high.connect();
+  row.settle();
+  std::vector<Kept> expected = as_received(row.engine.kept(true), "ship/engine");
+  for (const Kept& record : as_received(row.ship.kept(true), "ship")) expected.push_back(record);
+  std::sort(expected.begin(), expected.end());
+  EXPECT_EQ(row.hub.kept(false), expected);
+  EXPECT_EQ(expected.size(), 120u);
+}
+
+// The node in the middle is put back to a backup: what it had passed on comes to it again, and is not passed on twice.
+TEST(Conversation, RestoredMiddlePassesNothingOnTwice) {
+  Row3 row;
+  row.write(30);
+  row.low.connect();
+  row.high.connect();
+  row.settle();
+  const auto backup = row.ship.copy();
+  row.write(100);
+  row.settle();
+  row.low.cut();
+  row.high.cut();
+  row.ship.restore(backup);
+  row.write(10);
+  row.high.connect();  // The hub is there first: it says that it holds more than the ship has.
+  row.settle();
+  row.low.connect();
+  row.settle();
+  EXPECT_EQ(row.hub.kept(false), as_received(row.engine.kept(true), "ship/engine"));
+  EXPECT_EQ(row.ship.with("^").sender().counters().forks, 0u);
+  EXPECT_EQ(row.ship.with("^").sender().backlog_count(), 0u);
+}
+
+// What goes down is a stream of the parent's; two children that want some of it see the rest as absent.
+TEST(Conversation, DownStreamsNameWhatIsNotRouted) {
+  TestNode hub{"hub", 3};
+  TestNode a{"a", 1};
+  TestNode b{"b", 2};
+  Wire to_a{a, hub};
+  Wire to_b{b, hub};
+  hub.with("a");
+  hub.with("b");
+  hub.owed = [](const std::string& peer, const std::string&, Bytes topic) { return topic == "all" || topic == peer; };
+  for (int i = 0; i < 50; ++i) hub.write("down/a", std::to_string(i), 1, i % 5 == 0 ? "all" : i % 2 == 0 ? "a" : "b");
+  to_a.connect();
+  to_b.connect();
+  settle({&hub, &a, &b}, {&to_a, &to_b});
+  std::vector<Kept> expected_a;
+  std::vector<Kept> expected_b;
+  for (const Kept& record : hub.kept(true)) {
+    const int i = std::stoi(record.payload);
+    Kept down = record;
+    down.origin = "^";
+    if (i % 5 == 0 || i % 2 == 0) expected_a.push_back(down);
+    if (i % 5 == 0 || i % 2 != 0) expected_b.push_back(down);
+  }
+  EXPECT_EQ(a.kept(false), expected_a);
+  EXPECT_EQ(b.kept(false), expected_b);
+  // Numbers behind the last record are named when another one follows.
+  EXPECT_EQ(a.with("^").receiver().counters().absent_named, 49 - expected_a.size());
+  int gaps = 0;
+  a.store().for_each_gap([&](const store::Gap&) { ++gaps; });
+  EXPECT_EQ(gaps, 0);
+}
+
+TEST(Conversation, ExpiredRecordsAreNamedNotSent) {
+  Pair2 world;
+  world.write(5);
+  for (int i = 0; i < 10; ++i) world.child.write("telemetry", "old", 5, "t", 0, 60);
+  world.child.base.run();
+  world.child.base.now.mono = world.child.base.now.mono + seconds(100);
+  world.child.base.now.wall_us += 100'000'000;
+  world.write(5);
+  world.wire.connect();
+  world.settle();
+  EXPECT_EQ(world.parent.kept(false).size(), 10u);
+  EXPECT_EQ(world.sender().backlog_count(), 0u);
+  EXPECT_EQ(world.sender().counters().records_expired, 10u);
+  std::vector<store::Gap> gaps;
+  world.parent.store().for_each_gap([&](const store::Gap& gap) { gaps.push_back(gap); });
+  ASSERT_EQ(gaps.size(), 1u);
+  EXPECT_EQ(gaps[0].first, 6u);
+  EXPECT_EQ(gaps[0].last, 15u);
+  EXPECT_EQ(gaps[0].cause, store::GapCause::kExpired);
+}
+
+// A parent without space is left alone for a while; then everything goes on from the last receipt.
+TEST(Conversation, AFullParentGetsItLater) {
+  Pair2 world;
+  world.write(100);
+  int answers = 0;  // The first is that to HELLO.
+  world.wire.answer = [&](mqtt::Reason reason) {
+    ++answers;
+    return answers > 1 && answers < 5 ? mqtt::Reason::kQuotaExceeded : reason;
+  };
+  world.wire.connect();
+  link::settle({&world.child, &world.parent}, {&world.wire}, seconds(3));
+  world.expect_same();
+  EXPECT_TRUE(world.child.logged("HF-LINK-007"));
+}
+
+TEST(Conversation, ARecordThatThePeerCannotTakeIsGivenUpAndNamed) {
+  Pair2 world;
+  world.wire.message_bytes_max = 4000;
+  world.write(5);
+  Prng prng(1);
+  std::string large(8000, 'x');
+  for (char& c : large) c = static_cast<char>(prng.next());
+  world.child.write("telemetry", large);
+  world.write(5);
+  world.wire.connect();
+  world.settle();
+  EXPECT_EQ(world.parent.kept(false).size(), 10u);
+  EXPECT_EQ(world.sender().counters().records_given_up, 1u);
+  EXPECT_EQ(world.sender().backlog_count(), 0u);
+  std::vector<store::Gap> gaps;
+  world.parent.store().for_each_gap([&](const store::Gap& gap) { gaps.push_back(gap); });
+  ASSERT_EQ(gaps.size(), 1u);
+  EXPECT_EQ(gaps[0].cause, store::GapCause::kDropped);
+}
+
+// A large record goes alone and arrives.
+TEST(Conversation, ALargeRecordGoesAlone) {
+  Pair2 world;
+  world.write(3);
+  world.child.write("telemetry", std::string(900'000, 'x'));
+  world.write(3);
+  world.wire.connect();
+  world.settle();
+  world.expect_same();
+}
+
+// A parent of another identity gets what the old one had not receipted, and nothing twice.
+TEST(Conversation, AnotherParentGoesOnWhereTheOldOneStopped) {
+  Pair2 world;
+  world.write(50);
+  world.wire.connect();
+  world.settle();
+  world.wire.cut();
+  world.write(20);
+  TestNode other{"hub2", 77};
+  other.with("ship-7");
+  Wire wire{world.child, other};
+  wire.connect();
+  settle({&world.child, &other}, {&wire});
+  EXPECT_TRUE(world.child.logged("HF-LINK-006"));
+  EXPECT_EQ(other.kept(false).size(), 20u);
+  wire.cut();
+  // Back at the first: the 20 are not there, and are named as such.
+  world.write(5);
+  world.wire.connect();
+  world.settle();
+  EXPECT_EQ(world.parent.kept(false).size(), 55u);
+  EXPECT_EQ(world.sender().backlog_count(), 0u);
+  EXPECT_EQ(world.sender().counters().forks, 0u);
+}
+
+// Nonsense ends the conversation and changes nothing.
+TEST(Conversation, BrokenMessagesEndItAndApplyNothing) {
+  struct Fake final : Channel {
+    uint16_t send(Kind, Bytes, uint64_t) override { return ++id; }
+    void acknowledge(uint16_t, mqtt::Reason reason, uint64_t) override { acknowledged.push_back(reason); }
+    void close(const char* why) override { closed = why; }
+    uint64_t message_bytes_max() const override { return 1 << 20; }
+    uint16_t id = 0;
+    std::vector<mqtt::Reason> acknowledged;
+    std::string closed;
+  };
+  const auto ends = [](std::vector<std::pair<Kind, std::string>> messages) {
+    TestNode node{"hub", 2};
+    Conversation& conversation = node.with("ship-7");
+    Fake channel;
+    conversation.begin(channel, node.base.now);
+    uint16_t id = 0;
+    for (const auto& [kind, message] : messages) conversation.received(kind, message, ++id, node.base.now);
+    conversation.pump(node.base.now);
+    conversation.end(node.base.now);
+    EXPECT_EQ(node.store().figures().records, 0u);
+    return !channel.closed.empty();
+  };
+  Hello hello;
+  hello.name = "ship-7";
+  hello.store_id = 7;
+  const std::string good = encode_hello(hello);
+  EXPECT_FALSE(ends({{Kind::kHello, good}}));
+  EXPECT_TRUE(ends({{Kind::kHello, "x"}}));
+  EXPECT_TRUE(ends({{Kind::kBatch, good}}));
+  EXPECT_TRUE(ends({{Kind::kHello, good}, {Kind::kHello, good}}));
+  EXPECT_TRUE(ends({{Kind::kHello, good}, {Kind::kBatch, "x"}}));
+  EXPECT_TRUE(ends({{Kind::kHello, good}, {Kind::kPairs, ""}}));
+  EXPECT_TRUE(ends({{Kind::kHello, good}, {Kind::kClaim, ""}}));
+  PairsMessage answer;
+  answer.answer = true;
+  EXPECT_TRUE(ends({{Kind::kHello, good}, {Kind::kPairs, encode_pairs(answer)}}));
+  hello.version_min = hello.version_max = 2;
+  EXPECT_TRUE(ends({{Kind::kHello, encode_hello(hello)}}));
+  hello = {};
+  hello.name = "hub";
+  hello.store_id = 2;  // Itself.
+  EXPECT_TRUE(ends({{Kind::kHello, encode_hello(hello)}}));
+}
+
+// Goal: an alarm does not wait behind the backlog, and a flood of alarms does not stop the rest.
+TEST(Conversation, UrgentFirstAndAShareForTheRest) {
+  Pair2 world;
+  for (int i = 0; i < 3000; ++i) world.child.write("telemetry", "slow " + std::to_string(i), 5);
+  for (int i = 0; i < 3000; ++i) world.child.write("alarm", "fast " + std::to_string(i), 0);
+  world.child.base.run();
+  world.wire.connect();
+  uint64_t fast_when_slow_came = 0;
+  for (int round = 0; round < 100'000; ++round) {
+    world.child.step();
+    world.parent.step();
+    world.wire.deliver();
+    for (TestNode* node : {&world.child, &world.parent}) node->base.now.mono = node->base.now.mono + milliseconds(100);
+    uint64_t fast = 0;
+    uint64_t slow = 0;
+    world.parent.store().for_each_stream([&](const store::StreamInfo& info) {
+      (info.key.name == "alarm" ? fast : slow) = info.sequence_last;
+    });
+    if (slow > 0 && fast_when_slow_came == 0) fast_when_slow_came = fast;
+    if (fast == 3000) {
+      EXPECT_LT(slow, 2000u);
+      EXPECT_GT(slow, 30u);
+      break;
+    }
+  }
+  EXPECT_GT(fast_when_slow_came, 0u);
+  world.settle();
+  world.expect_same();
+}
+
+enum class Restores { kNone, kChild, kParent };
+
+// Goal: nothing is lost, and nothing stands twice unless it says that it may. Method: random writes, stalls, cuts, crashes and
+// restores of one side, then peace, then the comparison.
+void swarm(uint64_t seed, Restores restores) {
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  Prng prng(seed);
+  Pair2 world;
+  std::map<std::string, std::string> backup = (restores == Restores::kChild ? world.child : world.parent).copy();
+  const Bytes streams[] = {"telemetry", "alarm", "audit"};
+  for (int round = 0; round < 400; ++round) {
+    for (TestNode* node : {&world.child, &world.parent}) {
+      if (prng.chance(1, 4)) node->stalled = !node->stalled;
+      node->base.now.mono = node->base.now.mono + milliseconds(static_cast<int64_t>(prng.below(50)));
+    }
+    if (prng.chance(1, 2)) {
+      const uint64_t which = prng.below(3);
+      world.write(static_cast<int>(prng.below(20)), streams[which], static_cast<uint8_t>(which * 4));
+    }
+    world.child.step();
+    world.parent.step();
+    if (!world.wire.up() && prng.chance(1, 3)) world.wire.connect();
+    if (prng.chance(9, 10)) world.wire.deliver();
+    if (prng.chance(1, 20)) {
+      world.wire.cut();
+      if (prng.chance(1, 3)) world.child.crash();
+      if (prng.chance(1, 3)) world.parent.crash();
+    }
+    TestNode& restored = restores == Restores::kChild ? world.child : world.parent;
+    if (restores != Restores::kNone && prng.chance(1, 60)) backup = restored.copy();
+    if (restores != Restores::kNone && prng.chance(1, 100)) {
+      world.wire.cut();
+      restored.restore(backup);
+    }
+  }
+  world.child.stalled = world.parent.stalled = false;
+  world.wire.cut();
+  world.write(1);
+  world.wire.connect();
+  world.settle();
+  ASSERT_TRUE(world.child.with("^").up());
+  EXPECT_EQ(world.sender().backlog_count(), 0u);
+  if (restores != Restores::kChild) {
+    world.expect_same();
+    if (testing::Test::HasFailure()) {
+      auto& c = world.sender().counters(); auto& r = world.receiver().counters();
+      std::printf("sent %zu receipted %zu held %zu exp %zu up %zu ref %zu | rec %zu rep %zu abs %zu ref %zu awaiting %d\n", c.records_sent, c.records_receipted, c.records_held, c.records_expired, c.records_given_up, c.batches_refused, r.records_received, r.repeats_ignored, r.absent_named, r.batches_refused, world.sender().awaiting());
+      for (auto& l : world.sender().travel().lanes()) std::printf("lane %d low %zx cursor %zx owed %zu\n", l.priority, world.child.store().reader(l.reader)->low_water.value, world.child.store().reader(l.reader)->cursor.value, world.child.store().reader(l.reader)->owed_count);
+      world.child.store().for_each_stream([&](const store::StreamInfo& i){ auto ps = Pairs::sent(world.child.store(), "^", 2).all(i.key); for (auto& p: ps) if (p.number>400) std::printf("%s %zu %zx %zx\n", i.key.name.c_str(), p.number, p.hash, p.position.value); });
+ for (auto& l : world.child.log_lines) std::printf("C %s\n", l.c_str()); for (auto& l : world.parent.log_lines) std::printf("P %s\n", l.c_str()); }
+    return;
+  }
+  std::map<std::string, int> sure;
+  std::set<std::string> there;
+  for (const Kept& record : world.parent.kept(false)) {
+    if (!record.may_double) ++sure[record.stream + ":" + record.payload];
+    there.insert(record.stream + ":" + record.payload);
+  }
+  for (const auto& [payload, count] : sure) EXPECT_EQ(count, 1) << payload;
+  for (const Kept& record : world.child.kept(true)) {
+    EXPECT_TRUE(there.contains(record.stream + ":" + record.payload)) << record.payload;
+  }
+}
+
+TEST(ConversationSwarm, CutsAndCrashes) {
+  for (uint64_t seed = 1; seed <= 60 && !testing::Test::HasFailure(); ++seed) swarm(seed, Restores::kNone);
+}
+TEST(ConversationSwarm, RestoredChildren) {
+  for (uint64_t seed = 1; seed <= 60 && !testing::Test::HasFailure(); ++seed) swarm(seed, Restores::kChild);
+}
+TEST(ConversationSwarm, RestoredParents) {
+  for (uint64_t seed = 1; seed <= 60 && !testing::Test::HasFailure(); ++seed) swarm(seed, Restores::kParent);
+}
+
+}  // namespace
+}  // namespace hf::link

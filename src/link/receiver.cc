@@ -1,0 +1,211 @@
+#include "link/receiver.h"
+
+#include <algorithm>
+
+#include "base/assert.h"
+#include "crypto/crypto.h"
+#include "link/rows.h"
+
+namespace hf::link {
+
+using store::Store;
+using store::StreamKey;
+using store::Table;
+
+namespace {
+
+// HELLO's head and a name fit into what is left.
+constexpr uint64_t kMarkBytesMax = kHelloBytesMax - 4096;
+
+}  // namespace
+
+Receiver::Receiver(Store& store, Host& host, std::string peer)
+    : store_(store), host_(host), peer_(std::move(peer)), pairs_(Pairs::received(store, peer_)) {}
+
+std::vector<Mark> Receiver::marks() {
+  std::vector<Mark> marks;
+  const std::string prefix = mark_prefix(peer_);
+  mark_bytes_ = 0;
+  store_.scan(Table::kMark, prefix, [&](Bytes key, Bytes value) {
+    ByteReader in(value);
+    Mark mark;
+    mark.number = in.varint();
+    mark.hash = in.u64();
+    if (parse_stream(key.substr(prefix.size()), &mark.key) && in.ok()) {
+      mark_bytes_ += mark_size(mark.key);
+      marks.push_back(std::move(mark));
+    }
+    return true;
+  });
+  mark_count_ = marks.size();
+  counted_ = true;
+  return marks;
+}
+
+std::string Receiver::answer(const StreamKey& key) const {
+  PairsMessage answer;
+  answer.answer = true;
+  answer.key = key;
+  for (const Pair& pair : pairs_.all(key)) answer.pairs.push_back({pair.number, pair.hash});
+  // The newest are the ones that matter.
+  if (answer.pairs.size() > kPairsMax) answer.pairs.erase(answer.pairs.begin(), answer.pairs.end() - kPairsMax);
+  return encode_pairs(answer);
+}
+
+Receiver::Held Receiver::held(const StreamKey& key) const {
+  Held held;
+  if (const auto row = store_.get(Table::kMark, mark_key(peer_, key))) {
+    ByteReader in(*row);
+    held.number = in.varint();
+    in.u64();
+    held.stream = static_cast<store::StreamId>(in.varint());
+    held.marked = in.ok() && store_.stream(held.stream) != nullptr;
+    if (!held.marked) held = {};
+  }
+  return held;
+}
+
+std::string Receiver::origin_of(const Section& section) const {
+  return section.origin.empty() ? peer_ : peer_ + "/" + section.origin;
+}
+
+StreamKey Receiver::local_key(const Section& section, const std::string& origin) const {
+  const store::StreamInfo* there = store_.find_stream(section.key);
+  if (there == nullptr || there->options.origin == peer_ || there->options.origin.starts_with(peer_ + "/")) {
+    return section.key;
+  }
+  std::string way = "holdfast alias";
+  put_u64(way, section.key.incarnation);
+  put_sized(way, section.key.name);
+  put_sized(way, origin);
+  return {crypto::fingerprint64(way), section.key.name};
+}
+
+Receiver::Outcome Receiver::refuse(mqtt::Reason reason, const char* why) {
+  ++counters_.batches_refused;
+  host_.log("HF-LINK-010", "a batch from " + std::string(peer_ == kParentName ? "the parent" : peer_) +
+                               " was refused: " + why);
+  return {reason, 0, nullptr};
+}
+
+Receiver::Outcome Receiver::batch(Bytes message, const Now& now) {
+  counters_.received_bytes += message.size();
+  const Result<std::vector<Section>> sections = codec_.decode(message);
+  if (!sections) return {mqtt::Reason::kMalformedPacket, 0, sections.error().text};
+  if (!counted_) marks();
+
+  // First all checks, so that what is applied is applied whole.
+  uint64_t bytes = 0;
+  uint64_t bytes_most = 0;
+  uint64_t marks_new = 0;
+  uint64_t mark_bytes_new = 0;
+  for (const Section& section : *sections) {
+    if (section.origin.size() + 1 + peer_.size() > kOriginBytesMax) {
+      return {mqtt::Reason::kMalformedPacket, 0, "a batch from too many nodes away"};
+    }
+    if (peer_ != kParentName && !origin_valid(section.origin, false)) {
+      return {mqtt::Reason::kNotAuthorized, 0, "a batch with streams from outside of the sender's subtree"};
+    }
+    const Held held = this->held(section.key);
+    if (held.marked && section.first > held.number + 1) {
+      return refuse(mqtt::Reason::kUnspecifiedError, "it leaves out numbers without naming them");
+    }
+    if (!held.marked) {
+      ++marks_new;
+      mark_bytes_new += mark_size(section.key);
+    }
+    for (const BatchRecord& record : section.records) {
+      if (record.sequence <= held.number) continue;
+      const uint64_t size = record.topic.size() + record.headers.size() + record.payload.size();
+      bytes += size;
+      bytes_most = std::max(bytes_most, size);
+    }
+  }
+  if (mark_count_ + marks_new > kMarksMax || mark_bytes_ + mark_bytes_new > kMarkBytesMax) {
+    return refuse(mqtt::Reason::kQuotaExceeded, "it brings more streams than one peer may have");
+  }
+  if (bytes > 0) {
+    // The largest alone first: a batch is cut smaller by its sender, a record is not.
+    if (const Result<> admitted = store_.admit(bytes_most); !admitted) {
+      const Code code = admitted.error().code;
+      return refuse(code == Code::kTooLarge ? mqtt::Reason::kPacketTooLarge
+                    : code == Code::kFull   ? mqtt::Reason::kQuotaExceeded
+                                            : mqtt::Reason::kServerBusy,
+                    admitted.error().text);
+    }
+    if (const Result<> admitted = store_.admit(bytes); !admitted && admitted.error().code == Code::kFull) {
+      return refuse(mqtt::Reason::kQuotaExceeded, admitted.error().text);
+    }
+  }
+
+  for (const Section& section : *sections) apply(section, now);
+  return {mqtt::Reason::kSuccess, commit_, nullptr};
+}
+
+void Receiver::apply(const Section& section, const Now& now) {
+  Held held = this->held(section.key);
+  if (held.marked && section.last <= held.number) {
+    counters_.repeats_ignored += section.records.size();
+    return;
+  }
+  const std::string origin = origin_of(section);
+  const store::StreamOptions options{section.priority, section.time_to_live_s, origin};
+  const StreamKey key = held.marked ? store_.stream(held.stream)->key : local_key(section, origin);
+  held.stream = store_.open_stream(key, options);
+  if (!held.marked) {
+    ++mark_count_;
+    mark_bytes_ += mark_size(section.key);
+    // Records from before the marks of this peer were forgotten (it was removed and registered again).
+    held.number = store_.stream(held.stream)->sequence_last;
+  }
+
+  for (const AbsentRun& run : section.absent) {
+    const uint64_t last = run.first + run.count - 1;
+    if (last <= held.number) continue;
+    const uint64_t first = std::max(run.first, held.number + 1);
+    counters_.absent_named += last - first + 1;
+    if (run.cause == kNotRouted) continue;
+    store::Gap gap;
+    gap.stream = held.stream;
+    gap.first = first;
+    gap.last = last;
+    gap.cause = static_cast<store::GapCause>(run.cause);
+    gap.wall_us = now.wall_us;
+    store_.add_gap(gap);
+  }
+
+  for (const BatchRecord& record : section.records) {
+    if (record.sequence <= held.number) {
+      ++counters_.repeats_ignored;
+      continue;
+    }
+    store::NewRecord fresh;
+    fresh.stream = held.stream;
+    fresh.sequence = record.sequence;
+    fresh.topic = record.topic;
+    fresh.headers = record.headers;
+    fresh.payload = record.payload;
+    fresh.qos = record.qos;
+    fresh.retain = record.retain;
+    fresh.may_double = record.may_double;
+    fresh.arrival = record.arrival;
+    fresh.event_us = record.event_us;
+    fresh.expiry_s = record.expiry_s;
+    host_.ingest(peer_, fresh, now);
+    ++counters_.records_received;
+  }
+
+  if (section.last > held.number) {
+    const BatchRecord& last = section.records.back();
+    const uint64_t hash = record_hash(last.sequence, last.arrival, last.topic, last.headers, last.payload);
+    std::string mark;
+    put_varint(mark, section.last);
+    put_u64(mark, hash);
+    put_varint(mark, held.stream);
+    store_.put(Table::kMark, mark_key(peer_, section.key), mark);
+    pairs_.put(section.key, {section.last, hash, {}}, store::Haste::kCommit);
+    commit_ = store_.open_commit();
+  }
+}
+
+}  // namespace hf::link
