@@ -1,6 +1,7 @@
 #include "store/keys.h"
 
 #include "base/crc32c.h"
+#include "store/segment.h"
 
 namespace hf::store {
 
@@ -12,10 +13,15 @@ constexpr uint8_t kSlotKeyFile = 1;
 constexpr size_t kClearBytes = 8 + 2 + 1 + 1 + 4 + 8;  // Up to the nonce.
 constexpr size_t kSlotBytes = kClearBytes + crypto::kNonceBytes + crypto::kKeyBytes + crypto::kTagBytes + 4;
 
-Result<> write_new_file(Disk& disk, const std::string& name, Bytes bytes) {
-  HF_TRY(disk.create(name, bytes.size()));
-  HF_TRY(disk.write(name, 0, bytes));
-  return disk.sync(name);
+// The slot is there whole or not at all, and durable when this returns.
+Result<> write_slot(Disk& disk, const std::string& name, Bytes bytes) {
+  const std::string temporary = name + ".tmp";
+  (void)disk.remove(temporary);
+  HF_TRY(disk.create(temporary, 0));
+  HF_TRY(disk.write(temporary, 0, bytes));
+  HF_TRY(disk.sync(temporary));
+  HF_TRY(disk.rename(temporary, name));
+  return disk.sync_directory();
 }
 
 }  // namespace
@@ -87,8 +93,21 @@ Result<Keys> decode_key_slot(Bytes bytes, const crypto::Key& kek) {
 }
 
 Result<> create_keys(Disk& disk, Entropy& entropy, const crypto::Key& kek, uint64_t store_id) {
+  // What an interrupted creation left (a slot that is not whole, and never a segment) is written over;
+  // anything else is a store, whoever's key opens it.
+  HF_TRY_ASSIGN(const std::vector<std::string> names, disk.list());
+  for (const std::string& name : names) {
+    uint64_t segment = 0;
+    bool index = false;
+    if (parse_segment_name(name, &segment, &index)) return fail(Code::kExists, "a store is here already");
+  }
   for (const char* name : kKeySlotNames) {
-    if (disk.size(name)) return fail(Code::kExists, "a store is here already");
+    const Result<std::string> bytes = disk.read(name, 0, 4096);
+    if (bytes) {
+      const Result<Keys> slot = decode_key_slot(*bytes, kek);
+      if (slot || slot.error().code != Code::kCorrupt) return fail(Code::kExists, "a store is here already");
+      HF_TRY(disk.remove(name));
+    }
   }
   Keys keys;
   keys.store_id = store_id;
@@ -97,9 +116,7 @@ Result<> create_keys(Disk& disk, Entropy& entropy, const crypto::Key& kek, uint6
   keys.master = crypto::Key(master);
   crypto::wipe(&master);
   for (const char* name : kKeySlotNames) {
-    HF_TRY(write_new_file(disk, name, encode_key_slot(keys, kek, draw_nonce(entropy))));
-    // Each slot's name is durable before the next is begun: there is never a moment without one whole slot.
-    HF_TRY(disk.sync_directory());
+    HF_TRY(write_slot(disk, name, encode_key_slot(keys, kek, draw_nonce(entropy))));
   }
   return {};
 }
@@ -127,12 +144,7 @@ Result<Keys> load_keys(Disk& disk, Entropy& entropy, const crypto::Key& kek) {
   for (int i = 0; i < 2; ++i) {
     if (whole[i]) continue;
     // A failure here costs only the second copy; the next start tries again.
-    const std::string temporary = std::string(kKeySlotNames[i]) + ".tmp";
-    (void)disk.remove(temporary);
-    if (write_new_file(disk, temporary, encode_key_slot(*keys, kek, draw_nonce(entropy))) &&
-        disk.rename(temporary, kKeySlotNames[i])) {
-      (void)disk.sync_directory();
-    }
+    (void)write_slot(disk, kKeySlotNames[i], encode_key_slot(*keys, kek, draw_nonce(entropy)));
   }
   return keys;
 }

@@ -261,7 +261,24 @@ Store::Fetch Store::Impl::next(ReaderId id) {
     return fetch;
   }
   Reader& reader = found->second;
-  const Position after = reader.info.cursor;
+  fetch = owed_after(id, reader.info.cursor);
+  if (fetch.status == FetchStatus::kRecord) {
+    reader.info.cursor = fetch.record.position;
+    reader.outstanding.push_back({fetch.record.position, fetch.record.size_bytes()});
+    settle(reader, id);
+  }
+  return fetch;
+}
+
+Store::Fetch Store::Impl::first_owed(ReaderId id) {
+  const auto found = readers.find(id);
+  return found == readers.end() ? Fetch{.status = FetchStatus::kGone}
+                                : owed_after(id, found->second.info.low_water);
+}
+
+// The first durable record behind `after` that has the reader in its audience.
+Store::Fetch Store::Impl::owed_after(ReaderId id, Position after) {
+  Fetch fetch;
   for (size_t i = segment_index_after(after); i < segments.size(); ++i) {
     Segment& segment = *segments[i];
     const auto summary = segment.readers.find(id);
@@ -287,7 +304,7 @@ Store::Fetch Store::Impl::next(ReaderId id) {
         return fetch;
       }
       const std::vector<Record>& records = fetch.frame->records();
-      for (size_t at = fetch.frame->upper_bound(reader.info.cursor); at < records.size(); ++at) {
+      for (size_t at = fetch.frame->upper_bound(after); at < records.size(); ++at) {
         bool owed = false;
         for_each_member(records[at].audience, [&](const Member& member) {
           owed = member.reader == id;
@@ -296,9 +313,6 @@ Store::Fetch Store::Impl::next(ReaderId id) {
         if (!owed) continue;
         fetch.status = FetchStatus::kRecord;
         fetch.record = records[at];
-        reader.info.cursor = fetch.record.position;
-        reader.outstanding.push_back({fetch.record.position, fetch.record.size_bytes()});
-        settle(reader, id);
         return fetch;
       }
     }

@@ -287,6 +287,7 @@ void Store::Impl::plan_background(const Now& now) {
     // While there is no space every turn looks: a reader that moves on may free a segment.
     reclaim_check_at = now.mono + kReclaimInterval;
     segments_at_check = segments.size();
+    trim_directories();
     plan_reclaim(now);
   }
   drive_reclaim();

@@ -181,6 +181,9 @@ class Store {
   // The next durable record owed to the reader after its cursor. Moves the cursor; the record is outstanding
   // until acknowledge().
   Fetch next(ReaderId reader);
+  // The oldest durable record that the reader has not acknowledged (or the next one to it). Moves nothing:
+  // for looking.
+  Fetch first_owed(ReaderId reader);
   // The same for a record that was appended in this batch to a reader that was caught up before: it is handed
   // out now and outstanding. Its delivery leaves only when position.commit() is durable.
   void take(ReaderId reader, Position position, uint64_t record_bytes);

@@ -170,6 +170,7 @@ class Store::Impl {
   ReaderId create_reader(bool durable);
   void remove_reader(ReaderId reader, std::optional<GapCause> cause);
   Fetch next(ReaderId reader);
+  Fetch first_owed(ReaderId reader);
   void take(ReaderId reader, Position position, uint64_t record_bytes);
   void acknowledge(ReaderId reader, Position position);
   void rewind(ReaderId reader, Position position);
@@ -302,6 +303,7 @@ class Store::Impl {
   std::unique_ptr<Job> take_read();
   void read_done(ReadJob& job);
   void index_done(LoadIndexJob& job);
+  Fetch owed_after(ReaderId id, Position after);
   void count_owed(Reader& reader, ReaderId id, Position after);
   void read_ahead(const Segment& segment, uint32_t entry);
   void quarantine(Segment& segment, uint32_t entry);

@@ -1,0 +1,129 @@
+// A node: the whole of Holdfast but its sockets, files and clocks. It composes store, broker and link; the
+// event loop of io/ and the world of sim/ run the very same lines.
+//
+//     what happened  ->  step(inputs, now, effects)  ->  what to do
+//
+// A step handles all that arrived. Its effects are carried out in order after it returns; disk jobs run
+// elsewhere and come back as inputs. Nothing else enters or leaves.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/connection.h"
+#include "base/prng.h"
+#include "base/result.h"
+#include "base/time.h"
+#include "node/config.h"
+#include "node/status.h"
+#include "store/disk.h"
+#include "store/job.h"
+#include "store/store.h"
+
+namespace hf::node {
+
+// --- Inputs.
+
+struct Connected {
+  ConnectionId connection = 0;
+  bool loopback = true;  // The peer is on this machine (or on the unix socket).
+};
+struct Received {
+  ConnectionId connection = 0;
+  Bytes bytes;  // Borrowed for the step.
+};
+struct Closed {  // By the peer or the network; never after the node's own Close.
+  ConnectionId connection = 0;
+};
+struct Unsent {  // How many bytes the connection could not send yet; told when that falls to a new level.
+  ConnectionId connection = 0;
+  uint64_t bytes = 0;
+};
+struct Dialed {  // The answer to Dial: a connection stands, or 0.
+  ConnectionId connection = 0;
+  std::string error;  // Why not: "connection refused".
+};
+struct JobDone {
+  std::unique_ptr<store::Job> job;
+};
+using Input = std::variant<Connected, Received, Closed, Unsent, Dialed, JobDone>;
+
+// --- Effects.
+
+struct Send {
+  ConnectionId connection = 0;
+  std::string bytes;
+};
+struct Close {  // After what was sent before has left, or 5 s.
+  ConnectionId connection = 0;
+};
+struct Dial {  // Answered by Dialed; at most one is out.
+  std::string host;
+  uint16_t port = 0;
+};
+struct LogLine {
+  const char* event = "";  // "HF-LINK-003": stable, for searching.
+  std::string text;
+};
+
+struct Effects {
+  std::vector<Send> sends;    // One for each connection at most.
+  std::vector<Close> closes;  // After the sends.
+  std::optional<Dial> dial;
+  std::vector<std::unique_ptr<store::Job>> jobs;
+  std::vector<LogLine> log;
+  bool pause_reading = false;  // The disk is far behind: read no socket until a step says otherwise.
+
+  void clear();
+};
+
+class Node {
+ public:
+  // Opens the store and starts. Uses `disk` only until it returns. An error is for configuration or key
+  // trouble: the caller shows it and, for kWrongKey and kForeign, runs as `locked` (status and admin socket
+  // only).
+  static Result<std::unique_ptr<Node>> open(store::Disk& disk, Entropy& entropy, const crypto::Key& kek,
+                                            const Config& config, Bytes fence, const Now& now);
+  ~Node();
+
+  void step(std::span<Input> inputs, const Now& now, Effects& out);
+  // When to call step() again if nothing arrives before; the only timer.
+  std::optional<Instant> next_deadline() const;
+
+  // --- Commands of the operator (admin socket). Those that write are safe to answer once durable_commit()
+  // reaches the commit they return.
+
+  Status status(const Now& now) const;
+  uint64_t durable_commit() const;
+  // Registers a child and returns its one-time claim in *claim_text (the content of a claim file). kExists,
+  // kInvalid (name).
+  Result<uint64_t> node_add(Bytes name, const std::vector<std::string>& down_filters,
+                            std::string* claim_text);
+  // Takes a claim file's content at a site: names the parent and the secret to exchange. kInvalid says what
+  // is wrong with it.
+  Result<uint64_t> claim(Bytes claim_text);
+  // Dials at once, whatever the backoff says. kNotFound: no parent is configured.
+  Result<> connect_now(const Now& now);
+  // Records of a stream by name, oldest first, at most `count`, after `after`; a disk job may be needed: then
+  // *pending is true and the caller asks again after the next step.
+  std::vector<TailRecord> tail(Bytes stream, store::Position after, size_t count, bool* pending);
+  std::vector<StreamStatus> streams() const;
+  std::vector<NodeStatus> nodes() const;
+
+  // Says goodbye to clients and makes everything durable; step() until stopped().
+  void shut_down(const Now& now);
+  bool stopped() const;
+
+  const store::Store& store() const;
+
+ private:
+  class Impl;
+  explicit Node(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace hf::node

@@ -1,0 +1,150 @@
+// The inside of Node: the rooms, and how they are joined. node.cc steps and routes, peers.cc joins broker and
+// links, report.cc answers the operator.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <set>
+#include <unordered_map>
+
+#include "broker/broker.h"
+#include "link/claim.h"
+#include "link/conversation.h"
+#include "link/host.h"
+#include "link/registry.h"
+#include "link/rows.h"
+#include "link/uplink.h"
+#include "node/node.h"
+#include "node/routes.h"
+
+namespace hf::node {
+
+// The store may be this far behind before sockets are left unread.
+inline constexpr uint64_t kPendingBytesMax = 8 << 20;
+// Rounds of one step in which readers that were woken wake others.
+inline constexpr int kRoundsMax = 8;
+
+class Node::Impl final : public broker::Host, public link::Host, public link::Uplink::Output {
+ public:
+  Impl(Config config, Entropy& entropy, std::unique_ptr<store::Store> store, const store::OpenReport& report,
+       const Now& now);
+
+  void step(std::span<Input> inputs, const Now& now, Effects& out);
+  std::optional<Instant> next_deadline() const;
+
+  // --- broker::Host and, where they agree, link::Host and link::Uplink::Output
+  void send(ConnectionId connection, Bytes bytes) override;
+  void close(ConnectionId connection) override;
+  void log(const char* event, std::string text) override;
+  mqtt::Reason authenticate(ConnectionId connection, const mqtt::Connect& connect,
+                            broker::Principal* principal) override;
+  broker::Routing route(Bytes topic, const broker::Source& source) override;
+  uint64_t routing_epoch() const override { return routing_epoch_; }
+  std::optional<int64_t> event_time(Bytes topic, Bytes payload) override;
+  void node_connected(ConnectionId connection, const std::string& name) override;
+  void node_disconnected(ConnectionId connection, const std::string& name) override;
+  void reserved_publish(ConnectionId connection, Bytes topic, Bytes payload, uint16_t packet_id) override;
+  void reserved_acknowledged(ConnectionId connection, uint16_t packet_id, mqtt::Reason reason) override;
+  void ingest(const std::string& peer, const store::NewRecord& record, const Now& now) override;
+  void incarnation_renewed() override;
+
+  // --- report.cc
+  Status status(const Now& now) const;
+  std::vector<TailRecord> tail(Bytes stream, store::Position after, size_t count, bool* pending);
+  std::vector<StreamStatus> streams() const;
+  std::vector<NodeStatus> nodes() const;
+  Result<uint64_t> node_add(Bytes name, const std::vector<std::string>& down_filters,
+                            std::string* claim_text);
+  Result<uint64_t> claim(Bytes claim_text);
+  Result<> connect_now(const Now& now);
+  void shut_down(const Now& now);
+  bool stopped() const;
+
+  const Config config;
+  Entropy& entropy;
+  const store::OpenReport report;
+  std::unique_ptr<store::Store> store;
+
+ private:
+  // The channel to a child: messages are PUBLISHes of the broker's connection.
+  class ChildChannel final : public link::Channel {
+   public:
+    ChildChannel(Impl& node, ConnectionId connection) : node_(node), connection_(connection) {}
+    uint16_t send(link::Kind kind, Bytes message, uint64_t commit) override;
+    void acknowledge(uint16_t id, mqtt::Reason reason, uint64_t commit) override;
+    void close(const char* why) override;
+    uint64_t message_bytes_max() const override;
+
+   private:
+    Impl& node_;
+    const ConnectionId connection_;
+  };
+
+  // A registered child and its connection.
+  struct Peer {
+    std::unique_ptr<link::Conversation> conversation;
+    std::unique_ptr<ChildChannel> channel;
+    ConnectionId connection = 0;  // 0: not connected.
+    bool claiming = false;        // Admitted by its claim: nothing but the exchange is allowed.
+  };
+  // The link to the parent.
+  struct Parent {
+    Parent(Impl& node, const Config& config);
+    link::Conversation conversation;
+    link::Credentials credentials;
+    link::Uplink uplink;
+  };
+
+  // A message or an acknowledgement that a child's connection brought; handled when the broker has returned,
+  // because what it leads to goes through the broker again.
+  struct FromChild {
+    enum class What : uint8_t { kConnected, kDisconnected, kMessage, kAcknowledged } what;
+    ConnectionId connection = 0;
+    std::string name;
+    std::string topic;
+    std::string payload;
+    uint16_t packet_id = 0;
+    mqtt::Reason reason = mqtt::Reason::kSuccess;
+  };
+
+  void take(Input& input);
+  void take_from_children();
+  void take_from_child(FromChild& event);
+  void message_from_child(Peer& peer, FromChild& event);
+  Peer& peer(const std::string& name);
+  void settle();
+  void pump();
+  void observe();
+  void make_jobs();
+
+  const Instant started_;
+  Now now_;
+  Effects* out_ = nullptr;
+  std::unordered_map<ConnectionId, size_t> sends_;  // Index in out_->sends, in this step.
+  Routes routes_;
+  uint64_t routing_epoch_ = 1;
+  std::unordered_map<ConnectionId, bool> loopback_;
+  std::unordered_map<ConnectionId, bool> claiming_;  // Nodes between authenticate() and node_connected().
+
+  link::Registry registry_;
+  std::unique_ptr<broker::Broker> broker_;
+  std::unique_ptr<Parent> parent_;  // Null without an upstream.
+  std::map<std::string, Peer> children_;
+  std::unordered_map<ConnectionId, std::string> child_of_connection_;
+  std::deque<FromChild> from_children_;
+  uint64_t durable_ = 0;
+  std::vector<LogLine> early_log_;  // Of the start; leaves with the first step.
+  bool stopping_ = false;
+  bool goodbye_due_ = false;
+
+  // The oldest record that the parent is owed, and the low-water position it was looked up for.
+  std::optional<int64_t> oldest_wall_us_;
+  store::Position oldest_position_;
+
+  // For "days of space left": what the log grew by.
+  Instant growth_since_;
+  uint64_t growth_start_bytes_ = 0;
+};
+
+}  // namespace hf::node

@@ -1,0 +1,87 @@
+// What a node says of itself, as values; holdfast/ turns them into a sentence, a table or JSON.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/time.h"
+#include "broker/broker.h"
+#include "store/store.h"
+
+namespace hf::node {
+
+struct LinkStatus {
+  bool configured = false;
+  bool up = false;            // HELLO agreed; records flow.
+  std::string peer;           // "hub.example:1883"
+  int64_t since_wall_us = 0;  // When `up` last changed, as believed.
+  Duration since;             // For how long.
+  std::optional<Duration> next_dial;
+  std::string last_error;      // Of the last attempt, "connection refused"; empty when up.
+  uint64_t backlog_count = 0;  // Not yet receipted by the parent.
+  uint64_t backlog_bytes = 0;
+  std::optional<int64_t> oldest_wall_us;  // Arrival of the oldest of them.
+  uint64_t sent_bytes = 0;                // On the wire, since start.
+  uint64_t sent_payload_bytes = 0;        // Records' own bytes in them.
+  uint64_t received_bytes = 0;
+  uint64_t records_sent = 0;
+  uint64_t records_receipted = 0;
+  uint64_t records_received = 0;
+  uint64_t repeats_ignored = 0;  // Records that came again and were recognised.
+  uint64_t forks = 0;            // Times a restored copy or clone was found (tripwire).
+  uint64_t goodput_bytes_s = 0;
+};
+
+struct NodeStatus {  // A child registered here.
+  std::string name;
+  bool connected = false;
+  bool claimed = false;  // The one-time claim has been used.
+  std::vector<std::string> down_filters;
+  uint64_t backlog_count = 0;  // Owed to it.
+  uint64_t backlog_bytes = 0;
+  uint64_t records_received = 0;  // Since start.
+  std::optional<int64_t> last_seen_wall_us;
+};
+
+struct StreamStatus {
+  std::string name;
+  std::string origin;  // Empty: our own.
+  uint64_t incarnation = 0;
+  uint8_t priority = 0;
+  uint32_t time_to_live_s = 0;
+  uint64_t sequence_last = 0;
+};
+
+struct TailRecord {
+  store::Position position;
+  uint64_t sequence = 0;
+  std::string topic;
+  std::string payload;
+  uint8_t qos = 0;
+  int64_t arrived_wall_us = 0;
+  std::optional<int64_t> event_us;
+};
+
+struct Status {
+  std::string name;
+  uint64_t store_id = 0;
+  uint64_t incarnation = 0;
+  Duration uptime;
+  int64_t wall_us = 0;
+  ClockQuality clock_quality = ClockQuality::kUnknown;
+  bool insecure = false;
+  store::Mode mode = store::Mode::kReady;
+  store::OpenReport recovery;
+  store::Figures store;
+  broker::Counters broker;
+  LinkStatus link;
+  uint32_t nodes_registered = 0;
+  uint32_t nodes_connected = 0;
+  uint64_t gaps = 0;
+  // Space left at the rate of the last day (or since start, when shorter); nothing if nothing grows.
+  std::optional<Duration> space_left;
+};
+
+}  // namespace hf::node
