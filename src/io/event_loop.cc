@@ -1,0 +1,694 @@
+#include "io/event_loop.h"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+
+#include "base/assert.h"
+#include "io/errno_text.h"
+#include "io/listener.h"
+
+namespace hf::io {
+
+namespace {
+
+constexpr size_t kReadBytesMax = 64 << 10;  // Of one connection in one turn.
+constexpr size_t kArenaBytes = 1 << 20;     // Of all connections in one turn.
+constexpr size_t kEventsMax = 256;
+constexpr int kAcceptsMax = 64;
+constexpr size_t kIovecMax = 64;
+constexpr size_t kAdminLineBytesMax = 64 << 10;
+constexpr size_t kSmallTurnBytes = 4 << 10;  // At most this much came in: a commit may run inline.
+constexpr size_t kSmallTurnInputs = 2;
+// The loop looks around this often even when nothing is due: epoll's timeout stands still while the machine
+// sleeps, but the core's clock does not.
+constexpr Duration kSleepMax = seconds(10);
+constexpr Duration kDiskSilenceMax = seconds(60);
+constexpr Duration kLinger = seconds(1);
+
+// What epoll gives back: a connection's identifier, or one of these.
+constexpr uint64_t kTag = uint64_t{1} << 63;
+constexpr uint64_t kTagWakeup = kTag | 1;
+constexpr uint64_t kTagSignal = kTag | 2;
+constexpr uint64_t kTagDial = kTag | 3;
+constexpr uint64_t kTagListener = kTag | 1024;  // Plus the listener's index.
+
+template <typename... Visitors>
+struct Overloaded : Visitors... {
+  using Visitors::operator()...;
+};
+
+void set_option(int socket, int level, int name, int value) {
+  ::setsockopt(socket, level, name, &value, sizeof value);
+}
+
+void set_tcp_options(int socket, bool dialed) {
+  set_option(socket, IPPROTO_TCP, TCP_NODELAY, 1);
+  set_option(socket, SOL_SOCKET, SO_KEEPALIVE, 1);
+  if (!dialed) {
+    // Clients have MQTT's keep alive; this is for those that set it to zero and vanish.
+    set_option(socket, IPPROTO_TCP, TCP_KEEPIDLE, 120);
+    set_option(socket, IPPROTO_TCP, TCP_KEEPINTVL, 30);
+    set_option(socket, IPPROTO_TCP, TCP_KEEPCNT, 4);
+    return;
+  }
+  // A link that died without a word is noticed in half a minute, whether it was busy or idle.
+  set_option(socket, IPPROTO_TCP, TCP_KEEPIDLE, 15);
+  set_option(socket, IPPROTO_TCP, TCP_KEEPINTVL, 5);
+  set_option(socket, IPPROTO_TCP, TCP_KEEPCNT, 3);
+  set_option(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, 30'000);
+  // What the network has not taken waits here and not in the kernel, so that an alarm need not stand behind
+  // it.
+  set_option(socket, IPPROTO_TCP, TCP_NOTSENT_LOWAT, 32 << 10);
+}
+
+std::optional<Instant> earlier(std::optional<Instant> a, std::optional<Instant> b) {
+  if (!a) return b;
+  if (!b) return a;
+  return std::min(*a, *b);
+}
+
+}  // namespace
+
+void take_signals() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTERM);
+  sigaddset(&set, SIGINT);
+  ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+}
+
+size_t raise_file_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return 1024;
+  const rlim_t soft = limit.rlim_cur;
+  // More than this nobody needs here, and tables in the kernel grow with it.
+  limit.rlim_cur = std::min<rlim_t>(limit.rlim_max, 1 << 20);
+  if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) return soft;
+  return limit.rlim_cur;
+}
+
+EventLoop::EventLoop(Core& core, std::shared_ptr<Wakeup> wakeup, StorageThreads* storage, Clock& clock,
+                     AdminHandler* admin, LogSink log, EventLoopOptions options)
+    : core_(core),
+      wakeup_(std::move(wakeup)),
+      storage_(storage),
+      clock_(clock),
+      admin_(admin),
+      log_(std::move(log)),
+      options_(std::move(options)),
+      epoll_(::epoll_create1(EPOLL_CLOEXEC)),
+      spare_(::open("/dev/null", O_RDONLY | O_CLOEXEC)),
+      resolver_(wakeup_),
+      events_(kEventsMax),
+      arena_(std::make_unique_for_overwrite<char[]>(kArenaBytes)) {
+  HF_ASSERT(epoll_.valid());
+  now_ = clock_.now();
+  disk_answered_ = now_.mono;
+
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTERM);
+  sigaddset(&set, SIGINT);
+  signals_ = FileDescriptor(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+  HF_ASSERT(signals_.valid());
+
+  for (const auto& [tag, descriptor] :
+       {std::pair{kTagWakeup, wakeup_->descriptor()}, {kTagSignal, signals_.get()}}) {
+    epoll_event event{.events = EPOLLIN, .data = {.u64 = tag}};
+    HF_ASSERT(::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, descriptor, &event) == 0);
+  }
+}
+
+EventLoop::~EventLoop() {
+  for (const Listener& listener : listeners_) {
+    if (!listener.path.empty() && listener.socket.valid()) ::unlink(listener.path.c_str());
+  }
+}
+
+// --- Listening.
+
+std::expected<void, std::string> EventLoop::listen_tcp(const std::string& address) {
+  auto socket = io::listen_tcp(address);
+  if (!socket) return std::unexpected(socket.error());
+  const std::string text = local_address(socket->get()).text();
+  epoll_event event{.events = EPOLLIN, .data = {.u64 = kTagListener + listeners_.size()}};
+  HF_ASSERT(::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, socket->get(), &event) == 0);
+  listeners_.push_back({std::move(*socket), false, "", text});
+  return {};
+}
+
+std::expected<void, std::string> EventLoop::listen_unix(const std::string& path) {
+  auto socket = io::listen_unix(path);
+  if (!socket) return std::unexpected(socket.error());
+  epoll_event event{.events = EPOLLIN, .data = {.u64 = kTagListener + listeners_.size()}};
+  HF_ASSERT(::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, socket->get(), &event) == 0);
+  listeners_.push_back({std::move(*socket), true, path, path});
+  return {};
+}
+
+std::vector<std::string> EventLoop::addresses() const {
+  std::vector<std::string> all;
+  for (const Listener& listener : listeners_) all.push_back(listener.address);
+  return all;
+}
+
+void EventLoop::accept_from(Listener& listener) {
+  for (int i = 0; i < kAcceptsMax && listener.socket.valid(); ++i) {
+    FileDescriptor socket(::accept4(listener.socket.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    bool refuse = connections_.size() >= options_.connections_max;
+    if (!socket.valid()) {
+      if (errno == EINTR || errno == ECONNABORTED) continue;
+      if (errno != EMFILE && errno != ENFILE) return;
+      // Nobody can be let in, but who waits unanswered would keep this listener ready for ever.
+      spare_.reset();
+      socket = FileDescriptor(::accept4(listener.socket.get(), nullptr, nullptr, SOCK_CLOEXEC));
+      refuse = true;
+    }
+    if (refuse) {
+      socket.reset();
+      if (!spare_.valid()) spare_ = FileDescriptor(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+      if (now_.mono >= refusal_logged_ + seconds(10)) {
+        refusal_logged_ = now_.mono;
+        log("HF-IO-001",
+            "refused a connection: " + std::to_string(connections_.size()) +
+                " are open, which is as many as this node may have; raise its limit of open files");
+      }
+      continue;
+    }
+    if (listener.local) {
+      Connection& connection = add_connection(std::move(socket), Kind::kUndecided);
+      set_deadline(connection, now_.mono + options_.first_byte_timeout);
+      continue;
+    }
+    set_tcp_options(socket.get(), /*dialed=*/false);
+    const bool loopback = peer_address(socket.get()).loopback();
+    const Connection& connection = add_connection(std::move(socket), Kind::kMqtt);
+    inputs_.emplace_back(node::Connected{connection.id, loopback});
+  }
+}
+
+// --- The connection table.
+
+EventLoop::Connection& EventLoop::add_connection(FileDescriptor socket, Kind kind) {
+  auto connection = std::make_unique<Connection>();
+  connection->id = ++connection_last_;
+  connection->kind = kind;
+  connection->socket = std::move(socket);
+  connection->interest = EPOLLIN;
+  epoll_event event{.events = EPOLLIN, .data = {.u64 = connection->id}};
+  HF_ASSERT(::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, connection->socket.get(), &event) == 0);
+  return *(connections_[connection->id] = std::move(connection));
+}
+
+EventLoop::Connection* EventLoop::find(ConnectionId id) {
+  const auto found = connections_.find(id);
+  return found == connections_.end() ? nullptr : found->second.get();
+}
+
+void EventLoop::update_interest(Connection& connection) {
+  uint32_t wanted = 0;
+  const bool readable = connection.kind != Kind::kMqtt || !(paused_ || connection.stalled);
+  if (readable) wanted |= EPOLLIN;
+  if (connection.out_bytes > 0) wanted |= EPOLLOUT;
+  if (wanted == connection.interest) return;
+  if (!readable && (connection.interest & EPOLLIN) != 0 && paused_) unread_.push_back(connection.id);
+  connection.interest = wanted;
+  epoll_event event{.events = wanted, .data = {.u64 = connection.id}};
+  HF_ASSERT(::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, connection.socket.get(), &event) == 0);
+}
+
+void EventLoop::set_deadline(Connection& connection, Instant deadline) {
+  if (!connection.deadline) with_deadline_.push_back(connection.id);
+  connection.deadline = deadline;
+}
+
+void EventLoop::destroy(ConnectionId id) { connections_.erase(id); }
+
+void EventLoop::lose(Connection& connection) {
+  if (connection.kind == Kind::kMqtt) inputs_.emplace_back(node::Closed{connection.id});
+  if (connection.kind == Kind::kAdmin && admin_ != nullptr) admin_->closed(connection.id);
+  if (connection.out_bytes > 0) {
+    // A peer that does not read: a reset, so that the kernel does not go on keeping the bytes for it either.
+    const linger at_once{.l_onoff = 1, .l_linger = 0};
+    ::setsockopt(connection.socket.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+  }
+  destroy(connection.id);
+}
+
+void EventLoop::begin_close(Connection& connection) {
+  if (connection.kind == Kind::kClosing) return;
+  if (connection.broken) return destroy(connection.id);
+  connection.kind = Kind::kClosing;
+  set_deadline(connection, now_.mono + options_.close_timeout);
+  if (connection.out_bytes == 0) return end_write(connection);
+  update_interest(connection);
+}
+
+// close() with unread bytes in the socket makes the kernel reset the connection, and a reset may overtake
+// what was sent (the reason in a DISCONNECT). So only our direction ends, and the peer gets a moment to end
+// its own.
+void EventLoop::end_write(Connection& connection) {
+  if (connection.write_ended) return;
+  connection.write_ended = true;
+  if (::shutdown(connection.socket.get(), SHUT_WR) != 0) return destroy(connection.id);
+  set_deadline(connection, std::min(*connection.deadline, now_.mono + kLinger));
+  update_interest(connection);
+}
+
+void EventLoop::set_paused(bool paused) {
+  if (paused_ == paused) return;
+  paused_ = paused;
+  if (paused) return;  // Each ready connection is taken out as it comes up.
+  for (const ConnectionId id : std::exchange(unread_, {})) {
+    if (Connection* connection = find(id)) update_interest(*connection);
+  }
+}
+
+// --- Reading.
+
+void EventLoop::read_from(Connection& connection) {
+  if (kArenaBytes - arena_used_ < kReadBytesMax) {
+    const ConnectionId id = connection.id;
+    run_step();
+    if (find(id) == nullptr) return;
+  }
+  char* const at = arena_.get() + arena_used_;
+  const ssize_t count = ::recv(connection.socket.get(), at, kReadBytesMax, 0);
+  if (count < 0) {
+    if (errno == EAGAIN || errno == EINTR) return;
+    return lose(connection);
+  }
+  if (count == 0) return lose(connection);
+  received(connection, {at, static_cast<size_t>(count)});
+}
+
+void EventLoop::received(Connection& connection, Bytes bytes) {
+  if (connection.kind == Kind::kUndecided) {
+    connection.deadline.reset();
+    constexpr char kConnectByte = 0x10;
+    if (bytes.front() == kConnectByte) {
+      connection.kind = Kind::kMqtt;
+      inputs_.emplace_back(node::Connected{connection.id, /*loopback=*/true});
+    } else if (bytes.front() == '{' && admin_ != nullptr) {
+      connection.kind = Kind::kAdmin;
+    } else {
+      return destroy(connection.id);
+    }
+  }
+  switch (connection.kind) {
+    case Kind::kMqtt:
+      arena_used_ += bytes.size();
+      inputs_.emplace_back(node::Received{connection.id, bytes});
+      return;
+    case Kind::kAdmin:
+      return admin_received(connection, bytes);
+    case Kind::kUndecided:
+    case Kind::kClosing:
+      return;
+  }
+}
+
+void EventLoop::admin_received(Connection& connection, Bytes bytes) {
+  connection.line.append(bytes);
+  size_t begin = 0;
+  for (size_t end = connection.line.find('\n'); end != std::string::npos;
+       end = connection.line.find('\n', begin)) {
+    const Bytes line = Bytes(connection.line).substr(begin, end - begin);
+    begin = end + 1;
+    if (line.empty()) continue;
+    admin_->request(connection.id, line, now_, &replies_);
+    step_due_ = true;
+  }
+  connection.line.erase(0, begin);
+  if (connection.line.size() > kAdminLineBytesMax) return lose(connection);
+  deliver_replies();
+}
+
+void EventLoop::deliver_replies() {
+  for (AdminReply& reply : std::exchange(replies_, {})) {
+    Connection* connection = find(reply.connection);
+    if (connection == nullptr || connection->kind != Kind::kAdmin) continue;
+    reply.line += '\n';
+    send(*connection, std::move(reply.line));
+  }
+}
+
+// --- Writing.
+
+void EventLoop::send(Connection& connection, std::string bytes) {
+  if (connection.broken || bytes.empty()) return;
+  const bool was_empty = connection.out_bytes == 0;
+  connection.out_bytes += bytes.size();
+  connection.out.push_back(std::move(bytes));
+  // A full socket is left alone until epoll says that it has room.
+  if (was_empty && !flush(connection)) return;
+  if (connection.out_bytes == 0) return;
+  if (connection.out_bytes > options_.unsent_close_bytes) {
+    log("HF-IO-002", "closed a connection that did not read: " + std::to_string(connection.out_bytes) +
+                         " bytes waited for it");
+    return lose(connection);
+  }
+  if (connection.out_bytes > options_.unsent_pause_bytes) connection.stalled = true;
+  update_interest(connection);
+  if (connection.kind == Kind::kMqtt) inputs_.emplace_back(node::Unsent{connection.id, connection.out_bytes});
+}
+
+// One write of as much as the kernel takes. False if the connection cannot be written to any more; what the
+// peer sent before that (a DISCONNECT, say) is read first, and the end of it is the end of the connection.
+bool EventLoop::flush(Connection& connection) {
+  iovec parts[kIovecMax];
+  size_t part_count = 0;
+  for (; part_count < std::min(connection.out.size(), kIovecMax); ++part_count) {
+    std::string& part = connection.out[part_count];
+    const size_t skip = part_count == 0 ? connection.out_offset : 0;
+    parts[part_count] = {part.data() + skip, part.size() - skip};
+  }
+  msghdr message{};
+  message.msg_iov = parts;
+  message.msg_iovlen = part_count;
+  const ssize_t count = ::sendmsg(connection.socket.get(), &message, MSG_NOSIGNAL);
+  if (count < 0) {
+    if (errno == EAGAIN || errno == EINTR) return true;
+    connection.broken = true;
+    connection.out.clear();
+    connection.out_offset = 0;
+    connection.out_bytes = 0;
+    connection.stalled = false;
+    update_interest(connection);
+    set_deadline(connection, now_.mono + options_.close_timeout);
+    return false;
+  }
+  connection.out_bytes -= static_cast<size_t>(count);
+  size_t done = connection.out_offset + static_cast<size_t>(count);
+  size_t whole = 0;
+  while (whole < connection.out.size() && done >= connection.out[whole].size())
+    done -= connection.out[whole++].size();
+  connection.out.erase(connection.out.begin(), connection.out.begin() + static_cast<ptrdiff_t>(whole));
+  connection.out_offset = done;
+  if (connection.out.empty()) connection.out.shrink_to_fit();  // Most connections never wait.
+  return true;
+}
+
+// --- Steps.
+
+void EventLoop::run_step() {
+  const bool small = arena_used_ <= kSmallTurnBytes && inputs_.size() <= kSmallTurnInputs;
+  const bool disk_answered = std::any_of(inputs_.begin(), inputs_.end(), [](const node::Input& input) {
+    return std::holds_alternative<node::JobDone>(input);
+  });
+  effects_.clear();
+  core_.step(inputs_, now_, effects_);
+  inputs_.clear();
+  arena_used_ = 0;
+  step_due_ = false;
+  carry_out(small);
+  if (admin_ != nullptr) {
+    if (admin_->after_step(now_, disk_answered, &replies_)) step_due_ = true;
+    deliver_replies();
+  }
+}
+
+// Whether a turn now would find something to do. Keeps what epoll said for that turn.
+bool EventLoop::anything_ready() {
+  if (event_count_ == 0) {
+    const int count = ::epoll_wait(epoll_.get(), events_.data(), static_cast<int>(events_.size()), 0);
+    event_count_ = static_cast<size_t>(std::max(count, 0));
+  }
+  return event_count_ > 0 || !inputs_.empty();
+}
+
+void EventLoop::carry_out(bool small_step) {
+  // The disk first: it works while the sockets are written.
+  std::unique_ptr<store::Job> inline_job;
+  for (auto& job : effects_.jobs) {
+    HF_ASSERT(storage_ != nullptr);
+    if (small_step && effects_.jobs.size() == 1 && job->lane() == store::Lane::kCommit &&
+        storage_->outstanding() == 0 && options_.inline_commit_max > Duration{0}) {
+      inline_job = std::move(job);
+    } else {
+      storage_->submit(std::move(job));
+    }
+  }
+  for (node::Send& effect : effects_.sends) {
+    Connection* connection = find(effect.connection);
+    if (connection != nullptr && connection->kind == Kind::kMqtt) send(*connection, std::move(effect.bytes));
+  }
+  for (const node::Close& effect : effects_.closes) {
+    if (Connection* connection = find(effect.connection)) begin_close(*connection);
+  }
+  if (effects_.dial) start_dial(*effects_.dial);
+  for (const node::LogLine& line : effects_.log) log(line.event, line.text);
+  set_paused(effects_.pause_reading || (storage_ != nullptr && storage_->congested()));
+
+  if (inline_job) {
+    if (!anything_ready() && storage_->run_inline(*inline_job, options_.inline_commit_max)) {
+      disk_answered_ = now_.mono;
+      inputs_.emplace_back(node::JobDone{std::move(inline_job)});
+    } else {
+      storage_->submit(std::move(inline_job));
+    }
+  }
+}
+
+// --- Dialing.
+
+void EventLoop::start_dial(const node::Dial& dial) {
+  dialing_ = std::make_unique<Dialing>();
+  dialing_->serial = ++dial_serial_;
+  dialing_->host = dial.host;
+  dialing_->port = dial.port;
+  dialing_->deadline = now_.mono + options_.dial_timeout;
+  dialing_->attempt_deadline = dialing_->deadline;
+  if (const auto address = parse_address(dial.host, dial.port)) {
+    dialing_->addresses.push_back(*address);
+    dial_next();
+  } else {
+    resolver_.ask(dialing_->serial, dial.host, dial.port);
+  }
+}
+
+// Tries addresses in their order; each may take its share of the time that is left.
+void EventLoop::dial_next() {
+  while (dialing_->next < dialing_->addresses.size()) {
+    const auto left = static_cast<int64_t>(dialing_->addresses.size() - dialing_->next);
+    const SocketAddress& address = dialing_->addresses[dialing_->next++];
+    dialing_->socket =
+        FileDescriptor(::socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    if (!dialing_->socket.valid()) {
+      dialing_->last_error = errno_text(errno);
+      continue;
+    }
+    set_tcp_options(dialing_->socket.get(), /*dialed=*/true);
+    if (::connect(dialing_->socket.get(), address.get(), address.size) == 0) return dial_stands();
+    if (errno != EINPROGRESS) {
+      dialing_->last_error = errno_text(errno);
+      continue;
+    }
+    dialing_->attempt_deadline = now_.mono + (dialing_->deadline - now_.mono) / left;
+    epoll_event event{.events = EPOLLOUT, .data = {.u64 = kTagDial}};
+    HF_ASSERT(::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, dialing_->socket.get(), &event) == 0);
+    return;
+  }
+  dial_failed(dialing_->last_error);
+}
+
+// The socket has an answer for us.
+void EventLoop::dial_answered() {
+  if (!dialing_ || !dialing_->socket.valid()) return;
+  int error = 0;
+  socklen_t size = sizeof error;
+  if (::getsockopt(dialing_->socket.get(), SOL_SOCKET, SO_ERROR, &error, &size) != 0) error = errno;
+  if (error == 0) {
+    ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, dialing_->socket.get(), nullptr);
+    return dial_stands();
+  }
+  dialing_->last_error = errno_text(error);
+  dial_next();
+}
+
+void EventLoop::dial_stands() {
+  const Connection& connection = add_connection(std::move(dialing_->socket), Kind::kMqtt);
+  dialing_.reset();
+  inputs_.emplace_back(node::Dialed{connection.id, ""});
+}
+
+void EventLoop::dial_failed(std::string error) {
+  dialing_.reset();
+  inputs_.emplace_back(node::Dialed{0, std::move(error)});
+}
+
+// --- The turn.
+
+bool EventLoop::run() {
+  while (!finished()) turn();
+  return core_.stopped();
+}
+
+void EventLoop::stop() {
+  stop_asked_.store(true, std::memory_order_seq_cst);
+  wakeup_->notify();
+}
+
+void EventLoop::turn() {
+  wait();
+  now_ = clock_.now();
+  handle_wakeups();
+  for (size_t i = 0, count = std::exchange(event_count_, 0); i < count; ++i) handle(events_[i]);
+  expire();
+  const auto due = core_.next_deadline();
+  if (!inputs_.empty() || step_due_ || (due && *due <= now_.mono)) run_step();
+  heartbeat();
+}
+
+void EventLoop::wait() {
+  if (event_count_ > 0) return;
+  int timeout = timeout_ms(clock_.now().mono);
+  if (timeout > 0) {
+    wakeup_->about_to_sleep();
+    const bool work = (storage_ != nullptr && storage_->has_done()) || resolver_.has_answer() ||
+                      stop_asked_.load(std::memory_order_seq_cst);
+    if (work) timeout = 0;
+  }
+  const int count = ::epoll_wait(epoll_.get(), events_.data(), static_cast<int>(events_.size()), timeout);
+  event_count_ = static_cast<size_t>(std::max(count, 0));
+  wakeup_->awake();
+}
+
+int EventLoop::timeout_ms(Instant now_mono) {
+  if (!inputs_.empty() || step_due_) return 0;
+  if (storage_ != nullptr && storage_->has_done()) return 0;
+  std::optional<Instant> due = core_.next_deadline();
+  if (dialing_) due = earlier(due, dialing_->attempt_deadline);
+  for (const ConnectionId id : with_deadline_) {
+    if (const Connection* connection = find(id)) due = earlier(due, connection->deadline);
+  }
+  if (stopping_) due = earlier(due, earlier(stop_deadline_, linger_deadline_));
+  if (options_.heartbeat_interval > Duration{0}) due = earlier(due, heartbeat_due_);
+
+  const Instant latest = now_mono + kSleepMax;
+  const Instant until = due ? std::min(*due, latest) : latest;
+  if (until <= now_mono) return 0;
+  return static_cast<int>(((until - now_mono).ns + 999'999) / 1'000'000);
+}
+
+void EventLoop::handle_wakeups() {
+  if (storage_ != nullptr && storage_->has_done()) {
+    storage_->take_done(&done_);
+    for (auto& job : done_) inputs_.emplace_back(node::JobDone{std::move(job)});
+    done_.clear();
+    disk_answered_ = now_.mono;
+  }
+  if (auto answer = resolver_.take_answer(); answer && dialing_ && dialing_->serial == answer->serial) {
+    if (answer->addresses.empty()) {
+      dial_failed(std::move(answer->error));
+    } else {
+      dialing_->addresses = std::move(answer->addresses);
+      dial_next();
+    }
+  }
+  if (stop_asked_.exchange(false, std::memory_order_seq_cst)) begin_stop();
+}
+
+void EventLoop::handle(const epoll_event& event) {
+  const uint64_t tag = event.data.u64;
+  if (tag == kTagWakeup) return wakeup_->drain();
+  if (tag == kTagSignal) return handle_signal();
+  if (tag == kTagDial) return dial_answered();
+  if (tag >= kTagListener) return accept_from(listeners_[tag - kTagListener]);
+
+  Connection* connection = find(tag);
+  if (connection == nullptr) return;  // Gone earlier in this turn.
+  if ((event.events & EPOLLOUT) != 0 && connection->out_bytes > 0 && flush(*connection)) {
+    if (connection->out_bytes < options_.unsent_pause_bytes / 2) connection->stalled = false;
+    update_interest(*connection);
+    if (connection->kind == Kind::kMqtt) inputs_.emplace_back(node::Unsent{tag, connection->out_bytes});
+    if (connection->kind == Kind::kClosing && connection->out_bytes == 0) end_write(*connection);
+    connection = find(tag);
+    if (connection == nullptr) return;
+  }
+  const bool ended = (event.events & (EPOLLHUP | EPOLLERR)) != 0;
+  if ((event.events & EPOLLIN) == 0 && !ended) return;
+  update_interest(*connection);
+  // A connection that has ended is read to its end even during a pause: epoll would not stop to report it,
+  // and what it still holds is little.
+  if ((connection->interest & EPOLLIN) != 0 || ended) read_from(*connection);
+}
+
+void EventLoop::expire() {
+  if (dialing_ && dialing_->attempt_deadline <= now_.mono) {
+    if (!dialing_->socket.valid()) {
+      dial_failed("cannot look up " + dialing_->host + ": no answer in time");
+    } else {
+      dialing_->last_error = errno_text(ETIMEDOUT);
+      if (dialing_->deadline <= now_.mono) dialing_->next = dialing_->addresses.size();
+      dialing_->socket.reset();
+      dial_next();
+    }
+  }
+  if (with_deadline_.empty()) return;
+  std::erase_if(with_deadline_, [this](ConnectionId id) {
+    Connection* connection = find(id);
+    if (connection == nullptr || !connection->deadline) return true;
+    if (*connection->deadline > now_.mono) return false;
+    lose(*connection);
+    return true;
+  });
+}
+
+void EventLoop::heartbeat() {
+  if (options_.heartbeat_interval == Duration{0} || now_.mono < heartbeat_due_) return;
+  heartbeat_due_ = now_.mono + options_.heartbeat_interval;
+  const bool disk_silent =
+      storage_ != nullptr && storage_->outstanding() > 0 && now_.mono - disk_answered_ > kDiskSilenceMax;
+  if (!disk_silent) options_.heartbeat();
+}
+
+// --- The end.
+
+void EventLoop::handle_signal() {
+  signalfd_siginfo info{};
+  while (::read(signals_.get(), &info, sizeof info) == static_cast<ssize_t>(sizeof info)) {
+    if (stopping_) {
+      stop_deadline_ = now_.mono;  // Asked twice: at once.
+    } else {
+      begin_stop();
+    }
+  }
+}
+
+void EventLoop::begin_stop() {
+  if (stopping_) return;
+  stopping_ = true;
+  stop_deadline_ = now_.mono + options_.stop_timeout;
+  // Who asks for status while the node stops still gets an answer; new clients do not.
+  for (Listener& listener : listeners_) {
+    if (!listener.local) listener.socket.reset();
+  }
+  core_.shut_down(now_);
+  step_due_ = true;
+}
+
+bool EventLoop::finished() {
+  if (!stopping_) return false;
+  if (now_.mono >= stop_deadline_) return true;
+  if (!core_.stopped()) return false;
+  if (!linger_deadline_) linger_deadline_ = now_.mono + kLinger;
+  if (now_.mono >= *linger_deadline_) return true;
+  return std::none_of(connections_.begin(), connections_.end(),
+                      [](const auto& entry) { return entry.second->out_bytes > 0; });
+}
+
+}  // namespace hf::io

@@ -1,0 +1,396 @@
+// Goal: what happens outside arrives in the core as inputs, once and in order, and what the core wants is
+// done. Method: a core that echoes or follows a script, real sockets on ports that the system chose, the loop
+// on a thread of its own. Tests wait for events with a generous limit, never for time.
+#include "io/event_loop.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <condition_variable>
+#include <deque>
+#include <map>
+
+#include "io/entropy.h"
+#include "io/listener.h"
+#include "io/temporary_directory_testing.h"
+
+namespace hf::io {
+namespace {
+
+// Keeps a diary of its inputs and answers with effects that the test prepared, or with an echo.
+class TestCore final : public Core {
+ public:
+  void step(std::span<node::Input> inputs, const Now& now, node::Effects& out) override {
+    std::lock_guard lock(mutex_);
+    ++steps_;
+    for (node::Input& input : inputs) {
+      if (auto* received = std::get_if<node::Received>(&input)) {
+        bytes_[received->connection] += received->bytes;
+        if (echo) out.sends.push_back({received->connection, std::string(received->bytes)});
+      } else if (auto* connected = std::get_if<node::Connected>(&input)) {
+        connections_.push_back(connected->connection);
+        diary_.push_back("connected" + std::string(connected->loopback ? "" : " from far"));
+      } else if (std::get_if<node::Closed>(&input) != nullptr) {
+        diary_.push_back("closed");
+      } else if (auto* unsent = std::get_if<node::Unsent>(&input)) {
+        unsent_.push_back(unsent->bytes);
+      } else if (auto* dialed = std::get_if<node::Dialed>(&input)) {
+        diary_.push_back(dialed->connection != 0 ? "dialed" : "not dialed: " + dialed->error);
+        if (dialed->connection != 0) connections_.push_back(dialed->connection);
+      }
+    }
+    for (auto& action : std::exchange(actions_, {})) action(out);
+    if (shutting_down_ && stops) stopped_ = true;
+    last_step_ = now.mono;
+    changed_.notify_all();
+  }
+  std::optional<Instant> next_deadline() const override {
+    std::lock_guard lock(mutex_);
+    if (!actions_.empty()) return Instant{0};
+    return std::nullopt;
+  }
+  void shut_down(const Now&) override { shutting_down_ = true; }
+  bool stopped() const override { return stopped_; }
+
+  // Has `action` fill the effects of a step that comes soon.
+  void act(EventLoop& loop, Wakeup& wakeup, std::function<void(node::Effects&)> action) {
+    (void)loop;
+    std::lock_guard lock(mutex_);
+    actions_.push_back(std::move(action));
+    wakeup.notify();
+  }
+  template <typename Condition>
+  bool wait_until(Condition&& condition) {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, std::chrono::seconds(10), [&] { return condition(*this); });
+  }
+  bool saw(const std::string& entry) {
+    return wait_until([&](TestCore& core) {
+      return std::find(core.diary_.begin(), core.diary_.end(), entry) != core.diary_.end();
+    });
+  }
+
+  bool echo = true;
+  bool stops = true;
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<std::string> diary_;
+  std::vector<ConnectionId> connections_;
+  std::map<ConnectionId, std::string> bytes_;
+  std::vector<uint64_t> unsent_;
+  std::vector<std::function<void(node::Effects&)>> actions_;
+  uint64_t steps_ = 0;
+  Instant last_step_;
+
+ private:
+  bool shutting_down_ = false;
+  bool stopped_ = false;
+};
+
+class TestAdmin final : public AdminHandler {
+ public:
+  void request(ConnectionId connection, Bytes line, const Now&, std::vector<AdminReply>* replies) override {
+    if (line.find("later") == Bytes::npos) {
+      replies->push_back({connection, "now " + std::string(line)});
+    } else {
+      later_.push_back({connection, "later " + std::string(line)});
+    }
+  }
+  bool after_step(const Now&, bool, std::vector<AdminReply>* replies) override {
+    for (AdminReply& reply : std::exchange(later_, {})) replies->push_back(std::move(reply));
+    return false;
+  }
+  void closed(ConnectionId) override {}
+
+ private:
+  std::vector<AdminReply> later_;
+};
+
+class Client {
+ public:
+  explicit Client(FileDescriptor socket) : socket_(std::move(socket)) {}
+  static Client tcp(const std::string& address) {
+    const auto at = parse_host_port(address);
+    const auto to = parse_address(at->host, at->port);
+    FileDescriptor socket(::socket(to->family(), SOCK_STREAM | SOCK_CLOEXEC, 0));
+    EXPECT_EQ(::connect(socket.get(), to->get(), to->size), 0);
+    return Client(std::move(socket));
+  }
+  void send(std::string_view bytes) {
+    while (!bytes.empty()) {
+      const ssize_t count = ::send(socket_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+      if (count <= 0) return;
+      bytes.remove_prefix(static_cast<size_t>(count));
+    }
+  }
+  // At most `size` bytes; fewer if the peer closes.
+  std::string receive(size_t size) {
+    std::string all;
+    while (all.size() < size) {
+      char bytes[65536];
+      pollfd event{socket_.get(), POLLIN, 0};
+      if (::poll(&event, 1, 10'000) != 1) break;
+      const ssize_t count = ::recv(socket_.get(), bytes, std::min(sizeof bytes, size - all.size()), 0);
+      if (count <= 0) break;
+      all.append(bytes, static_cast<size_t>(count));
+    }
+    return all;
+  }
+  bool at_end() { return receive(1).empty(); }
+  int get() const { return socket_.get(); }
+  void close() { socket_.reset(); }
+
+ private:
+  FileDescriptor socket_;
+};
+
+class EventLoopTest : public testing::Test {
+ protected:
+  EventLoopTest() : wakeup_(std::make_shared<Wakeup>()), clock_(entropy_) {}
+  ~EventLoopTest() override { stop(); }
+
+  void start(EventLoopOptions options = {}) {
+    loop_ = std::make_unique<EventLoop>(
+        core_, wakeup_, nullptr, clock_, &admin_, [](const char*, const std::string&) {}, std::move(options));
+    ASSERT_TRUE(loop_->listen_tcp("127.0.0.1:0"));
+    ASSERT_TRUE(loop_->listen_unix(temporary_ / "sock"));
+    address_ = loop_->addresses()[0];
+    thread_ = std::thread([this] { clean_ = loop_->run(); });
+  }
+  void stop() {
+    if (!thread_.joinable()) return;
+    loop_->stop();
+    thread_.join();
+  }
+
+  TemporaryDirectory temporary_;
+  SystemEntropy entropy_;
+  std::shared_ptr<Wakeup> wakeup_;
+  Clock clock_;
+  TestCore core_;
+  TestAdmin admin_;
+  std::unique_ptr<EventLoop> loop_;
+  std::string address_;
+  std::thread thread_;
+  bool clean_ = false;
+};
+
+TEST_F(EventLoopTest, EchoesOnManyConnections) {
+  start();
+  std::vector<Client> clients;
+  for (int i = 0; i < 100; ++i) clients.push_back(Client::tcp(address_));
+  for (size_t i = 0; i < clients.size(); ++i) clients[i].send("hello " + std::to_string(i));
+  for (size_t i = 0; i < clients.size(); ++i) {
+    const std::string wanted = "hello " + std::to_string(i);
+    EXPECT_EQ(clients[i].receive(wanted.size()), wanted);
+  }
+  clients.clear();
+  EXPECT_TRUE(core_.wait_until(
+      [](TestCore& core) { return std::count(core.diary_.begin(), core.diary_.end(), "closed") == 100; }));
+  stop();
+  EXPECT_TRUE(clean_);
+}
+
+TEST_F(EventLoopTest, KeepsWhatTheSocketDoesNotTake) {
+  core_.echo = false;
+  start();
+  Client client = Client::tcp(address_);
+  ASSERT_TRUE(core_.saw("connected"));
+  std::string large(16 << 20, 'a');
+  for (size_t i = 0; i < large.size(); i += 1000) large[i] = static_cast<char>('a' + i / 1000 % 26);
+  const ConnectionId id = core_.connections_[0];
+  // Two effects: the second one has to wait behind the first.
+  core_.act(*loop_, *wakeup_,
+            [&](node::Effects& out) { out.sends.push_back({id, large.substr(0, 9 << 20)}); });
+  core_.act(*loop_, *wakeup_, [&](node::Effects& out) { out.sends.push_back({id, large.substr(9 << 20)}); });
+  ASSERT_TRUE(core_.wait_until([](TestCore& core) { return !core.unsent_.empty(); }));
+  EXPECT_EQ(client.receive(large.size()), large);
+  ASSERT_TRUE(core_.wait_until([](TestCore& core) { return core.unsent_.back() == 0; }));
+  EXPECT_GT(core_.unsent_.front(), 0u);
+}
+
+TEST_F(EventLoopTest, ClosesAfterWhatWasSent) {
+  core_.echo = false;
+  start();
+  Client client = Client::tcp(address_);
+  ASSERT_TRUE(core_.saw("connected"));
+  const ConnectionId id = core_.connections_[0];
+  client.send("unread bytes must not turn the close into a reset");
+  core_.act(*loop_, *wakeup_, [&](node::Effects& out) {
+    out.sends.push_back({id, std::string(4 << 20, 'x')});
+    out.closes.push_back({id});
+  });
+  EXPECT_EQ(client.receive(4 << 20).size(), size_t{4} << 20);
+  EXPECT_TRUE(client.at_end());
+  client.close();
+  stop();
+  EXPECT_EQ(std::count(core_.diary_.begin(), core_.diary_.end(), "closed"),
+            0);  // Its own close is no news to it.
+}
+
+TEST_F(EventLoopTest, ClosesWhoDoesNotReadInTime) {
+  core_.echo = false;
+  start({.close_timeout = milliseconds(50)});
+  Client client = Client::tcp(address_);
+  ASSERT_TRUE(core_.saw("connected"));
+  const ConnectionId id = core_.connections_[0];
+  core_.act(*loop_, *wakeup_, [&](node::Effects& out) {
+    out.sends.push_back({id, std::string(32 << 20, 'x')});
+    out.closes.push_back({id});
+  });
+  // The loop lets go of it: a probe sees the connection reset or ended without the client having read
+  // anything.
+  pollfd event{client.get(), POLLHUP | POLLERR | POLLRDHUP, 0};
+  EXPECT_EQ(::poll(&event, 1, 10'000), 1);
+}
+
+TEST_F(EventLoopTest, PausesReading) {
+  core_.echo = false;
+  start();
+  Client client = Client::tcp(address_);
+  ASSERT_TRUE(core_.saw("connected"));
+  core_.act(*loop_, *wakeup_, [](node::Effects& out) { out.pause_reading = true; });
+  ASSERT_TRUE(core_.wait_until([](TestCore& core) { return core.actions_.empty(); }));
+  client.send("waits");
+  // Another step that keeps the pause: what was sent has not come in.
+  core_.act(*loop_, *wakeup_, [](node::Effects& out) { out.pause_reading = true; });
+  ASSERT_TRUE(core_.wait_until([](TestCore& core) { return core.actions_.empty(); }));
+  EXPECT_TRUE(core_.wait_until([](TestCore& core) { return core.bytes_.empty(); }));
+  core_.act(*loop_, *wakeup_, [](node::Effects&) {});
+  EXPECT_TRUE(core_.wait_until([](TestCore& core) { return !core.bytes_.empty(); }));
+}
+
+TEST_F(EventLoopTest, DialsAndTells) {
+  core_.echo = false;
+  start();
+  auto listener = listen_tcp("127.0.0.1:0");
+  ASSERT_TRUE(listener);
+  ::fcntl(listener->get(), F_SETFL, 0);  // Blocking.
+  const uint16_t port = local_address(listener->get()).port();
+  core_.act(*loop_, *wakeup_, [&](node::Effects& out) { out.dial = node::Dial{"localhost", port}; });
+  ASSERT_TRUE(core_.saw("dialed"));
+  Client server(FileDescriptor(::accept4(listener->get(), nullptr, nullptr, SOCK_CLOEXEC)));
+  const ConnectionId id = core_.connections_.back();
+  core_.act(*loop_, *wakeup_, [&](node::Effects& out) { out.sends.push_back({id, "from the core"}); });
+  EXPECT_EQ(server.receive(13), "from the core");
+  server.send("to the core");
+  EXPECT_TRUE(core_.wait_until([&](TestCore& core) { return core.bytes_[id] == "to the core"; }));
+  server.close();
+  EXPECT_TRUE(core_.saw("closed"));
+
+  listener->reset();
+  core_.act(*loop_, *wakeup_, [&](node::Effects& out) { out.dial = node::Dial{"127.0.0.1", port}; });
+  EXPECT_TRUE(core_.saw("not dialed: connection refused"));
+}
+
+TEST_F(EventLoopTest, ADialThatHearsNothingEnds) {
+  start({.dial_timeout = milliseconds(50)});
+  // A listener that accepts nothing, its queue filled up: the connection never stands and is never refused.
+  FileDescriptor listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const auto any = parse_address("127.0.0.1", 0);
+  ASSERT_EQ(::bind(listener.get(), any->get(), any->size), 0);
+  ASSERT_EQ(::listen(listener.get(), 0), 0);
+  const SocketAddress full = local_address(listener.get());
+  std::vector<FileDescriptor> fillers;
+  for (int i = 0; i < 4; ++i) {
+    fillers.emplace_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    (void)::connect(fillers.back().get(), full.get(), full.size);
+  }
+  core_.act(*loop_, *wakeup_, [&](node::Effects& out) { out.dial = node::Dial{"127.0.0.1", full.port()}; });
+  EXPECT_TRUE(core_.saw("not dialed: connection timed out"));
+}
+
+TEST_F(EventLoopTest, TheUnixSocketServesBoth) {
+  start();
+  struct stat about{};
+  ASSERT_EQ(::stat((temporary_ / "sock").c_str(), &about), 0);
+  EXPECT_EQ(about.st_mode & 0777, 0600u);
+
+  Client admin(std::move(*connect_unix(temporary_ / "sock")));
+  admin.send("{\"command\":\"sta");
+  admin.send("tus\"}\n{\"later\":1}\n");
+  const std::string wanted = "now {\"command\":\"status\"}\nlater {\"later\":1}\n";
+  EXPECT_EQ(admin.receive(wanted.size()), wanted);
+
+  Client mqtt(std::move(*connect_unix(temporary_ / "sock")));
+  mqtt.send("\x10stands for CONNECT");
+  EXPECT_EQ(mqtt.receive(19), "\x10stands for CONNECT");
+  EXPECT_TRUE(core_.saw("connected"));
+
+  Client neither(std::move(*connect_unix(temporary_ / "sock")));
+  neither.send("GET / HTTP/1.0\r\n");
+  EXPECT_TRUE(neither.at_end());
+}
+
+TEST_F(EventLoopTest, SilenceOnTheUnixSocketEnds) {
+  start({.first_byte_timeout = milliseconds(20)});
+  Client silent(std::move(*connect_unix(temporary_ / "sock")));
+  EXPECT_TRUE(silent.at_end());
+}
+
+TEST_F(EventLoopTest, RefusesMoreThanItMayHave) {
+  start({.connections_max = 2});
+  Client first = Client::tcp(address_);
+  Client second = Client::tcp(address_);
+  first.send("1");
+  EXPECT_EQ(first.receive(1), "1");
+  second.send("2");
+  EXPECT_EQ(second.receive(1), "2");
+  EXPECT_TRUE(Client::tcp(address_).at_end());
+  first.close();
+  ASSERT_TRUE(core_.saw("closed"));
+  Client third = Client::tcp(address_);
+  third.send("3");
+  EXPECT_EQ(third.receive(1), "3");
+}
+
+TEST_F(EventLoopTest, ReadsMoreThanOneTurnHolds) {
+  core_.echo = false;
+  start();
+  constexpr size_t kSize = 1 << 20;
+  std::vector<Client> clients;
+  std::vector<std::thread> senders;
+  for (int i = 0; i < 24; ++i) clients.push_back(Client::tcp(address_));
+  for (Client& client : clients) senders.emplace_back([&client] { client.send(std::string(kSize, 'x')); });
+  for (std::thread& sender : senders) sender.join();
+  EXPECT_TRUE(core_.wait_until([&](TestCore& core) {
+    size_t sum = 0;
+    for (const auto& [id, bytes] : core.bytes_) sum += bytes.size();
+    return sum == clients.size() * kSize;
+  }));
+}
+
+TEST_F(EventLoopTest, GivesUpOnACoreThatDoesNotStop) {
+  core_.stops = false;
+  start({.stop_timeout = milliseconds(50)});
+  stop();
+  EXPECT_FALSE(clean_);
+}
+
+TEST_F(EventLoopTest, ABusyPortIsExplained) {
+  start();
+  EventLoop second(core_, wakeup_, nullptr, clock_, nullptr, nullptr);
+  EXPECT_EQ(second.listen_tcp(address_).error(), "address already in use: another program listens on " +
+                                                     address_ + "; stop it or set listen = ...");
+  EXPECT_EQ(second.listen_unix(temporary_ / "sock").error(),
+            "address already in use: another program listens on " + (temporary_ / "sock") +
+                "; stop it or set admin_socket = ...");
+  EXPECT_NE(second.listen_tcp("nonsense").error().find("is not ADDRESS:PORT"), std::string::npos);
+}
+
+TEST_F(EventLoopTest, ADeadProcessSocketIsReplaced) {
+  {
+    auto dead = listen_unix(temporary_ / "sock");
+  }  // Closed without being removed.
+  start();
+  Client admin(std::move(*connect_unix(temporary_ / "sock")));
+  admin.send("{}\n");
+  EXPECT_EQ(admin.receive(7), "now {}\n");
+}
+
+}  // namespace
+}  // namespace hf::io

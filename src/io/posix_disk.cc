@@ -1,0 +1,320 @@
+#include "io/posix_disk.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "base/assert.h"
+
+namespace hf::io {
+
+namespace {
+
+// The store's own names have no slash; one that has would reach outside the directory.
+bool name_valid(const std::string& name) {
+  return !name.empty() && name != "." && name != ".." && name.find('/') == std::string::npos;
+}
+
+// The present errno as an Error.
+std::unexpected<Error> fail_errno(const char* text) {
+  const int number = errno;
+  Code code = Code::kIo;
+  if (number == ENOSPC || number == EDQUOT) code = Code::kFull;
+  if (number == ENOENT) code = Code::kNotFound;
+  if (number == EEXIST) code = Code::kExists;
+  return fail(code, text, static_cast<uint64_t>(number));
+}
+
+constexpr const char* kBadName = "a file name with a slash, or none";
+constexpr const char* kFailedBefore =
+    "an earlier write or sync of this file failed, so nothing more is written to it";
+
+Result<> write_all(int file, uint64_t offset, Bytes bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::pwrite(file, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (written < 0) {
+      if (errno == EINTR) continue;
+      return fail_errno("cannot write to a file of the store");
+    }
+    if (written == 0) return fail(Code::kIo, "a write to a file of the store wrote nothing", EIO);
+    bytes.remove_prefix(static_cast<size_t>(written));
+    offset += static_cast<uint64_t>(written);
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::shared_ptr<PosixDirectory>> PosixDirectory::open(const std::string& path) {
+  FileDescriptor directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!directory.valid()) return fail_errno("cannot open the store's directory");
+  return std::shared_ptr<PosixDirectory>(new PosixDirectory(std::move(directory)));
+}
+
+std::unique_ptr<PosixDisk> PosixDirectory::disk(const std::shared_ptr<PosixDirectory>& directory) {
+  return std::make_unique<PosixDisk>(directory);
+}
+
+Result<int> PosixDirectory::borrow(Slot& slot, const std::string& name, int flags) {
+  uint64_t forgotten_before = 0;
+  {
+    std::lock_guard lock(mutex_);
+    HF_ASSERT(!slot.in_use);
+    if (slot.file.valid() && slot.name == name) {
+      slot.in_use = true;
+      return slot.file.get();
+    }
+    forgotten_before = forgotten_count_;
+  }
+  FileDescriptor file(::openat(directory_.get(), name.c_str(), flags | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!file.valid()) return fail_errno("cannot open a file of the store");
+
+  std::lock_guard lock(mutex_);
+  std::swap(slot.file, file);  // The old one closes on return.
+  slot.name = name;
+  slot.in_use = true;
+  // A name that was removed while it was being opened: good for this call, not to be kept.
+  slot.doomed = forgotten_count_ != forgotten_before;
+  return slot.file.get();
+}
+
+void PosixDirectory::give_back(Slot& slot, bool keep) {
+  FileDescriptor closing;
+  std::lock_guard lock(mutex_);
+  slot.in_use = false;
+  if (slot.doomed || !keep) closing = std::move(slot.file);
+  slot.doomed = false;
+}
+
+void PosixDirectory::forget(const std::string& name) {
+  std::vector<FileDescriptor> closing;
+  std::lock_guard lock(mutex_);
+  ++forgotten_count_;
+  failed_.erase(name);
+  for (Slot* slot : slots_) {
+    if (slot->name != name) continue;
+    if (slot->in_use) {
+      slot->doomed = true;
+    } else {
+      closing.push_back(std::move(slot->file));
+    }
+  }
+}
+
+void PosixDirectory::mark_failed(const std::string& name) {
+  std::lock_guard lock(mutex_);
+  failed_.insert(name);
+}
+
+bool PosixDirectory::has_failed(const std::string& name) {
+  std::lock_guard lock(mutex_);
+  return failed_.contains(name);
+}
+
+PosixDisk::PosixDisk(std::shared_ptr<PosixDirectory> directory) : directory_(std::move(directory)) {
+  std::lock_guard lock(directory_->mutex_);
+  directory_->slots_.push_back(&read_slot_);
+  directory_->slots_.push_back(&write_slot_);
+}
+
+PosixDisk::~PosixDisk() {
+  std::lock_guard lock(directory_->mutex_);
+  std::erase(directory_->slots_, &read_slot_);
+  std::erase(directory_->slots_, &write_slot_);
+}
+
+Result<std::vector<std::string>> PosixDisk::list() {
+  // A descriptor of its own: readdir moves the file position, which dup() would share.
+  const int file = ::openat(directory_->directory_.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (file < 0) return fail_errno("cannot list the store's directory");
+  DIR* entries = ::fdopendir(file);
+  if (entries == nullptr) {
+    ::close(file);
+    return fail_errno("cannot list the store's directory");
+  }
+  std::vector<std::string> names;
+  while (true) {
+    errno = 0;
+    const dirent* entry = ::readdir(entries);
+    if (entry == nullptr) break;
+    const std::string name = entry->d_name;
+    bool regular = entry->d_type == DT_REG;
+    if (entry->d_type == DT_UNKNOWN) {
+      struct stat about{};
+      regular = ::fstatat(file, name.c_str(), &about, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(about.st_mode);
+    }
+    if (regular) names.push_back(name);
+  }
+  const int number = errno;
+  ::closedir(entries);
+  if (number != 0) return fail(Code::kIo, "cannot list the store's directory", static_cast<uint64_t>(number));
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+Result<uint64_t> PosixDisk::size(const std::string& name) {
+  if (!name_valid(name)) return fail(Code::kInvalid, kBadName);
+  struct stat about{};
+  if (::fstatat(directory_->directory_.get(), name.c_str(), &about, AT_SYMLINK_NOFOLLOW) != 0) {
+    return fail_errno("cannot look at a file of the store");
+  }
+  return static_cast<uint64_t>(about.st_size);
+}
+
+Result<> PosixDisk::fill_with_zeros(int file, uint64_t size) {
+  if (size == 0) return {};
+  // Asks for the space first: a full disk is noticed before anything is written, and the extents are large.
+  // But what fallocate gives is marked "unwritten", and each later write would have to clear that mark in the
+  // journal; so the zeros are written too.
+  if (::fallocate(file, 0, 0, static_cast<off_t>(size)) != 0 && errno != EOPNOTSUPP && errno != ENOSYS &&
+      errno != EINTR) {
+    return fail_errno("no space for a new file of the store");
+  }
+  constexpr uint64_t kStep = 256 << 10;
+  const std::string zeros(std::min(size, kStep), '\0');
+  for (uint64_t offset = 0; offset < size; offset += kStep) {
+    const uint64_t part = std::min(kStep, size - offset);
+    HF_TRY(write_all(file, offset, Bytes(zeros).substr(0, part)));
+    // Lets the device begin, so that the sync that follows does not send it everything at once.
+    (void)::sync_file_range(file, static_cast<off_t>(offset), static_cast<off_t>(part),
+                            SYNC_FILE_RANGE_WRITE);
+  }
+  return {};
+}
+
+Result<> PosixDisk::create(const std::string& name, uint64_t size) {
+  if (!name_valid(name)) return fail(Code::kInvalid, kBadName);
+  FileDescriptor file(::openat(directory_->directory_.get(), name.c_str(),
+                               O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!file.valid()) return fail_errno("cannot create a file of the store");
+  directory_->forget(name);
+  if (const auto filled = fill_with_zeros(file.get(), size); !filled) {
+    file.reset();
+    (void)::unlinkat(directory_->directory_.get(), name.c_str(), 0);
+    return std::unexpected(filled.error());
+  }
+  return {};
+}
+
+Result<std::string> PosixDisk::read(const std::string& name, uint64_t offset, uint64_t size) {
+  if (!name_valid(name)) return fail(Code::kInvalid, kBadName);
+  const auto file = directory_->borrow(read_slot_, name, O_RDONLY);
+  if (!file) return std::unexpected(file.error());
+
+  // No more memory than the file can fill, whatever a damaged index asks for.
+  constexpr uint64_t kSmall = 64 << 10;
+  if (size > kSmall) {
+    struct stat about{};
+    if (::fstat(*file, &about) == 0) {
+      const auto whole = static_cast<uint64_t>(about.st_size);
+      size = std::min(size, whole > offset ? whole - offset : 0);
+    }
+  }
+  std::string bytes;
+  int failed = 0;
+  bytes.resize_and_overwrite(size, [&](char* out, size_t room) {
+    size_t got = 0;
+    while (got < room) {
+      const ssize_t count = ::pread(*file, out + got, room - got, static_cast<off_t>(offset + got));
+      if (count < 0) {
+        if (errno == EINTR) continue;
+        failed = errno;
+        break;
+      }
+      if (count == 0) break;
+      got += static_cast<size_t>(count);
+    }
+    return got;
+  });
+  directory_->give_back(read_slot_, failed == 0);
+  if (failed != 0) {
+    errno = failed;
+    return fail_errno("cannot read a file of the store");
+  }
+  return bytes;
+}
+
+Result<> PosixDisk::write(const std::string& name, uint64_t offset, Bytes bytes) {
+  if (!name_valid(name)) return fail(Code::kInvalid, kBadName);
+  if (directory_->has_failed(name)) return fail(Code::kIo, kFailedBefore);
+  const auto file = directory_->borrow(write_slot_, name, O_RDWR | O_CREAT);
+  if (!file) return std::unexpected(file.error());
+  const auto written = write_all(*file, offset, bytes);
+  if (!written) directory_->mark_failed(name);
+  directory_->give_back(write_slot_, written.has_value());
+  return written;
+}
+
+Result<> PosixDisk::truncate(const std::string& name, uint64_t size) {
+  if (!name_valid(name)) return fail(Code::kInvalid, kBadName);
+  if (directory_->has_failed(name)) return fail(Code::kIo, kFailedBefore);
+  const auto file = directory_->borrow(write_slot_, name, O_RDWR);
+  if (!file) return std::unexpected(file.error());
+  Result<> outcome;
+  while (::ftruncate(*file, static_cast<off_t>(size)) != 0) {
+    if (errno == EINTR) continue;
+    outcome = fail_errno("cannot cut a file of the store");
+    break;
+  }
+  directory_->give_back(write_slot_, outcome.has_value());
+  return outcome;
+}
+
+Result<> PosixDisk::sync(const std::string& name) {
+  if (!name_valid(name)) return fail(Code::kInvalid, kBadName);
+  if (directory_->has_failed(name)) return fail(Code::kIo, kFailedBefore);
+  const auto file = directory_->borrow(write_slot_, name, O_RDWR);
+  if (!file) return std::unexpected(file.error());
+  Result<> outcome;
+  // Once, also after EINTR: who knows what the kernel has done with the pages by then.
+  if (::fdatasync(*file) != 0) {
+    outcome = fail_errno("cannot sync a file of the store");
+    directory_->mark_failed(name);
+  }
+  directory_->give_back(write_slot_, outcome.has_value());
+  return outcome;
+}
+
+Result<> PosixDisk::rename(const std::string& from, const std::string& to) {
+  if (!name_valid(from) || !name_valid(to)) return fail(Code::kInvalid, kBadName);
+  const int directory = directory_->directory_.get();
+  const bool failed_before = directory_->has_failed(from);
+  if (::renameat(directory, from.c_str(), directory, to.c_str()) != 0) {
+    return fail_errno("cannot rename a file of the store");
+  }
+  directory_->forget(from);
+  directory_->forget(to);
+  if (failed_before) directory_->mark_failed(to);
+  return {};
+}
+
+Result<> PosixDisk::remove(const std::string& name) {
+  if (!name_valid(name)) return fail(Code::kInvalid, kBadName);
+  if (::unlinkat(directory_->directory_.get(), name.c_str(), 0) != 0) {
+    return fail_errno("cannot remove a file of the store");
+  }
+  directory_->forget(name);
+  return {};
+}
+
+Result<> PosixDisk::sync_directory() {
+  if (::fsync(directory_->directory_.get()) != 0) return fail_errno("cannot sync the store's directory");
+  return {};
+}
+
+Result<uint64_t> PosixDisk::free_bytes() {
+  struct statvfs about{};
+  if (::fstatvfs(directory_->directory_.get(), &about) != 0) {
+    return fail_errno("cannot ask the file system for its free space");
+  }
+  // What is left to ordinary users: the blocks reserved for root are there to rescue the machine with, even
+  // from root.
+  return static_cast<uint64_t>(about.f_bavail) * static_cast<uint64_t>(about.f_frsize);
+}
+
+}  // namespace hf::io
