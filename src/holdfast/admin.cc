@@ -1,0 +1,384 @@
+#include "holdfast/admin.h"
+
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <charconv>
+
+#include "holdfast/text.h"
+#include "holdfast/units.h"
+#include "holdfast/version.h"
+#include "mqtt/topic.h"
+
+namespace hf::holdfast {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr size_t kWaitingMax = 64;
+constexpr uint64_t kTailCountMax = 1000;
+constexpr Duration kPatience = seconds(10);
+
+// Strings from clients need not be UTF-8 where the disk or a peer was broken; an answer is sent all the same.
+std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
+
+std::string error_line(const std::string& code, const std::string& sentence) {
+  return dump({{"ok", false}, {"code", code}, {"error", sentence}});
+}
+std::string error_line(const Error& error) {
+  std::string sentence = error.text;
+  if (error.code == Code::kIo && error.number != 0)
+    sentence += " (errno " + std::to_string(error.number) + ")";
+  return error_line(code_name(error.code), sentence);
+}
+
+// "12:3": commit and index. As text, because a JSON number is exact to 2^53 only.
+std::string position_text(store::Position position) {
+  return std::to_string(position.commit()) + ":" + std::to_string(position.index());
+}
+std::optional<store::Position> parse_position(Bytes text) {
+  uint64_t commit = 0;
+  uint32_t index = 0;
+  const char* const end = text.data() + text.size();
+  const auto first = std::from_chars(text.data(), end, commit);
+  if (first.ec != std::errc() || first.ptr == end || *first.ptr != ':') return std::nullopt;
+  const auto second = std::from_chars(first.ptr + 1, end, index);
+  if (second.ec != std::errc() || second.ptr != end) return std::nullopt;
+  return store::Position::of(commit, index);
+}
+
+double in_seconds(Duration duration) { return static_cast<double>(duration.ns / 1'000'000) / 1000; }
+
+Json optional_seconds(const std::optional<Duration>& duration) {
+  return duration ? Json(in_seconds(*duration)) : Json(nullptr);
+}
+Json optional_time(const std::optional<int64_t>& wall_us) {
+  return wall_us ? Json(format_utc(*wall_us, 6)) : Json(nullptr);
+}
+
+Json link_json(const node::LinkStatus& link) {
+  return {{"configured", link.configured},
+          {"up", link.up},
+          {"peer", link.peer},
+          {"since_s", in_seconds(link.since)},
+          {"next_dial_s", optional_seconds(link.next_dial)},
+          {"last_error", link.last_error},
+          {"backlog_count", link.backlog_count},
+          {"backlog_bytes", link.backlog_bytes},
+          {"oldest", optional_time(link.oldest_wall_us)},
+          {"sent_bytes", link.sent_bytes},
+          {"sent_payload_bytes", link.sent_payload_bytes},
+          {"received_bytes", link.received_bytes},
+          {"records_sent", link.records_sent},
+          {"records_receipted", link.records_receipted},
+          {"records_received", link.records_received},
+          {"repeats_ignored", link.repeats_ignored},
+          {"forks", link.forks},
+          {"goodput_bytes_s", link.goodput_bytes_s}};
+}
+
+Json store_json(const node::Status& status) {
+  const store::Figures& figures = status.store;
+  return {{"mode", store::mode_name(status.mode)},
+          {"id", to_hex(status.store_id)},
+          {"incarnation", to_hex(status.incarnation)},
+          {"file_bytes", figures.file_bytes},
+          {"free_bytes", figures.free_bytes},
+          {"quota_bytes", figures.quota_bytes},
+          {"records_live_bytes", figures.records_live_bytes},
+          {"space_left_s", optional_seconds(status.space_left)},
+          {"segment_count", figures.segment_count},
+          {"commits", figures.commits},
+          {"records", figures.records},
+          {"record_bytes", figures.record_bytes},
+          {"ingest_bytes", figures.ingest_bytes},
+          {"rewrite_bytes", figures.rewrite_bytes},
+          {"sync_failures", figures.sync_failures},
+          {"frames_rotten", figures.frames_rotten},
+          {"cache_bytes", figures.cache_bytes},
+          {"gaps", status.gaps}};
+}
+
+Json recovery_json(const store::OpenReport& report) {
+  return {{"created", report.created},         {"new_incarnation", report.new_incarnation},
+          {"segments", report.segments},       {"segments_scanned", report.segments_scanned},
+          {"commit_last", report.commit_last}, {"frames_rotten", report.frames_rotten},
+          {"tail_cut", report.tail_cut},       {"files_removed", report.files_removed}};
+}
+
+Json broker_json(const broker::Counters& counters) {
+  return {{"connections", counters.connections},
+          {"connects_accepted", counters.connects_accepted},
+          {"connects_refused", counters.connects_refused},
+          {"publishes_received", Json(counters.publishes_received)},
+          {"publishes_sent", Json(counters.publishes_sent)},
+          {"publishes_refused", counters.publishes_refused},
+          {"qos0_dropped", counters.qos0_dropped},
+          {"expired", counters.expired},
+          {"protocol_errors", counters.protocol_errors},
+          {"slow_disconnected", counters.slow_disconnected}};
+}
+
+// Payloads are bytes; JSON strings are text.
+void put_bytes(Json& json, const std::string& name, const std::string& bytes) {
+  if (mqtt::utf8_valid(bytes)) {
+    json[name] = bytes;
+  } else {
+    json[name + "_base64"] = base64(bytes);
+  }
+}
+
+Json streams_json(const std::vector<node::StreamStatus>& streams) {
+  Json list = Json::array();
+  for (const node::StreamStatus& stream : streams) {
+    list.push_back({{"name", stream.name},
+                    {"origin", stream.origin},
+                    {"incarnation", to_hex(stream.incarnation)},
+                    {"priority", stream.priority},
+                    {"time_to_live_s", stream.time_to_live_s},
+                    {"sequence_last", stream.sequence_last}});
+  }
+  return list;
+}
+
+Json nodes_json(const std::vector<node::NodeStatus>& nodes) {
+  Json list = Json::array();
+  for (const node::NodeStatus& node : nodes) {
+    list.push_back({{"name", node.name},
+                    {"connected", node.connected},
+                    {"claimed", node.claimed},
+                    {"down", node.down_filters},
+                    {"backlog_count", node.backlog_count},
+                    {"backlog_bytes", node.backlog_bytes},
+                    {"records_received", node.records_received},
+                    {"last_seen", optional_time(node.last_seen_wall_us)}});
+  }
+  return list;
+}
+
+// A field of the request, when it is there and of the right kind; false if it is there and is not.
+bool read_text(const Json& json, const char* key, std::string* out) {
+  const auto found = json.find(key);
+  if (found == json.end()) return true;
+  if (!found->is_string()) return false;
+  *out = found->get<std::string>();
+  return true;
+}
+
+// Nothing: *error says what is wrong with the line.
+std::optional<AdminRequest> decode_request(Bytes line, std::string* error) {
+  const Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object()) {
+    *error = "a request is one JSON object on one line, such as {\"command\":\"status\"}";
+    return std::nullopt;
+  }
+  AdminRequest request;
+  bool sound = read_text(json, "command", &request.command) && read_text(json, "stream", &request.stream) &&
+               read_text(json, "name", &request.name);
+  if (const auto text = json.find("text"); text != json.end()) {
+    sound = sound && text->is_boolean();
+    request.text = text->is_boolean() && text->get<bool>();
+  }
+  if (const auto count = json.find("count"); count != json.end()) {
+    sound = sound && count->is_number_unsigned();
+    if (count->is_number_unsigned()) request.count = count->get<uint64_t>();
+  }
+  std::string after;
+  sound = sound && read_text(json, "after", &after);
+  if (!after.empty()) {
+    const auto position = parse_position(after);
+    sound = sound && position;
+    if (position) request.after = *position;
+  }
+  if (const auto down = json.find("down"); down != json.end()) {
+    sound = sound && down->is_array();
+    for (const Json& filter : *down) {
+      sound = sound && filter.is_string();
+      if (filter.is_string()) request.down.push_back(filter.get<std::string>());
+    }
+  }
+  if (!sound) {
+    *error = "a field of the request has the wrong type (docs/formats/admin.md)";
+    return std::nullopt;
+  }
+  return request;
+}
+
+const std::vector<std::string> kCommands = {"status",   "streams", "tail",   "nodes",
+                                            "node-add", "connect", "version"};
+
+}  // namespace
+
+std::string encode_request(const AdminRequest& request) {
+  Json json = {{"command", request.command}};
+  if (request.text) json["text"] = true;
+  if (request.command == "tail") {
+    json["stream"] = request.stream;
+    json["after"] = position_text(request.after);
+    json["count"] = request.count;
+  }
+  if (request.command == "node-add") {
+    json["name"] = request.name;
+    json["down"] = request.down;
+  }
+  return dump(json);
+}
+
+std::optional<AdminAnswer> decode_answer(Bytes line) {
+  Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object() || !json.contains("ok") || !json["ok"].is_boolean()) return std::nullopt;
+  AdminAnswer answer;
+  answer.ok = json["ok"].get<bool>();
+  std::string after;
+  const bool sound = read_text(json, "code", &answer.code) && read_text(json, "error", &answer.error) &&
+                     read_text(json, "state", &answer.state) && read_text(json, "claim", &answer.claim) &&
+                     read_text(json, "after", &after) && read_text(json, "text", &answer.text);
+  if (!sound) return std::nullopt;
+  if (const auto hand = json.find("needs_a_hand"); hand != json.end() && hand->is_boolean()) {
+    answer.needs_a_hand = hand->get<bool>();
+  }
+  answer.after = parse_position(after).value_or(store::Position{});
+  json.erase("text");
+  answer.json = json.dump(2, ' ', false, Json::error_handler_t::replace);
+  return answer;
+}
+
+std::string Admin::status(const AdminRequest& request, const Now& now) const {
+  StatusView view = view_;
+  if (node_ != nullptr) view.status = node_->status(now);
+  const node::Status& status = view.status;
+  Json json = {{"ok", true},
+               {"state", status_state(view)},
+               {"needs_a_hand", status_needs_a_hand(view)},
+               {"sentence", status_sentence(view)},
+               {"name", status.name},
+               {"version", kVersion},
+               {"data", view.data},
+               {"key", view.key == KeyPlace::kBesideData ? "beside-data" : "elsewhere"}};
+  if (view.locked.empty()) {
+    json["uptime_s"] = in_seconds(status.uptime);
+    json["time"] = format_utc(status.wall_us, 6);
+    json["clock"] = clock_quality_name(status.clock_quality);
+    json["listen"] = view.listen;
+    json["insecure"] = status.insecure;
+    json["link"] = link_json(status.link);
+    json["nodes"] = {{"registered", status.nodes_registered}, {"connected", status.nodes_connected}};
+    json["broker"] = broker_json(status.broker);
+    json["store"] = store_json(status);
+    json["recovery"] = recovery_json(status.recovery);
+  }
+  if (request.text) json["text"] = status_text(view);
+  return dump(json);
+}
+
+std::string Admin::tail(const AdminRequest& request) const {
+  bool pending = false;
+  const auto records =
+      node_->tail(request.stream, request.after, std::min(request.count, kTailCountMax), &pending);
+  if (pending) return "";
+  Json list = Json::array();
+  store::Position after = request.after;
+  for (const node::TailRecord& record : records) {
+    Json one = {{"position", position_text(record.position)},
+                {"sequence", record.sequence},
+                {"arrived", format_utc(record.arrived_wall_us, 6)},
+                {"event_time", optional_time(record.event_us)},
+                {"qos", record.qos},
+                {"topic", record.topic}};
+    put_bytes(one, "payload", record.payload);
+    list.push_back(std::move(one));
+    after = record.position;
+  }
+  Json json = {{"ok", true}, {"after", position_text(after)}, {"records", std::move(list)}};
+  if (request.text) json["text"] = records_text(records);
+  return dump(json);
+}
+
+// The answer, or nothing while it has to wait.
+std::string Admin::answer(ConnectionId connection, const AdminRequest& request, const Now& now) {
+  const std::string& command = request.command;
+  if (command == "status") return status(request, now);
+  if (command == "version") return dump({{"ok", true}, {"version", kVersion}});
+  if (std::find(kCommands.begin(), kCommands.end(), command) == kCommands.end()) {
+    std::string sentence = "no command `" + command + "`";
+    if (const std::string near = nearest_name(command, kCommands); !near.empty()) {
+      sentence += "; did you mean `" + near + "`?";
+    }
+    return error_line("unsupported", sentence);
+  }
+  if (node_ == nullptr) return error_line("denied", "the store is locked: " + view_.locked);
+
+  if (command == "streams") {
+    const auto streams = node_->streams();
+    Json json = {{"ok", true}, {"streams", streams_json(streams)}};
+    if (request.text) json["text"] = streams_text(streams);
+    return dump(json);
+  }
+  if (command == "nodes") {
+    const auto nodes = node_->nodes();
+    Json json = {{"ok", true}, {"nodes", nodes_json(nodes)}};
+    if (request.text) json["text"] = nodes_text(nodes, now.wall_us);
+    return dump(json);
+  }
+  if (command == "connect") {
+    const auto dialed = node_->connect_now(now);
+    return dialed ? dump({{"ok", true}}) : error_line(dialed.error());
+  }
+  if (waiting_.size() >= kWaitingMax) return error_line("busy", "too many requests wait; ask again");
+  if (command == "tail") {
+    const auto streams = node_->streams();
+    const bool known = std::any_of(streams.begin(), streams.end(), [&](const node::StreamStatus& stream) {
+      return stream.name == request.stream;
+    });
+    if (!known)
+      return error_line("not-found", "no stream `" + request.stream + "`; see them with: holdfast stream ls");
+    std::string line = tail(request);
+    if (line.empty()) waiting_.push_back({connection, request, 0, "", true, now.mono + kPatience});
+    return line;
+  }
+  // node-add
+  std::string claim;
+  const auto commit = node_->node_add(request.name, request.down, &claim);
+  if (!commit) return error_line(commit.error());
+  Json json = {{"ok", true}, {"name", request.name}, {"claim", claim}};
+  waiting_.push_back({connection, request, *commit, dump(json), false, now.mono + kPatience});
+  return "";
+}
+
+void Admin::request(ConnectionId connection, Bytes line, const Now& now,
+                    std::vector<io::AdminReply>* replies) {
+  std::string error;
+  const auto request = decode_request(line, &error);
+  std::string said = request ? answer(connection, *request, now) : error_line("invalid", error);
+  if (!said.empty()) replies->push_back({connection, std::move(said)});
+}
+
+bool Admin::after_step(const Now& now, bool disk_answered, std::vector<io::AdminReply>* replies) {
+  if (waiting_.empty()) return false;
+  bool asked = false;
+  std::erase_if(waiting_, [&](const Waiting& waiting) {
+    std::string line;
+    if (waiting.tail) {
+      if (disk_answered) {
+        line = tail(waiting.request);
+        asked = asked || line.empty();
+      }
+    } else if (node_->durable_commit() >= waiting.commit) {
+      line = waiting.line;
+    }
+    if (line.empty() && now.mono >= waiting.deadline) {
+      line = error_line("io", "the disk did not answer in time; see: holdfast status");
+    }
+    if (line.empty()) return false;
+    replies->push_back({waiting.connection, std::move(line)});
+    return true;
+  });
+  return asked;
+}
+
+void Admin::closed(ConnectionId connection) {
+  std::erase_if(waiting_, [connection](const Waiting& waiting) { return waiting.connection == connection; });
+}
+
+}  // namespace hf::holdfast

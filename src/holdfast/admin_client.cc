@@ -1,0 +1,56 @@
+#include "holdfast/admin_client.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+
+#include "holdfast/exit_code.h"
+#include "io/errno_text.h"
+#include "io/listener.h"
+
+namespace hf::holdfast {
+
+namespace {
+
+constexpr int kPatienceMs = 15'000;
+
+Failure unreachable(const std::string& socket_path, const std::string& why) {
+  return {kExitUnreachable,
+          "no node answers on " + socket_path + ": " + why +
+              ". Is it running (holdfast run)? Say where it is with --data DIR or --socket PATH"};
+}
+
+}  // namespace
+
+std::expected<AdminAnswer, Failure> ask(const std::string& socket_path, const AdminRequest& request) {
+  const auto socket = io::connect_unix(socket_path);
+  if (!socket) return std::unexpected(unreachable(socket_path, io::errno_text(socket.error())));
+  const std::string line = encode_request(request) + "\n";
+  for (size_t sent = 0; sent < line.size();) {
+    const ssize_t count = ::send(socket->get(), line.data() + sent, line.size() - sent, MSG_NOSIGNAL);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return std::unexpected(unreachable(socket_path, io::errno_text(errno)));
+    sent += static_cast<size_t>(count);
+  }
+  std::string answer;
+  while (answer.find('\n') == std::string::npos) {
+    pollfd event{socket->get(), POLLIN, 0};
+    const int ready = ::poll(&event, 1, kPatienceMs);
+    if (ready < 0 && errno == EINTR) continue;
+    if (ready == 0) return std::unexpected(unreachable(socket_path, "it did not answer in time"));
+    char bytes[65536];
+    const ssize_t count = ready < 0 ? -1 : ::recv(socket->get(), bytes, sizeof bytes, 0);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return std::unexpected(unreachable(socket_path, io::errno_text(errno)));
+    if (count == 0) return std::unexpected(unreachable(socket_path, "it closed the connection"));
+    answer.append(bytes, static_cast<size_t>(count));
+  }
+  auto decoded = decode_answer(Bytes(answer).substr(0, answer.find('\n')));
+  if (!decoded)
+    return std::unexpected(Failure{kExitFailed, "what answers on " + socket_path + " is not holdfast"});
+  if (!decoded->ok) return std::unexpected(Failure{kExitFailed, decoded->error});
+  return *decoded;
+}
+
+}  // namespace hf::holdfast

@@ -1,0 +1,53 @@
+// holdfast config test: would this configuration be taken?
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <memory>
+
+#include "holdfast/commands.h"
+#include "holdfast/config_file.h"
+#include "holdfast/exit_code.h"
+#include "holdfast/target.h"
+#include "holdfast/units.h"
+
+namespace hf::holdfast {
+
+void add_config(CLI::App& app, int* exit_code) {
+  struct Options {
+    Target target;
+    std::string file;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("config", "Look after the configuration");
+  command->require_subcommand(1);
+  CLI::App* test = command->add_subcommand("test", "Check a configuration file without using it");
+  test->add_option("file", options->file, "The file (default holdfast.toml in the data directory)")
+      ->type_name("FILE");
+  add_data_option(*test, &options->target);
+  test->footer(
+      "Exit code 78: it would be refused; every mistake is named with its line.\n"
+      "Examples:\n"
+      "  holdfast config test\n"
+      "  holdfast config test new.toml && mv new.toml /var/lib/holdfast/holdfast.toml");
+  test->callback([options, exit_code] {
+    const std::string path =
+        options->file.empty() ? options->target.data_directory() + "/holdfast.toml" : options->file;
+    const auto config = load_config(path);
+    if (!config) {
+      for (const std::string& mistake : config.error()) std::fprintf(stderr, "%s\n", mistake.c_str());
+      *exit_code = kExitConfiguration;
+      return;
+    }
+    const node::Config& node = config->node;
+    std::string listen;
+    for (const std::string& address : config->listen) listen += (listen.empty() ? "" : ", ") + address;
+    fmt::print("{} is right: node {} listens on {}, {}, {} of disk.\n", path, node.name,
+               listen.empty() ? "nothing" : listen,
+               node.upstream ? fmt::format("upstream {}:{}", node.upstream->host, node.upstream->port)
+                             : "no upstream",
+               format_size(node.quota_bytes));
+  });
+}
+
+}  // namespace hf::holdfast

@@ -1,0 +1,38 @@
+// The configuration file: one TOML file, every key with a default. docs/configuration.md describes the keys.
+//
+// A file that is not right is refused as a whole, with every mistake that was found, one sentence each:
+//     holdfast.toml:7: unknown key `lisen`; did you mean `listen`?
+// A node that ran with half of what was meant would fail later and far away.
+#pragma once
+
+#include <expected>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "node/config.h"
+
+namespace hf::holdfast {
+
+struct Config {
+  node::Config node;
+  std::string data;  // Empty: not said.
+  std::vector<std::string> listen{"127.0.0.1:1883"};
+  std::string admin_socket;  // Empty: admin.sock in the data directory.
+  std::string key;           // Empty: key in the data directory.
+};
+
+using Mistakes = std::vector<std::string>;
+
+// `name` stands before the line number in messages.
+std::expected<Config, Mistakes> parse_config(std::string_view text, const std::string& name);
+// A file that cannot be read is a mistake too.
+std::expected<Config, Mistakes> load_config(const std::string& path);
+
+// A node's name is also part of topics and file names: 1 to 64 of letters, digits, '.', '_' and '-'.
+bool node_name_valid(std::string_view name);
+
+// What `init` writes.
+std::string config_template(const std::string& node_name, const std::string& key_path);
+
+}  // namespace hf::holdfast

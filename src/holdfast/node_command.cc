@@ -1,0 +1,93 @@
+// holdfast node add | ls: the nodes below this one.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <memory>
+#include <vector>
+
+#include "holdfast/commands.h"
+#include "holdfast/exit_code.h"
+#include "holdfast/read_file.h"
+#include "holdfast/target.h"
+
+namespace hf::holdfast {
+
+namespace {
+
+void add_ls(CLI::App& node, int* exit_code) {
+  struct Options {
+    Target target;
+    std::string output;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* command = node.add_subcommand("ls", "List the nodes registered here");
+  add_target_options(*command, &options->target);
+  add_output_option(*command, &options->output);
+  command->footer("Example:\n  holdfast node ls --data ./hub");
+  command->callback([options, exit_code] {
+    const bool text = options->output == "table";
+    const auto answer = ask(options->target.admin_socket(), {.command = "nodes", .text = text});
+    if (!answer) {
+      *exit_code = report(answer.error());
+      return;
+    }
+    std::fputs(text ? answer->text.c_str() : (answer->json + "\n").c_str(), stdout);
+  });
+}
+
+struct AddOptions {
+  Target target;
+  std::string name;
+  std::vector<std::string> down;
+  std::string claim;
+};
+
+int add_one(const AddOptions& options) {
+  const auto answer =
+      ask(options.target.admin_socket(), {.command = "node-add", .name = options.name, .down = options.down});
+  if (!answer) return report(answer.error());
+  if (options.claim == "-") {
+    std::fputs(answer->claim.c_str(), stdout);
+    if (!answer->claim.ends_with('\n')) std::fputc('\n', stdout);
+    return kExitOk;
+  }
+  const std::string path = options.claim.empty() ? options.name + ".claim" : options.claim;
+  if (const auto written = write_new_file(path, answer->claim, 0600); !written) {
+    // It cannot be asked for again, so it is shown rather than lost.
+    std::fputs(answer->claim.c_str(), stdout);
+    return report(
+        {kExitFailed, written.error() + "; the claim is printed above, save it: it is shown only once"});
+  }
+  fmt::print(
+      "Registered {}. Bring {} to it; it is a secret and good for one use:\n  holdfast init DIR --name {} "
+      "--claim {}\n",
+      options.name, path, options.name, path);
+  return kExitOk;
+}
+
+}  // namespace
+
+void add_node(CLI::App& app, int* exit_code) {
+  CLI::App* command = app.add_subcommand("node", "Look after the nodes below this one");
+  command->require_subcommand(1);
+  add_ls(*command, exit_code);
+
+  auto options = std::make_shared<AddOptions>();
+  CLI::App* add = command->add_subcommand("add", "Register a node and write its claim file");
+  add->add_option("name", options->name, "Name of the node: letters, digits, '.', '_' and '-'")
+      ->required()
+      ->type_name("NAME");
+  add->add_option("--down", options->down, "Topics that go down to it (repeat)")->type_name("FILTER");
+  add->add_option("--claim", options->claim,
+                  "Where to write the claim file (default NAME.claim; - prints it)")
+      ->type_name("FILE");
+  add_target_options(*add, &options->target);
+  add->footer(
+      "Examples:\n"
+      "  holdfast node add ship-7\n"
+      "  holdfast node add ship-7 --down 'cmd/ship-7/#' --claim ship-7.claim");
+  add->callback([options, exit_code] { *exit_code = add_one(*options); });
+}
+
+}  // namespace hf::holdfast

@@ -1,0 +1,204 @@
+// holdfast run: the node itself. Puts the parts together and lets the event loop turn.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <memory>
+
+#include "holdfast/admin.h"
+#include "holdfast/commands.h"
+#include "holdfast/data_directory.h"
+#include "holdfast/exit_code.h"
+#include "holdfast/log.h"
+#include "holdfast/target.h"
+#include "holdfast/version.h"
+#include "io/entropy.h"
+#include "io/event_loop.h"
+#include "io/service_manager.h"
+
+namespace hf::holdfast {
+
+namespace {
+
+struct Options {
+  Target target;
+  std::string config;
+};
+
+class NodeCore final : public io::Core {
+ public:
+  explicit NodeCore(node::Node& node) : node_(node) {}
+  void step(std::span<node::Input> inputs, const Now& now, node::Effects& out) override {
+    node_.step(inputs, now, out);
+  }
+  std::optional<Instant> next_deadline() const override { return node_.next_deadline(); }
+  void shut_down(const Now& now) override { node_.shut_down(now); }
+  bool stopped() const override { return node_.stopped(); }
+
+ private:
+  node::Node& node_;
+};
+
+// What stands in for the node while the store is locked: nobody is let in.
+class LockedCore final : public io::Core {
+ public:
+  void step(std::span<node::Input> inputs, const Now&, node::Effects& out) override {
+    for (const node::Input& input : inputs) {
+      if (const auto* connected = std::get_if<node::Connected>(&input))
+        out.closes.push_back({connected->connection});
+    }
+  }
+  std::optional<Instant> next_deadline() const override { return std::nullopt; }
+  void shut_down(const Now&) override { stopped_ = true; }
+  bool stopped() const override { return stopped_; }
+
+ private:
+  bool stopped_ = false;
+};
+
+// Why the store stays closed, if that is the kind of error with which a node stands by instead of ending.
+std::string locked_sentence(const DataDirectory& data, const Error& error) {
+  if (error.code == Code::kWrongKey) {
+    return fmt::format(
+        "{} is not the key of {}/store. Nothing was changed. Put the right key there (or set key = ...) and "
+        "restart holdfast.",
+        data.key_path, data.path);
+  }
+  if (error.code == Code::kForeign) {
+    return fmt::format(
+        "{}/store is not a store that this version can open ({}). Nothing was changed. Restore the "
+        "directory, "
+        "or make a new one with holdfast init, and restart holdfast.",
+        data.path, error.text);
+  }
+  return "";
+}
+
+std::unique_ptr<io::StorageThreads> start_storage(const DataDirectory& data, Entropy& entropy,
+                                                  io::Wakeup& wakeup) {
+  std::array<std::unique_ptr<store::Disk>, io::StorageThreads::kLaneCount> disks;
+  for (auto& disk : disks) disk = io::PosixDirectory::disk(data.store);
+  return std::make_unique<io::StorageThreads>(std::move(disks), entropy, wakeup);
+}
+
+std::expected<bool, Failure> run(const Options& options) {
+  io::take_signals();
+  const size_t files = io::raise_file_limit();
+  Log log;
+  const auto say = [&log](const char* event, const std::string& text) { log.line(event, text); };
+
+  std::string path = options.target.data;
+  if (path.empty() && !options.config.empty()) {
+    const auto config = load_config(options.config);
+    if (config) path = config->data;  // What is wrong with it is said below.
+  }
+  if (path.empty()) path = kDataDefault;
+  auto data = open_data_directory(path, options.config);
+  if (!data) return std::unexpected(data.error());
+  const node::Config& config = data->config.node;
+  if (data->key_exposed) {
+    say("HF-RUN-004", data->key_path +
+                          " may be read by others than its owner; set it right with: chmod 0400 " +
+                          data->key_path);
+  }
+
+  io::SystemEntropy entropy;
+  io::Clock clock(entropy);
+  io::ServiceManager service;
+  service.notify("STATUS=opening the store");
+  StatusView view;
+  view.data = data->path;
+  view.key = data->key_place;
+  view.status.name = config.name;
+  view.status.insecure = config.insecure;
+
+  std::unique_ptr<node::Node> node;
+  {
+    const auto disk = io::PosixDirectory::disk(data->store);
+    auto opened = node::Node::open(*disk, entropy, data->key, config, data->fence, clock.now());
+    if (opened) {
+      node = std::move(*opened);
+    } else {
+      view.locked = locked_sentence(*data, opened.error());
+      if (view.locked.empty()) {
+        const bool configuration = opened.error().code == Code::kInvalid;
+        return std::unexpected(Failure{configuration ? kExitConfiguration : kExitFailed,
+                                       "cannot open the store: " + error_text(opened.error())});
+      }
+    }
+  }
+  const auto wakeup = std::make_shared<io::Wakeup>();
+  std::unique_ptr<io::StorageThreads> storage;
+  std::unique_ptr<io::Core> core;
+  if (node) {
+    storage = start_storage(*data, entropy, *wakeup);
+    core = std::make_unique<NodeCore>(*node);
+  } else {
+    core = std::make_unique<LockedCore>();
+  }
+  Admin admin(node.get(), view);
+
+  io::EventLoopOptions loop_options;
+  // Some are for the store and the process itself.
+  loop_options.connections_max = files > 256 ? files - 128 : files / 2;
+  loop_options.heartbeat_interval = service.watchdog_interval() / 3;
+  loop_options.heartbeat = [&service] { service.notify("WATCHDOG=1"); };
+  io::EventLoop loop(*core, wakeup, storage.get(), clock, &admin, say, loop_options);
+  if (node) {
+    for (const std::string& address : data->config.listen) {
+      if (const auto listening = loop.listen_tcp(address); !listening) {
+        return std::unexpected(Failure{kExitConfiguration, listening.error()});
+      }
+    }
+  }
+  view.listen = loop.addresses();
+  if (const auto listening = loop.listen_unix(data->admin_socket); !listening) {
+    return std::unexpected(Failure{kExitConfiguration, listening.error()});
+  }
+
+  if (node) {
+    std::string addresses;
+    for (const std::string& address : view.listen) addresses += (addresses.empty() ? "" : ", ") + address;
+    say("HF-RUN-001", fmt::format("holdfast {}: node {} listens on {} and {}", kVersion, config.name,
+                                  addresses, data->admin_socket));
+    if (config.insecure) {
+      say("HF-RUN-005", "insecure = true: connections from other machines are allowed and not encrypted");
+    }
+    service.notify("READY=1\nSTATUS=" + status_sentence({.status = node->status(clock.now()),
+                                                         .locked = "",
+                                                         .data = view.data,
+                                                         .key = view.key,
+                                                         .listen = view.listen}));
+  } else {
+    say("HF-RUN-002", "locked: " + view.locked);
+    service.notify("READY=1\nSTATUS=locked: " + view.locked);
+  }
+  const bool clean = loop.run();
+  service.notify("STOPPING=1");
+  say("HF-RUN-003",
+      clean ? "stopped; everything is on disk"
+            : "stopped before everything was on disk: what was acknowledged is, and recovery does the rest");
+  return clean;
+}
+
+}  // namespace
+
+void add_run(CLI::App& app, int* exit_code) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("run", "Run the node until SIGTERM or SIGINT");
+  add_data_option(*command, &options->target);
+  command
+      ->add_option("--config", options->config,
+                   "Configuration file (default holdfast.toml in the data directory)")
+      ->type_name("FILE");
+  command->footer(
+      "Examples:\n"
+      "  holdfast run\n"
+      "  holdfast run --data ./data\n"
+      "  holdfast run --config /etc/holdfast.toml");
+  command->callback([options, exit_code] {
+    const auto ended = run(*options);
+    *exit_code = !ended ? report(ended.error()) : *ended ? kExitOk : kExitFailed;
+  });
+}
+
+}  // namespace hf::holdfast

@@ -1,0 +1,89 @@
+// holdfast stream ls | tail: what the node keeps.
+#include <time.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <memory>
+
+#include "holdfast/commands.h"
+#include "holdfast/exit_code.h"
+#include "holdfast/target.h"
+
+namespace hf::holdfast {
+
+namespace {
+
+void add_ls(CLI::App& stream, int* exit_code) {
+  struct Options {
+    Target target;
+    std::string output;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* command = stream.add_subcommand("ls", "List the streams");
+  add_target_options(*command, &options->target);
+  add_output_option(*command, &options->output);
+  command->footer("Example:\n  holdfast stream ls -o json");
+  command->callback([options, exit_code] {
+    const bool text = options->output == "table";
+    const auto answer = ask(options->target.admin_socket(), {.command = "streams", .text = text});
+    if (!answer) {
+      *exit_code = report(answer.error());
+      return;
+    }
+    std::fputs(text ? answer->text.c_str() : (answer->json + "\n").c_str(), stdout);
+  });
+}
+
+struct TailOptions {
+  Target target;
+  std::string output;
+  std::string stream;
+  uint64_t count = 10;
+  bool follow = false;
+};
+
+int tail(const TailOptions& options) {
+  const bool text = options.output == "table";
+  const std::string socket = options.target.admin_socket();
+  AdminRequest request{.command = "tail", .text = text, .stream = options.stream, .count = options.count};
+  while (true) {
+    const auto answer = ask(socket, request);
+    if (!answer) return report(answer.error());
+    const bool any = answer->after != request.after;
+    request.after = answer->after;
+    if (any || !options.follow) {
+      std::fputs(text ? answer->text.c_str() : (answer->json + "\n").c_str(), stdout);
+      if (std::fflush(stdout) != 0) return kExitFailed;
+    }
+    if (!options.follow) return kExitOk;
+    request.count = 1000;
+    if (any) continue;
+    const timespec pause{0, 300'000'000};
+    ::nanosleep(&pause, nullptr);
+  }
+}
+
+}  // namespace
+
+void add_stream(CLI::App& app, int* exit_code) {
+  CLI::App* command = app.add_subcommand("stream", "Look at what the node keeps");
+  command->require_subcommand(1);
+  add_ls(*command, exit_code);
+
+  auto options = std::make_shared<TailOptions>();
+  CLI::App* tail_command = command->add_subcommand("tail", "Show records of a stream, oldest first");
+  tail_command->add_option("stream", options->stream, "Name of the stream")->required()->type_name("STREAM");
+  tail_command->add_option("-n,--count", options->count, "How many (default 10, at most 1000)")
+      ->check(CLI::Range(uint64_t{1}, uint64_t{1000}))
+      ->type_name("N");
+  tail_command->add_flag("-f,--follow", options->follow, "Go on with all that follow, until interrupted");
+  add_target_options(*tail_command, &options->target);
+  add_output_option(*tail_command, &options->output);
+  tail_command->footer(
+      "Examples:\n"
+      "  holdfast stream tail telemetry -n 100\n"
+      "  holdfast stream tail alarms -f");
+  tail_command->callback([options, exit_code] { *exit_code = tail(*options); });
+}
+
+}  // namespace hf::holdfast

@@ -1,0 +1,240 @@
+// holdfast sub: print what comes.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <memory>
+#include <set>
+#include <vector>
+
+#include "holdfast/commands.h"
+#include "holdfast/exit_code.h"
+#include "holdfast/mqtt_client.h"
+#include "holdfast/target.h"
+#include "holdfast/text.h"
+#include "holdfast/units.h"
+#include "io/clock.h"
+#include "io/entropy.h"
+#include "mqtt/topic.h"
+
+namespace hf::holdfast {
+
+namespace {
+
+struct Options {
+  Target target;
+  std::string host;
+  uint16_t port = 1883;
+  std::string client_id;
+  bool keep_session = false;
+  std::string expiry = "7 d";
+  std::vector<std::string> filters;
+  int qos = 1;
+  bool verbose = false;
+  bool json = false;
+  uint64_t count = 0;  // 0: without end.
+  std::string wait;
+};
+
+using Done = std::expected<void, Failure>;
+
+void put_json_bytes(std::string* out, const char* name, Bytes bytes) {
+  if (mqtt::utf8_valid(bytes)) {
+    *out += fmt::format(",\"{}\":{}", name, json_quoted(bytes));
+  } else {
+    *out += fmt::format(",\"{}_base64\":{}", name, json_quoted(base64(bytes)));
+  }
+}
+
+// One line, with everything that MQTT says about the message.
+std::string json_line(const mqtt::Publish& publish, int64_t wall_us) {
+  std::string out = fmt::format("{{\"time\":\"{}\",\"topic\":{},\"qos\":{},\"retain\":{},\"dup\":{}",
+                                format_utc(wall_us, 6), json_quoted(publish.topic), publish.qos,
+                                publish.retain, publish.dup);
+  put_json_bytes(&out, "payload", publish.payload);
+  const mqtt::Properties& properties = publish.properties;
+  if (properties.payload_format_indicator) {
+    out += fmt::format(",\"payload_format_indicator\":{}", *properties.payload_format_indicator);
+  }
+  if (properties.message_expiry_interval_s) {
+    out += fmt::format(",\"message_expiry_interval_s\":{}", *properties.message_expiry_interval_s);
+  }
+  if (properties.content_type) out += ",\"content_type\":" + json_quoted(*properties.content_type);
+  if (properties.response_topic) out += ",\"response_topic\":" + json_quoted(*properties.response_topic);
+  if (properties.correlation_data) put_json_bytes(&out, "correlation_data", *properties.correlation_data);
+  if (!properties.user_properties.empty()) {
+    out += ",\"user_properties\":[";
+    bool first = true;
+    for (const mqtt::UserProperty& property : properties.user_properties) {
+      out +=
+          fmt::format("{}[{},{}]", first ? "" : ",", json_quoted(property.name), json_quoted(property.value));
+      first = false;
+    }
+    out += "]";
+  }
+  return out + "}\n";
+}
+
+class Subscriber {
+ public:
+  Subscriber(MqttClient& client, const Options& options)
+      : client_(client), options_(options), clock_(entropy_) {}
+
+  Done subscribe() {
+    mqtt::Subscribe subscribe;
+    subscribe.packet_id = 1;
+    for (const std::string& filter : options_.filters) {
+      subscribe.entries.push_back({.filter = filter, .qos = static_cast<uint8_t>(options_.qos)});
+    }
+    client_.put(subscribe);
+    return client_.flush();
+  }
+
+  // Until `count` messages were printed and acknowledged to the end, or the time is over.
+  Done serve() {
+    std::optional<Instant> deadline;
+    if (!options_.wait.empty()) deadline = clock_.now().mono + *parse_duration(options_.wait);
+    while (!finished()) {
+      std::optional<Duration> left;
+      if (deadline) left = std::max(Duration{0}, *deadline - clock_.now().mono);
+      auto packet = client_.next(left);
+      if (!packet) return std::unexpected(packet.error());
+      if (!*packet) break;
+      if (const Done handled = handle(**packet); !handled) return handled;
+    }
+    if (options_.count > 0 && printed_count_ < options_.count) {
+      return std::unexpected(Failure{kExitFailed, fmt::format("{} of {} messages came in {}", printed_count_,
+                                                              options_.count, options_.wait)});
+    }
+    return {};
+  }
+
+ private:
+  bool finished() const {
+    return options_.count > 0 && printed_count_ >= options_.count && unreleased_.empty();
+  }
+
+  Done handle(const mqtt::Packet& packet) {
+    if (const auto* suback = std::get_if<mqtt::SubAck>(&packet)) {
+      for (size_t i = 0; i < suback->reasons.size() && i < options_.filters.size(); ++i) {
+        if (suback->reasons[i] < 0x80) continue;
+        return std::unexpected(
+            Failure{kExitFailed, "the server refused to subscribe to " + options_.filters[i] + ": " +
+                                     mqtt::reason_name(static_cast<mqtt::Reason>(suback->reasons[i]))});
+      }
+      return {};
+    }
+    if (const auto* publish = std::get_if<mqtt::Publish>(&packet)) return take(*publish);
+    if (const auto* ack = std::get_if<mqtt::Ack>(&packet);
+        ack != nullptr && ack->type == mqtt::PacketType::kPubrel) {
+      unreleased_.erase(ack->packet_id);
+      client_.put(mqtt::Ack{.type = mqtt::PacketType::kPubcomp, .packet_id = ack->packet_id});
+      return client_.flush();
+    }
+    return {};
+  }
+
+  Done take(const mqtt::Publish& publish) {
+    // What is beyond the count stays unacknowledged: a kept session gets it again next time.
+    if (options_.count > 0 && printed_count_ >= options_.count) return {};
+    const bool repeated = publish.qos == 2 && !unreleased_.insert(publish.packet_id).second;
+    if (!repeated) {
+      ++printed_count_;
+      if (!print(publish)) return std::unexpected(Failure{kExitFailed, "cannot write to standard output"});
+    }
+    if (publish.qos == 0) return {};
+    // Printed and out of our hands before it is acknowledged.
+    client_.put(mqtt::Ack{.type = publish.qos == 1 ? mqtt::PacketType::kPuback : mqtt::PacketType::kPubrec,
+                          .packet_id = publish.packet_id});
+    return client_.flush();
+  }
+
+  bool print(const mqtt::Publish& publish) {
+    std::string line;
+    if (options_.json) {
+      line = json_line(publish, clock_.now().wall_us);
+    } else {
+      if (options_.verbose) line = printable(publish.topic) + " ";
+      line.append(publish.payload);
+      line += '\n';
+    }
+    return std::fwrite(line.data(), 1, line.size(), stdout) == line.size() && std::fflush(stdout) == 0;
+  }
+
+  MqttClient& client_;
+  const Options& options_;
+  io::SystemEntropy entropy_;
+  io::Clock clock_;
+  std::set<uint16_t> unreleased_;  // QoS 2: printed, and not yet released by the server.
+  uint64_t printed_count_ = 0;
+};
+
+Done subscribe(const Options& options) {
+  const auto usage = [](std::string text) { return std::unexpected(Failure{kExitUsage, std::move(text)}); };
+  for (const std::string& filter : options.filters) {
+    mqtt::SharedFilter shared;
+    if (!mqtt::parse_shared(filter, &shared) || !mqtt::topic_filter_valid(shared.filter)) {
+      return usage("-t \"" + filter + "\" is not a topic filter");
+    }
+  }
+  if (options.keep_session && options.client_id.empty())
+    return usage("-c needs -i ID: a session is kept under its identifier");
+  const auto expiry = parse_duration(options.expiry);
+  if (!expiry) return usage("--expiry \"" + options.expiry + "\" is not a duration such as \"7 d\"");
+  if (!options.wait.empty() && !parse_duration(options.wait)) {
+    return usage("-W \"" + options.wait + "\" is not a duration such as \"10 s\"");
+  }
+  MqttClientOptions client_options{.client_id = options.client_id};
+  if (options.keep_session) {
+    client_options.clean_start = false;
+    client_options.session_expiry_s = static_cast<uint32_t>(to_ms(*expiry) / 1000);
+  }
+  const MqttAddress address{options.target.admin_socket(), options.host, options.port};
+  auto client = MqttClient::connect(address, client_options);
+  if (!client) return std::unexpected(client.error());
+  Subscriber subscriber(**client, options);
+  Done done = subscriber.subscribe();
+  if (done) done = subscriber.serve();
+  (*client)->disconnect();
+  return done;
+}
+
+}  // namespace
+
+void add_sub(CLI::App& app, int* exit_code) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("sub", "Print messages as they come");
+  command->add_option("-t,--topic", options->filters, "Topic filter (repeat)")
+      ->required()
+      ->type_name("FILTER");
+  command->add_option("-q,--qos", options->qos, "0, 1 (default) or 2")
+      ->check(CLI::Range(0, 2))
+      ->type_name("QOS");
+  command->add_flag("-v,--verbose", options->verbose, "Each line begins with the topic");
+  command->add_flag("--json", options->json, "Each message as a JSON object with its properties");
+  command->add_option("-C,--count", options->count, "End after this many messages")->type_name("N");
+  command
+      ->add_option("-W,--wait", options->wait,
+                   "End after this long, such as \"10 s\"; with -C that is a failure")
+      ->type_name("DURATION");
+  command->add_option("-i,--id", options->client_id, "Client identifier")->type_name("ID");
+  command->add_flag("-c,--keep", options->keep_session,
+                    "Keep the session, and take what was kept for it (needs -i)");
+  command->add_option("--expiry", options->expiry, "How long the session is kept (default 7 d)")
+      ->type_name("DURATION");
+  command->add_option("-h,--host", options->host, "Over TCP to this host instead of the node's unix socket")
+      ->type_name("HOST");
+  command->add_option("-p,--port", options->port, "TCP port (default 1883)")->type_name("PORT");
+  add_target_options(*command, &options->target);
+  command->footer(
+      "Examples:\n"
+      "  holdfast sub -t 'engine/#' -v\n"
+      "  holdfast sub -t 'alarm/#' -q 2 -i watch -c --json\n"
+      "  holdfast sub -t engine/rpm -C 1 -W '5 s'");
+  command->callback([options, exit_code] {
+    const Done done = subscribe(*options);
+    *exit_code = done ? kExitOk : report(done.error());
+  });
+}
+
+}  // namespace hf::holdfast

@@ -1,0 +1,175 @@
+#include "holdfast/text.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cctype>
+#include <cstdint>
+
+#include "mqtt/topic.h"
+
+namespace hf::holdfast {
+
+namespace {
+
+size_t distance(std::string_view a, std::string_view b) {
+  std::vector<size_t> before(b.size() + 1);  // Two rows above.
+  std::vector<size_t> above(b.size() + 1);
+  std::vector<size_t> row(b.size() + 1);
+  for (size_t j = 0; j <= b.size(); ++j) above[j] = j;
+  for (size_t i = 1; i <= a.size(); ++i) {
+    row[0] = i;
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t replaced = above[j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1);
+      row[j] = std::min({above[j] + 1, row[j - 1] + 1, replaced});
+      const bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+      if (swapped) row[j] = std::min(row[j], before[j - 2] + 1);
+    }
+    std::swap(before, above);
+    std::swap(above, row);
+  }
+  return above[b.size()];
+}
+
+bool is_control(unsigned char c) { return c < 0x20 || c == 0x7f; }
+
+// Characters and not bytes, so that "ü" does not shift its line. Wide characters are not worth a table of
+// them.
+size_t width(std::string_view text) {
+  return static_cast<size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xc0) != 0x80; }));
+}
+
+bool is_number(std::string_view cell) {
+  return cell.empty() || std::isdigit(static_cast<unsigned char>(cell.front())) != 0 || cell == "-";
+}
+
+}  // namespace
+
+std::string nearest_name(std::string_view name, std::span<const std::string> candidates) {
+  const std::string* best = nullptr;
+  size_t best_distance = std::max<size_t>(1, name.size() / 3) + 1;
+  for (const std::string& candidate : candidates) {
+    const size_t d = distance(name, candidate);
+    if (d < best_distance) {
+      best_distance = d;
+      best = &candidate;
+    }
+  }
+  return best == nullptr ? "" : *best;
+}
+
+std::string format_table(const std::vector<std::vector<std::string>>& rows) {
+  std::vector<std::vector<std::string>> cells;
+  std::vector<size_t> widths;
+  std::vector<bool> right;
+  for (const auto& row : rows) {
+    cells.emplace_back();
+    for (size_t i = 0; i < row.size(); ++i) {
+      if (i == widths.size()) {
+        widths.push_back(0);
+        right.push_back(rows.size() > 1);
+      }
+      cells.back().push_back(printable(row[i]));
+      widths[i] = std::max(widths[i], width(cells.back().back()));
+      if (cells.size() > 1 && !is_number(row[i])) right[i] = false;
+    }
+  }
+  std::string out;
+  for (const auto& row : cells) {
+    if (row.empty()) continue;
+    std::string line;
+    for (size_t i = 0; i < row.size(); ++i) {
+      const std::string padding(widths[i] - width(row[i]), ' ');
+      if (i > 0) line += "  ";
+      line += right[i] ? padding + row[i] : row[i] + padding;
+    }
+    line.erase(line.find_last_not_of(' ') + 1);
+    out += line + "\n";
+  }
+  return out;
+}
+
+std::string format_pairs(const std::vector<std::pair<std::string, std::string>>& pairs) {
+  size_t widest = 0;
+  for (const auto& [name, value] : pairs) widest = std::max(widest, width(name));
+  std::string out;
+  for (const auto& [name, value] : pairs) {
+    out += name + ":" + std::string(widest - width(name) + 2, ' ') + printable(value) + "\n";
+  }
+  return out;
+}
+
+bool utf8_printable(std::string_view bytes) {
+  // U+0080 to U+009F control terminals too; in UTF-8 they begin with 0xc2.
+  for (size_t i = 0; i + 1 < bytes.size(); ++i) {
+    if (bytes[i] == '\xc2' && static_cast<unsigned char>(bytes[i + 1]) < 0xa0) return false;
+  }
+  return mqtt::utf8_valid(bytes) && std::none_of(bytes.begin(), bytes.end(), is_control);
+}
+
+std::string printable(std::string_view bytes, bool keep_lines) {
+  const bool sound = mqtt::utf8_valid(bytes);
+  std::string out;
+  out.reserve(bytes.size());
+  for (size_t i = 0; i < bytes.size(); ++i) {
+    const auto c = static_cast<unsigned char>(bytes[i]);
+    const bool c1 = c == 0xc2 && i + 1 < bytes.size() && static_cast<unsigned char>(bytes[i + 1]) < 0xa0;
+    if (keep_lines && (c == '\n' || c == '\t')) {
+      out += static_cast<char>(c);
+    } else if (c1 || is_control(c) || (!sound && c >= 0x80)) {
+      out += fmt::format("\\x{:02x}", c);
+      if (c1) out += fmt::format("\\x{:02x}", static_cast<unsigned char>(bytes[++i]));
+    } else {
+      out += static_cast<char>(c);
+    }
+  }
+  return out;
+}
+
+std::string json_quoted(std::string_view text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    switch (c) {
+      case '"':
+        out += "\\\"";
+        break;
+      case '\\':
+        out += "\\\\";
+        break;
+      case '\n':
+        out += "\\n";
+        break;
+      case '\r':
+        out += "\\r";
+        break;
+      case '\t':
+        out += "\\t";
+        break;
+      default:
+        if (static_cast<unsigned char>(c) < 0x20) {
+          out += fmt::format("\\u{:04x}", c);
+        } else {
+          out += c;
+        }
+    }
+  }
+  return out + '"';
+}
+
+std::string base64(std::string_view bytes) {
+  constexpr char kDigits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string out;
+  out.reserve((bytes.size() + 2) / 3 * 4);
+  for (size_t i = 0; i < bytes.size(); i += 3) {
+    uint32_t group = 0;
+    const size_t count = std::min<size_t>(3, bytes.size() - i);
+    for (size_t j = 0; j < 3; ++j) {
+      group = group << 8 | (j < count ? static_cast<unsigned char>(bytes[i + j]) : 0);
+    }
+    for (size_t j = 0; j < 4; ++j) out += j <= count ? kDigits[group >> (18 - 6 * j) & 63] : '=';
+  }
+  return out;
+}
+
+}  // namespace hf::holdfast
