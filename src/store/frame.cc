@@ -28,6 +28,11 @@ enum Flag : uint8_t {
   kFlagHeaders = 0x40,
 };
 
+// Times come from devices and peers: the difference wraps, and wraps back when it is added again.
+int64_t difference(int64_t a, int64_t b) {
+  return static_cast<int64_t>(static_cast<uint64_t>(a) - static_cast<uint64_t>(b));
+}
+
 }  // namespace
 
 uint32_t FrameBuilder::topic_number(Bytes topic) {
@@ -107,9 +112,9 @@ void FrameBuilder::add(Position position, const NewRecord& record, const StreamK
   put_varint(plain_, boot);
   put_u8(plain_, static_cast<uint8_t>(record.arrival.quality));
   put_svarint(plain_, static_cast<int64_t>(record.sequence - streams_[stream].sequence_last));
-  put_svarint(plain_, record.arrival.wall_us - wall_last_us_);
+  put_svarint(plain_, difference(record.arrival.wall_us, wall_last_us_));
   put_svarint(plain_, static_cast<int64_t>(record.arrival.mono_ns - mono_last_ns_));
-  if (record.event_us) put_svarint(plain_, *record.event_us - record.arrival.wall_us);
+  if (record.event_us) put_svarint(plain_, difference(*record.event_us, record.arrival.wall_us));
   if (record.expiry_s) put_varint(plain_, *record.expiry_s);
   if (!record.headers.empty()) put_sized(plain_, record.headers);
   put_sized(plain_, record.payload);
@@ -123,6 +128,7 @@ void FrameBuilder::add(Position position, const NewRecord& record, const StreamK
   if (audience != 0) {
     ++audiences_[audience - 1].count;
     audiences_[audience - 1].size += bytes;
+    audiences_[audience - 1].last = position;
   }
   StreamUse& use = stream_use_[record.stream];
   if (use.first == 0) use.first = record.sequence;
@@ -152,6 +158,7 @@ std::map<ReaderId, Share> FrameBuilder::shares() const {
       Share& share = shares[member.reader];
       share.count += use.count;
       share.bytes += use.size;
+      share.last = std::max(share.last, use.last);
       return true;
     });
   }

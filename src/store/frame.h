@@ -42,6 +42,7 @@ struct Share {
   uint32_t frame = 0;  // Number of the entry in the segment's directory.
   uint32_t count = 0;
   uint64_t bytes = 0;
+  Position last;  // Of the reader's last record there: another reader's may follow it in the frame.
 };
 
 // Builds one frame's plaintext.
@@ -81,6 +82,7 @@ class FrameBuilder {
     std::string bytes;
     uint32_t count = 0;
     uint64_t size = 0;
+    Position last;
   };
 
   uint32_t topic_number(Bytes topic);

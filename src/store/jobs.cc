@@ -70,34 +70,42 @@ void ReadJob::run(Disk& disk, Entropy& /*entropy*/) {
 
 void LoadIndexJob::run(Disk& disk, Entropy& /*entropy*/) {
   Result<SegmentIndex> loaded = read_index_file(disk, keys, segment);
-  if (!loaded) loaded = rebuild_index(disk, keys, segment, rewrite, commit_last);
-  if (!loaded) {
-    outcome = std::unexpected(loaded.error());
+  if (loaded) {
+    index = std::move(*loaded);
     return;
   }
-  index = std::move(*loaded);
+  Result<SegmentScan> scan = scan_segment(disk, keys, segment, rewrite ? kRewriteAlignment : kPageBytes);
+  if (!scan) {
+    outcome = std::unexpected(scan.error());
+    return;
+  }
+  std::erase_if(scan->frames,
+                [&](const SegmentScan::Found& found) { return found.head.commit > commit_last; });
+  index = rebuild_index(disk, keys, segment, rewrite, *scan, Position::of(commit_first, 0),
+                        Position{Position::of(commit_last + 1, 0).value - 1}, 0)
+              .index;
 }
 
-Result<SegmentIndex> rebuild_index(Disk& disk, const Keys& keys, uint64_t segment, bool rewrite,
-                                   uint64_t commit_last) {
-  HF_TRY_ASSIGN(SegmentScan scan,
-                scan_segment(disk, keys, segment, rewrite ? kRewriteAlignment : kPageBytes));
-  SegmentIndex index;
-  index.rewrite = rewrite;
-  index.used_bytes = kSegmentHeaderBytes;
-  for (ScannedFrame& scanned : scan.frames) {
-    if (scanned.head.commit > commit_last || scanned.head.kind == FrameKind::kRewriteEnd) continue;
-    const auto frame =
-        Frame::parse(std::move(scanned.plain), Position::of(scanned.head.commit, scanned.head.first_index));
-    if (frame) {
-      index.add_frame(scanned.offset, scanned.head, **frame);
-    } else {
-      ++index.frames_rotten;
-    }
-  }
-  index.frames_rotten += static_cast<uint32_t>(scan.bad.size());
-  return index;
+namespace {
+
+NewRecord copy_of(const Record& record) {
+  NewRecord copy;
+  copy.stream = record.stream;
+  copy.sequence = record.sequence;
+  copy.topic = record.topic;
+  copy.headers = record.headers;
+  copy.payload = record.payload;
+  copy.qos = record.qos;
+  copy.retain = record.retain;
+  copy.may_double = record.may_double;
+  copy.arrival = record.arrival;
+  copy.event_us = record.event_us;
+  copy.expiry_s = record.expiry_s;
+  copy.audience = record.audience;
+  return copy;
 }
+
+}  // namespace
 
 bool RewriteJob::needed(const Record& record) const {
   if (keep_all) return true;
@@ -171,34 +179,35 @@ Result<> RewriteJob::work(Disk& disk, Entropy& entropy) {
   for (const Input& input : inputs) {
     HF_TRY_ASSIGN(SegmentScan scan,
                   scan_segment(disk, keys, input.segment, input.rewrite ? kRewriteAlignment : kPageBytes));
-    index.frames_rotten += static_cast<uint32_t>(scan.bad.size());
-    for (ScannedFrame& scanned : scan.frames) {
-      if (scanned.head.commit > input.commit_last || scanned.head.kind == FrameKind::kRewriteEnd) continue;
-      const auto frame =
-          Frame::parse(std::move(scanned.plain), Position::of(scanned.head.commit, scanned.head.first_index));
-      if (!frame) continue;
-      for (const Record& record : (*frame)->records()) {
-        if (!needed(record)) continue;
-        const auto stream = streams.find(record.stream);
-        if (stream == streams.end()) continue;
-        if (!builder) builder.emplace(record.position);
-        NewRecord copy;
-        copy.stream = record.stream;
-        copy.sequence = record.sequence;
-        copy.topic = record.topic;
-        copy.headers = record.headers;
-        copy.payload = record.payload;
-        copy.qos = record.qos;
-        copy.retain = record.retain;
-        copy.may_double = record.may_double;
-        copy.arrival = record.arrival;
-        copy.event_us = record.event_us;
-        copy.expiry_s = record.expiry_s;
-        copy.audience = record.audience;
-        builder->add(record.position, copy, stream->second.key, stream->second.options);
-        if (builder->size() >= kFramePlainBytes) HF_TRY(close_frame());
-      }
-    }
+    std::erase_if(scan.frames, [&](const SegmentScan::Found& found) {
+      return found.head.commit > input.commit_last || found.head.kind == FrameKind::kRewriteEnd;
+    });
+    GapFinder finder(scan.bad, Position::of(input.commit_first, 0), wall_us);
+    Result<> copied;
+    visit_frames(
+        disk, keys, input.segment, scan, [&](const SegmentScan::Found& found, Result<std::string> plain) {
+          std::shared_ptr<const Frame> frame;
+          if (plain) {
+            auto parsed =
+                Frame::parse(std::move(*plain), Position::of(found.head.commit, found.head.first_index));
+            if (parsed) frame = std::move(*parsed);
+          }
+          finder.frame(found.offset, found.head, frame.get());
+          if (frame == nullptr || !copied) return;
+          for (const Record& record : frame->records()) {
+            if (!needed(record)) continue;
+            const auto stream = streams.find(record.stream);
+            if (stream == streams.end()) continue;
+            if (!builder) builder.emplace(record.position);
+            builder->add(record.position, copy_of(record), stream->second.key, stream->second.options);
+            if (builder->size() >= kFramePlainBytes) copied = close_frame();
+            if (!copied) return;
+          }
+        });
+    HF_TRY(copied);
+    const std::vector<Gap> found = finder.finish(Position{Position::of(input.commit_last + 1, 0).value - 1});
+    gaps.insert(gaps.end(), found.begin(), found.end());
+    index.frames_rotten += finder.count();
   }
   HF_TRY(close_frame());
   HF_TRY(write_frame(FrameKind::kRewriteEnd, Position::of(index.commit_last, 0), std::string()));
@@ -218,16 +227,18 @@ void RewriteJob::run(Disk& disk, Entropy& entropy) {
 }
 
 void DropJob::run(Disk& disk, Entropy& /*entropy*/) {
-  // The segment goes before its index: an index without a segment is litter, a segment without an index is
-  // read again.
+  // One file after the other, each durably gone before the next: an index without its segment always means that the segment
+  // was lost, and no row comes back whose tombstone went first.
+  const auto gone = [&](const std::string& name) {
+    const Result<> removed = disk.remove(name);
+    if (!removed && removed.error().code == Code::kNotFound) return true;
+    outcome = removed;
+    if (outcome && !spares) outcome = disk.sync_directory();
+    return outcome.has_value();
+  };
   for (const uint64_t segment : segments) {
-    if (Result<> removed = disk.remove(segment_name(segment));
-        !removed && removed.error().code != Code::kNotFound) {
-      outcome = removed;
-    }
-    (void)disk.remove(index_name(segment));
+    if (!gone(index_name(segment)) || !gone(segment_name(segment))) return;
   }
-  if (outcome) outcome = disk.sync_directory();
 }
 
 }  // namespace hf::store

@@ -80,7 +80,6 @@ class ReadJob : public StoreJob {
   void run(Disk& disk, Entropy& entropy) override;
 
   struct Item {
-    uint32_t entry = 0;  // In the segment's directory.
     uint64_t offset = 0;
     uint32_t size = 0;
     Position first;
@@ -101,6 +100,7 @@ class LoadIndexJob : public StoreJob {
   Keys keys;
   uint64_t segment = 0;
   bool rewrite = false;
+  uint64_t commit_first = 0;
   uint64_t commit_last = 0;
   SegmentIndex index;
 };
@@ -125,7 +125,9 @@ class RewriteJob : public StoreJob {
   bool keep_all = true;  // Else only what a reader below is still owed.
   std::map<ReaderId, Position> low_water;
   std::map<StreamId, StreamDefinition> streams;
+  int64_t wall_us = 0;
   SegmentIndex index;
+  std::vector<Gap> gaps;  // Of the inputs: what could not be read any more.
   uint64_t bytes_written = 0;
 
  private:
@@ -140,12 +142,8 @@ class DropJob : public StoreJob {
   Lane lane() const override { return Lane::kBackground; }
   void run(Disk& disk, Entropy& entropy) override;
 
-  std::vector<uint64_t> segments;
+  std::vector<uint64_t> segments;  // The oldest first.
+  bool spares = false;             // Never used: no order to keep.
 };
-
-// The index of a segment from its frames, for one that has none. Frames of commits behind `commit_last` are
-// left out.
-Result<SegmentIndex> rebuild_index(Disk& disk, const Keys& keys, uint64_t segment, bool rewrite,
-                                   uint64_t commit_last);
 
 }  // namespace hf::store

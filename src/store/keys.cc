@@ -123,16 +123,17 @@ Result<> create_keys(Disk& disk, Entropy& entropy, const crypto::Key& kek, uint6
 
 Result<Keys> load_keys(Disk& disk, Entropy& entropy, const crypto::Key& kek) {
   Error worst{Code::kForeign, "there is no store in this directory; make one with `holdfast init`", 0};
-  bool whole[2] = {};
+  bool missing[2] = {};  // Or damaged: not somebody else's.
   Result<Keys> keys = std::unexpected(worst);
   for (int i = 0; i < 2; ++i) {
     Result<std::string> bytes = disk.read(kKeySlotNames[i], 0, 4096);
     if (!bytes) {
-      if (bytes.error().code != Code::kNotFound) worst = bytes.error();
+      missing[i] = bytes.error().code == Code::kNotFound;
+      if (!missing[i]) worst = bytes.error();
       continue;
     }
     Result<Keys> slot = decode_key_slot(*bytes, kek);
-    whole[i] = slot.has_value();
+    missing[i] = !slot && slot.error().code == Code::kCorrupt;
     if (!slot) {
       // A sound slot under another key says more than a damaged one.
       if (worst.code != Code::kWrongKey) worst = slot.error();
@@ -142,7 +143,7 @@ Result<Keys> load_keys(Disk& disk, Entropy& entropy, const crypto::Key& kek) {
   }
   if (!keys) return std::unexpected(worst);
   for (int i = 0; i < 2; ++i) {
-    if (whole[i]) continue;
+    if (!missing[i]) continue;
     // A failure here costs only the second copy; the next start tries again.
     (void)write_slot(disk, kKeySlotNames[i], encode_key_slot(*keys, kek, draw_nonce(entropy)));
   }

@@ -27,7 +27,8 @@ crypto::Nonce test_nonce() {
 
 TEST(Keys, DerivationsAreThoseOfTheFormat) {
   const Keys keys = test_keys();
-  EXPECT_EQ(to_hex(keys.segment_key(42).bytes()), "f91f5bcb890218060dabf5779ce605ff0a85be2704430fe29490d8be39286ad0");
+  EXPECT_EQ(to_hex(keys.segment_key(42).bytes()),
+            "f91f5bcb890218060dabf5779ce605ff0a85be2704430fe29490d8be39286ad0");
   EXPECT_EQ(to_hex(keys.segment_check(42)), "011a72d28ac7f3e9de366e8b47175e9b");
   EXPECT_FALSE(keys.segment_key(42) == keys.segment_key(43));
 }
@@ -35,16 +36,16 @@ TEST(Keys, DerivationsAreThoseOfTheFormat) {
 TEST(KeySlot, GoldenBytes) {
   const std::string slot = encode_key_slot(test_keys(), test_kek(), test_nonce());
   EXPECT_EQ(to_hex(slot),
-            "48464b4559530000"          // magic
-            "0100"                      // format 1
-            "01"                        // kind: key file
-            "00"                        // reserved
-            "03000000"                  // epoch
-            "8877665544332211"          // store id
-            "000102030405060708090a0b"  // nonce
-            "07b0994369bdeb182ef63ee709a865359583d709f10bf1e8c21184c89d47f945"             // the master key, sealed
-            "a1854f499b4c18f994de0a194544637b"                // tag
-            "aff4434b");              // CRC-32C
+            "48464b4559530000"                                                  // magic
+            "0100"                                                              // format 1
+            "01"                                                                // kind: key file
+            "00"                                                                // reserved
+            "03000000"                                                          // epoch
+            "8877665544332211"                                                  // store id
+            "000102030405060708090a0b"                                          // nonce
+            "07b0994369bdeb182ef63ee709a865359583d709f10bf1e8c21184c89d47f945"  // the master key, sealed
+            "a1854f499b4c18f994de0a194544637b"                                  // tag
+            "aff4434b");                                                        // CRC-32C
   const Result<Keys> keys = decode_key_slot(slot, test_kek());
   ASSERT_TRUE(keys);
   EXPECT_EQ(keys->store_id, test_keys().store_id);

@@ -19,6 +19,10 @@ void FrameCache::add(FrameRef ref, std::string plain, Position first) {
   found->second.bytes = found->second.plain.size() + sizeof(CachedFrame);
   bytes_ += found->second.bytes;
   order_.push_back(ref);
+  trim();
+}
+
+void FrameCache::trim() {
   while (bytes_ > budget_bytes_ && order_.size() > 1) {
     const auto oldest = frames_.find(order_.front());
     order_.pop_front();
@@ -31,15 +35,16 @@ std::shared_ptr<const Frame> FrameCache::find(FrameRef ref) {
   const auto found = frames_.find(ref);
   if (found == frames_.end()) return nullptr;
   CachedFrame& cached = found->second;
-  if (cached.frame == nullptr) {
-    Result<std::shared_ptr<const Frame>> frame = Frame::parse(std::move(cached.plain), cached.first);
-    if (!frame) return nullptr;
-    cached.frame = std::move(*frame);
-    bytes_ -= cached.bytes;
-    cached.bytes = cached.frame->memory_bytes() + sizeof(CachedFrame);
-    bytes_ += cached.bytes;
-  }
-  return cached.frame;
+  if (cached.frame != nullptr) return cached.frame;
+  Result<std::shared_ptr<const Frame>> parsed = Frame::parse(std::move(cached.plain), cached.first);
+  if (!parsed) return nullptr;
+  const std::shared_ptr<const Frame> frame = std::move(*parsed);
+  cached.frame = frame;
+  bytes_ -= cached.bytes;
+  cached.bytes = frame->memory_bytes() + sizeof(CachedFrame);
+  bytes_ += cached.bytes;
+  trim();
+  return frame;
 }
 
 // --- Readers.
@@ -73,7 +78,7 @@ void Store::Impl::remove_reader(ReaderId id, std::optional<GapCause> cause) {
     gap.last = found->second.last_owed.value;
     gap.cause = *cause;
     gap.reader = id;
-    add_gap(gap);
+    add_gap(gap, Haste::kRide);
   }
   if (found->second.info.durable) {
     std::string key;
@@ -173,8 +178,8 @@ void Store::Impl::count_owed(Reader& reader, ReaderId id, Position after) {
       if (entry.last <= after) continue;
       std::shared_ptr<const Frame> frame;
       if (entry.first <= after) {
-        frame = tail_cache.find({segment->id, share.frame});
-        if (frame == nullptr) frame = read_cache.find({segment->id, share.frame});
+        frame = tail_cache.find({segment->id, entry.offset});
+        if (frame == nullptr) frame = read_cache.find({segment->id, entry.offset});
       }
       if (frame == nullptr) {
         reader.info.owed_count += share.count;
@@ -242,9 +247,9 @@ bool Store::Impl::directory_ready(Segment& segment, ReaderId waiter) {
 // The frame, or null while it is being read (the waiter is woken). *rotten: it cannot be read at all.
 std::shared_ptr<const Frame> Store::Impl::frame_ready(Segment& segment, uint32_t entry, ReaderId waiter,
                                                       bool* rotten) {
-  *rotten = segment.rotten.contains(entry);
+  const FrameRef ref{segment.id, segment.directory->frames[entry].offset};
+  *rotten = segment.rotten.contains(ref.offset);
   if (*rotten) return nullptr;
-  const FrameRef ref{segment.id, entry};
   if (auto frame = tail_cache.find(ref)) return frame;
   if (auto frame = read_cache.find(ref)) return frame;
   std::set<ReaderId>& waiters = wanted_frames[ref];
@@ -290,10 +295,9 @@ Store::Fetch Store::Impl::owed_after(ReaderId id, Position after) {
     const Directory& directory = *segment.directory;
     const auto shares = directory.readers.find(id);
     if (shares == directory.readers.end()) continue;
-    auto share = std::lower_bound(shares->second.begin(), shares->second.end(), after,
-                                  [&](const Share& candidate, Position wanted) {
-                                    return directory.frames[candidate.frame].last <= wanted;
-                                  });
+    auto share =
+        std::lower_bound(shares->second.begin(), shares->second.end(), after,
+                         [](const Share& candidate, Position wanted) { return candidate.last <= wanted; });
     for (; share != shares->second.end(); ++share) {
       bool rotten = false;
       fetch.frame = frame_ready(segment, share->frame, id, &rotten);
@@ -402,8 +406,10 @@ void Store::Impl::read_ahead(const Segment& segment, uint32_t entry) {
   const uint64_t end = directory.frames[entry].offset + kReadAheadBytes;
   for (uint32_t next = entry + 1; next < directory.frames.size() && directory.frames[next].offset < end;
        ++next) {
-    const FrameRef ref{segment.id, next};
-    if (wanted_frames.contains(ref) || tail_cache.find(ref) || read_cache.find(ref)) return;
+    const FrameRef ref{segment.id, directory.frames[next].offset};
+    if (segment.rotten.contains(ref.offset) || wanted_frames.contains(ref) || tail_cache.find(ref) ||
+        read_cache.find(ref))
+      return;
     wanted_frames[ref];
     read_queue.push_back(ref);
   }
@@ -420,6 +426,7 @@ std::unique_ptr<Job> Store::Impl::take_read() {
     job->keys = keys;
     job->segment = id;
     job->rewrite = (*segment)->rewrite;
+    job->commit_first = (*segment)->commit_first;
     job->commit_last = (*segment)->commit_last;
     ++(*segment)->jobs_out;
     ++reads_out;
@@ -429,31 +436,31 @@ std::unique_ptr<Job> Store::Impl::take_read() {
     const FrameRef first = read_queue.front();
     const auto found =
         std::find_if(segments.begin(), segments.end(), [&](const auto& s) { return s->id == first.segment; });
-    if (found == segments.end() || (*found)->directory == nullptr) {
+    const Directory* directory = found == segments.end() ? nullptr : (*found)->directory.get();
+    const auto entry_at = [&](uint64_t offset) {
+      return std::lower_bound(directory->frames.begin(), directory->frames.end(), offset,
+                              [](const FrameEntry& entry, uint64_t wanted) { return entry.offset < wanted; });
+    };
+    if (directory == nullptr || entry_at(first.offset) == directory->frames.end() ||
+        entry_at(first.offset)->offset != first.offset) {
       // The segment went away, or its directory did: whoever waits looks again.
       read_queue.pop_front();
-      const auto waiters = wanted_frames.find(first);
-      if (waiters != wanted_frames.end()) {
-        woken.insert(waiters->second.begin(), waiters->second.end());
-        wanted_frames.erase(waiters);
-      }
+      wake_waiters(first);
       continue;
     }
     auto job = std::make_unique<ReadJob>();
     job->keys = keys;
     job->segment = first.segment;
-    const Directory& directory = *(*found)->directory;
     // As many of the queue's next frames as follow each other in the file.
-    uint32_t entry = first.entry;
-    while (!read_queue.empty() && read_queue.front() == FrameRef{first.segment, entry}) {
-      const FrameEntry& frame = directory.frames[entry];
-      if (!job->items.empty() && frame.offset + frame.size > job->items.front().offset + kReadAheadBytes)
+    for (auto frame = entry_at(first.offset); frame != directory->frames.end() && !read_queue.empty() &&
+                                              read_queue.front() == FrameRef{first.segment, frame->offset};
+         ++frame) {
+      if (!job->items.empty() && frame->offset + frame->size > job->items.front().offset + kReadAheadBytes)
         break;
       ReadJob::Item item;
-      item.entry = entry++;
-      item.offset = frame.offset;
-      item.size = frame.size;
-      item.first = frame.first;
+      item.offset = frame->offset;
+      item.size = frame->size;
+      item.first = frame->first;
       job->items.push_back(std::move(item));
       read_queue.pop_front();
     }
@@ -464,53 +471,67 @@ std::unique_ptr<Job> Store::Impl::take_read() {
   return nullptr;
 }
 
-void Store::Impl::read_done(ReadJob& job) {
+void Store::Impl::wake_waiters(FrameRef ref) {
+  const auto waiters = wanted_frames.find(ref);
+  if (waiters == wanted_frames.end()) return;
+  woken.insert(waiters->second.begin(), waiters->second.end());
+  wanted_frames.erase(waiters);
+}
+
+// The segment a read was of; one that was replaced meanwhile waits in `reclaim` for its reads to come back.
+Segment* Store::Impl::read_came_back(uint64_t id) {
   --reads_out;
-  Segment* segment = nullptr;
-  for (const auto& candidate : segments) {
-    if (candidate->id == job.segment) segment = candidate.get();
+  for (const auto& segment : segments) {
+    if (segment->id != id) continue;
+    --segment->jobs_out;
+    return segment.get();
   }
-  if (segment == nullptr && reclaim) {
-    for (const auto& candidate : reclaim->retired) {
-      if (candidate->id == job.segment) --candidate->jobs_out;
+  if (reclaim) {
+    for (const auto& segment : reclaim->retired) {
+      if (segment->id == id) --segment->jobs_out;
     }
   }
-  if (segment != nullptr) --segment->jobs_out;
+  return nullptr;
+}
+
+void Store::Impl::read_done(ReadJob& job) {
+  Segment* const segment = read_came_back(job.segment);
   for (ReadJob::Item& item : job.items) {
-    const FrameRef ref{job.segment, item.entry};
-    const bool bad = !job.outcome || !item.plain;
-    if (!bad) {
+    const FrameRef ref{job.segment, item.offset};
+    if (job.outcome && item.plain) {
+      read_failures.erase(ref);
       read_cache.add(ref, std::move(*item.plain), item.first);
-    } else if (segment != nullptr) {
-      quarantine(*segment, item.entry);
+    } else if (segment != nullptr && ((job.outcome && item.plain.error().code == Code::kCorrupt) ||
+                                      ++read_failures[ref] >= kReadTriesMax)) {
+      // The disk gave bytes that are not the frame, or gave none several times.
+      read_failures.erase(ref);
+      quarantine(*segment, item.offset);
     }
-    const auto waiters = wanted_frames.find(ref);
-    if (waiters == wanted_frames.end()) continue;
-    woken.insert(waiters->second.begin(), waiters->second.end());
-    wanted_frames.erase(waiters);
+    wake_waiters(ref);
   }
 }
 
-// A frame that was durable and cannot be read: its records are gone, which a gap record says; everything
-// after it stays readable.
-void Store::Impl::quarantine(Segment& segment, uint32_t entry) {
-  if (segment.directory == nullptr || !segment.rotten.insert(entry).second) return;
-  ++counters.frames_rotten;
+// A frame that was durable and cannot be read: its records are gone, which a gap record says; everything after it stays
+// readable.
+void Store::Impl::quarantine(Segment& segment, uint64_t offset) {
+  if (segment.directory == nullptr || !segment.rotten.insert(offset).second) return;
   const Directory& directory = *segment.directory;
+  const auto entry = std::lower_bound(directory.frames.begin(), directory.frames.end(), offset,
+                                      [](const FrameEntry& e, uint64_t wanted) { return e.offset < wanted; });
+  if (entry == directory.frames.end() || entry->offset != offset) return;
+  ++counters.frames_rotten;
   Gap gap;
   gap.cause = GapCause::kRot;
-  gap.first = directory.frames[entry].first.value;
-  gap.last = directory.frames[entry].last.value;
-  add_gap(gap);
-  open_batch.urgent = true;
+  gap.first = entry->first.value;
+  gap.last = entry->last.value;
+  add_gap(gap, Haste::kCommit);
+  const auto number = static_cast<uint32_t>(entry - directory.frames.begin());
   for (const auto& [id, shares] : directory.readers) {
     const auto share =
-        std::find_if(shares.begin(), shares.end(), [&](const Share& s) { return s.frame == entry; });
+        std::find_if(shares.begin(), shares.end(), [&](const Share& s) { return s.frame == number; });
     const auto reader = readers.find(id);
-    if (share == shares.end() || reader == readers.end() ||
-        directory.frames[entry].last <= reader->second.info.cursor) {
+    if (share == shares.end() || reader == readers.end() || share->last <= reader->second.info.cursor)
       continue;
-    }
     ReaderInfo& info = reader->second.info;
     info.owed_count -= std::min<uint64_t>(info.owed_count, share->count);
     info.owed_bytes -= std::min(info.owed_bytes, share->bytes);
@@ -518,20 +539,21 @@ void Store::Impl::quarantine(Segment& segment, uint32_t entry) {
 }
 
 void Store::Impl::index_done(LoadIndexJob& job) {
-  --reads_out;
-  for (const auto& segment : segments) {
-    if (segment->id != job.segment) continue;
-    --segment->jobs_out;
+  if (Segment* const segment = read_came_back(job.segment)) {
     segment->directory_loading = false;
-    // A disk that cannot read it now is asked again by the next look: an empty directory would hide records.
-    if (job.outcome) segment->directory = std::make_shared<Directory>(std::move(job.index.directory));
+    if (job.outcome) {
+      segment->directory = std::make_shared<Directory>(std::move(job.index.directory));
+    } else if (++segment->directory_failures >= kReadTriesMax) {
+      // Nothing of it can be found any more.
+      segment->directory = std::make_shared<Directory>();
+      Gap gap;
+      gap.cause = GapCause::kRot;
+      gap.first = Position::of(segment->commit_first, 0).value;
+      gap.last = segment->position_last.value;
+      add_gap(gap, Haste::kCommit);
+    }
     woken.insert(segment->directory_waiters.begin(), segment->directory_waiters.end());
     segment->directory_waiters.clear();
-  }
-  if (reclaim) {
-    for (const auto& segment : reclaim->retired) {
-      if (segment->id == job.segment) --segment->jobs_out;
-    }
   }
   trim_directories();
 }

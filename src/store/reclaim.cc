@@ -17,6 +17,7 @@ void Segment::absorb(const SegmentIndex& index) {
   commit_first = index.commit_first;
   commit_last = index.commit_last;
   used_bytes = index.used_bytes;
+  plain_bytes = index.plain_bytes;
   wall_max_us = index.wall_max_us;
   records = record_bytes = 0;
   readers.clear();
@@ -31,7 +32,7 @@ void Segment::absorb(const SegmentIndex& index) {
     for (const Share& share : shares) {
       summary.count += share.count;
       summary.bytes += share.bytes;
-      summary.last = index.directory.frames[share.frame].last;
+      summary.last = share.last;
     }
   }
   for (const auto& [stream, use] : index.directory.streams) streams[stream] = {use.first, use.last};
@@ -50,8 +51,13 @@ uint64_t Store::Impl::file_bytes() const {
 void Store::Impl::want_spare(uint64_t size) {
   if (preparing || (prepare_retry && now_mono < *prepare_retry)) return;
   prepare_retry.reset();
-  size = std::max(align_up(size, kPageBytes), segment_size_next);
-  if (file_bytes() + size > options.quota_bytes) {
+  const uint64_t least = std::max(align_up(size, kPageBytes), kSegmentHeaderBytes + 8 * kPageBytes);
+  size = std::max(least, segment_size_next);
+  const uint64_t files = file_bytes();
+  const uint64_t allowed = options.quota_bytes - std::min(options.quota_bytes, files);
+  // The last one before the quota may be smaller.
+  if (size > allowed) size = allowed / kPageBytes * kPageBytes;
+  if (size < least) {
     full = true;
     prepare_retry = now_mono + kPrepareRetry;
     return;
@@ -71,13 +77,20 @@ void Store::Impl::prepare_done(PrepareJob& job, const Now& now) {
   free_bytes = job.free_bytes;
   if (!job.outcome) {
     ++counters.prepare_failures;
-    full = true;
     prepare_retry = now.mono + kPrepareRetry;
+    if (job.outcome.error().code == Code::kFull) {
+      full = true;
+      return;
+    }
+    // The disk fails in another way. While there is room elsewhere that is a warning.
+    degraded = true;
+    if (++prepare_errors >= kPrepareErrorsMax && staged != nullptr) storage_failed = true;
     return;
   }
+  prepare_errors = 0;
   full = false;
   spares.push_back({job.header.segment, job.size});
-  segment_size_next = std::min(segment_size_max, std::max(segment_size_next, job.size) * 2);
+  if (job.size >= segment_size_next) segment_size_next = std::min(segment_size_max, job.size * 2);
 }
 
 // --- Sealing.
@@ -92,6 +105,7 @@ void Store::Impl::seal_active() {
   index.commit_first = active->commit_first;
   index.commit_last = active->commit_last;
   index.used_bytes = active->used_bytes;
+  index.plain_bytes = active->plain_bytes;
   index.wall_max_us = active->wall_max_us;
   index.directory = *active->directory;
   for (auto& [key, row] : active->rows) index.rows.push_back(std::move(row));
@@ -100,12 +114,16 @@ void Store::Impl::seal_active() {
   active = nullptr;
 }
 
-void Store::Impl::seal_done(SealJob& job) {
+void Store::Impl::seal_done(std::unique_ptr<SealJob> job) {
+  if (!job->outcome) {
+    // Until its file is written the directory stays in memory, and a restart would rebuild it from the frames.
+    unsealed.push_back(std::move(job));
+    return;
+  }
   for (const auto& segment : segments) {
-    if (segment->id != job.segment) continue;
-    if (job.file_bytes != 0) segment->file_bytes = job.file_bytes;
-    // Without its file the directory stays in memory; the next start rebuilds it from the frames.
-    segment->sealed = job.outcome.has_value();
+    if (segment->id != job->segment) continue;
+    if (job->file_bytes != 0) segment->file_bytes = job->file_bytes;
+    segment->sealed = true;
   }
   trim_directories();
 }
@@ -122,7 +140,7 @@ bool Store::Impl::segment_needed(const Segment& segment) const {
 
 // Rows whose last version lies in the segment are written again; a tombstone only while an older segment
 // could bring the row back.
-void Store::Impl::move_rows(const Segment& segment, bool oldest) {
+bool Store::Impl::move_rows(const Segment& segment, bool oldest) {
   struct Moved {
     Table table;
     std::string key;
@@ -145,16 +163,29 @@ void Store::Impl::move_rows(const Segment& segment, bool oldest) {
     }
   }
   for (const Moved& row : moved) write_row(row.table, row.key, row.erased, row.value, Haste::kCommit);
-  // The last number of a stream must outlive its records.
+  open_batch.urgent |= !moved.empty();
+  return !moved.empty();
+}
+
+// The last number of a stream must outlive its records.
+bool Store::Impl::keep_numbers(const Segment& segment) {
+  bool wrote = false;
   for (const auto& [stream, numbers] : segment.streams) {
     const auto info = streams.find(stream);
-    if (info != streams.end()) put_stream_row(info->second);
+    if (info == streams.end()) continue;
+    const bool elsewhere = std::any_of(segments.begin(), segments.end(), [&](const auto& other) {
+      return other->commit_first > segment.commit_last && other->streams.contains(stream);
+    });
+    if (elsewhere) continue;
+    put_stream_row(info->second);
+    wrote = true;
   }
-  open_batch.urgent = true;
+  open_batch.urgent |= wrote;
+  return wrote;
 }
 
 void Store::Impl::plan_reclaim(const Now& now) {
-  const bool pressure = full || file_bytes() + segment_size_next > options.quota_bytes / 10 * 9;
+  const bool pressure = no_space() || file_bytes() + segment_size_next > options.quota_bytes / 10 * 9;
   const auto usable = [&](const Segment& segment) {
     return &segment != active && segment.sealed && segment.jobs_out == 0;
   };
@@ -164,12 +195,12 @@ void Store::Impl::plan_reclaim(const Now& now) {
   for (size_t i = 0; i < segments.size() && chosen.empty(); ++i) {
     const Segment& segment = *segments[i];
     if (!usable(segment) || segment_needed(segment)) continue;
-    const bool old =
-        segment.records > 0 && segment.wall_max_us + int64_t{options.retention_s} * 1'000'000 < now.wall_us;
+    const bool old = segment.records > 0 &&
+                     segment.wall_max_us / 1'000'000 < now.wall_us / 1'000'000 - options.retention_s;
     if (pressure || old) chosen.push_back(i);
   }
   // Small neighbours.
-  if (chosen.empty() && !full) {
+  if (chosen.empty() && !no_space()) {
     uint64_t bytes = 0;
     for (size_t i = 0; i <= segments.size(); ++i) {
       const bool small = i < segments.size() && usable(*segments[i]) && !segments[i]->failed &&
@@ -185,12 +216,10 @@ void Store::Impl::plan_reclaim(const Now& now) {
     }
     rewrite = !chosen.empty();
   }
-  // What is mostly padding: commits of a few records each, a page a commit. Dense, it frees at least half its
-  // space.
+  // What is mostly padding: commits of a few records each, a page a commit. Dense, it frees at least half its space.
   for (size_t i = 0; i < segments.size() && chosen.empty(); ++i) {
     const Segment& segment = *segments[i];
-    const uint64_t dense = segment.record_bytes + segment.records * kRecordOverheadBytes;
-    if (!usable(segment) || segment.rewrite || dense > segment.used_bytes / 2) continue;
+    if (!usable(segment) || segment.rewrite || segment.plain_bytes > segment.used_bytes / 2) continue;
     chosen.push_back(i);
     rewrite = true;
   }
@@ -204,13 +233,12 @@ void Store::Impl::plan_reclaim(const Now& now) {
     }
     return false;
   };
-  const uint64_t commit = open_batch.commit;
   const bool older = older_rows(chosen.front());
   for (const size_t i : chosen) {
     reclaim->segments.push_back(segments[i]->id);
-    if (!segments[i]->rewrite) move_rows(*segments[i], !older);
+    const bool moved = !segments[i]->rewrite && move_rows(*segments[i], !older);
+    if (keep_numbers(*segments[i]) || moved) reclaim->after_commit = open_batch.commit;
   }
-  reclaim->after_commit = open_batch.urgent ? std::max(commit, open_batch.commit) : 0;
 }
 
 void Store::Impl::drive_reclaim() {
@@ -226,6 +254,7 @@ void Store::Impl::drive_reclaim() {
       if (std::find(work.segments.begin(), work.segments.end(), segment->id) == work.segments.end()) continue;
       job->inputs.push_back({segment->id, segment->rewrite, segment->commit_first, segment->commit_last});
     }
+    job->wall_us = now_wall_us;
     for (const auto& [id, info] : streams) job->streams[id] = {id, info.key, info.options};
     background.push_back(std::move(job));
     return;
@@ -256,6 +285,9 @@ void Store::Impl::drive_reclaim() {
       work.segments.push_back(work.output_id);  // Nothing was left to keep.
     }
     work.swapped = true;
+    if (work.recount) {
+      for (auto& [id, reader] : readers) count_owed(reader, id, reader.info.low_water);
+    }
   }
   for (const auto& segment : work.retired) {
     if (segment->jobs_out > 0) return;
@@ -267,26 +299,64 @@ void Store::Impl::drive_reclaim() {
   background.push_back(std::move(job));
 }
 
-void Store::Impl::rewrite_done(RewriteJob& job) {
+void Store::Impl::rewrite_done(RewriteJob& job, const Now& now) {
   if (!reclaim) return;
   if (!job.outcome) {
     // The old segments stay as they are; a later look tries again.
     reclaim.reset();
+    reclaim_not_before = now.mono + kReclaimInterval;
     return;
   }
   counters.rewrite_bytes += job.bytes_written;
   reclaim->output = std::move(job.index);
   reclaim->output_id = job.output;
   reclaim->output_bytes = job.bytes_written;
+  if (job.gaps.empty()) return;
+  // What could not be copied is named before the originals go, and nobody is owed it any more.
+  counters.frames_rotten += job.gaps.size();
+  for (const Gap& gap : job.gaps) add_gap(gap, Haste::kCommit);
+  reclaim->after_commit = open_batch.commit;
+  reclaim->recount = true;
+}
+
+void Store::Impl::drop_done(const DropJob& job, const Now& now) {
+  if (job.spares) return;  // What would not go is removed at the next start.
+  if (!job.outcome) {
+    // As long as one of the files may come back, nothing else is reclaimed.
+    reclaim->dropping = false;
+    reclaim->retry_at = now.mono + kPrepareRetry;
+    return;
+  }
+  reclaim.reset();
+  forget_tombstones();
+}
+
+// A tombstone holds down what older segments say of its row. Where there are none it has done its work.
+void Store::Impl::forget_tombstones() {
+  uint64_t oldest = open_batch.commit;
+  for (const auto& segment : segments) {
+    if (!segment->rewrite) oldest = std::min(oldest, segment->commit_first);
+  }
+  for (auto& rows : tables) {
+    std::erase_if(rows, [&](const auto& row) { return row.second.erased && row.second.commit < oldest; });
+  }
 }
 
 void Store::Impl::plan_background(const Now& now) {
   if (storage_failed) return;
-  if (prepare_retry && now.mono >= *prepare_retry) want_spare(0);
-  if (!reclaim && (full || now.mono >= reclaim_check_at || segments.size() > segments_at_check + kSmallRun)) {
+  now_wall_us = now.wall_us;
+  if (prepare_retry && now.mono >= *prepare_retry)
+    want_spare(staged == nullptr ? 0 : kSegmentHeaderBytes + in_flight->bytes);
+  const bool due =
+      no_space() || now.mono >= reclaim_check_at || segments.size() > segments_at_check + kSmallRun;
+  if (!reclaim && due && now.mono >= reclaim_not_before) {
     // While there is no space every turn looks: a reader that moves on may free a segment.
     reclaim_check_at = now.mono + kReclaimInterval;
     segments_at_check = segments.size();
+    for (; !unsealed.empty(); unsealed.pop_front()) {
+      unsealed.front()->outcome = {};
+      background.push_back(std::move(unsealed.front()));
+    }
     trim_directories();
     plan_reclaim(now);
   }

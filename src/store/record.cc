@@ -36,9 +36,13 @@ bool expired(const Record& record, uint32_t time_to_live_s, const Now& now) {
   uint64_t limit_s = record.expiry_s ? *record.expiry_s : UINT64_MAX;
   if (time_to_live_s != 0) limit_s = std::min<uint64_t>(limit_s, time_to_live_s);
   if (limit_s == UINT64_MAX) return false;
-  if (record.arrival.boot == now.boot) return now.mono.ns >= record.arrival.mono_ns + limit_s * 1'000'000'000;
+  if (record.arrival.boot == now.boot) {
+    return now.mono.ns >= record.arrival.mono_ns &&
+           (now.mono.ns - record.arrival.mono_ns) / 1'000'000'000 >= limit_s;
+  }
   if (record.arrival.quality == ClockQuality::kUnknown || now.quality == ClockQuality::kUnknown) return false;
-  return now.wall_us >= record.arrival.wall_us + static_cast<int64_t>(limit_s) * 1'000'000;
+  // Stamps of peers may be anything: the sum is made where it cannot overflow.
+  return now.wall_us / 1'000'000 - record.arrival.wall_us / 1'000'000 >= static_cast<int64_t>(limit_s);
 }
 
 const char* gap_cause_name(GapCause cause) {

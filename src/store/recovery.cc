@@ -13,7 +13,9 @@
 //  write. A bad zone
 //     with a whole frame of a later commit behind it is rot instead, because that commit began after the
 //     earlier ones were durable; the frame is quarantined, everything behind it stays.
-//  6. A scanned segment is cut behind its last frame and gets an index; nothing is ever appended to it.
+//  6. A scanned segment is cut behind its last frame and gets an index; nothing is ever appended to it. What was found
+//     missing is written into the last index as gap records, before anything is cut or removed: a crash in the middle of
+//     recovery leads to the same answer again.
 //  7. Rows: the newest version by commit. Streams, readers and counters from their rows and from what the
 //  frames define.
 #include <algorithm>
@@ -26,19 +28,23 @@ namespace hf::store {
 
 namespace {
 
+Position last_of(uint64_t commit) { return Position{Position::of(commit + 1, 0).value - 1}; }
+
 // An ingest segment on its way through recovery.
 struct Candidate {
   uint64_t id = 0;
-  bool indexed = false;
+  bool indexed = false;  // Has a whole index; else `scan` says what it holds.
+  bool lost = false;     // The index is all that is left of it.
+  bool write_index = false;
+  bool last = false;  // Holds the end of the log.
   SegmentIndex index;
   SegmentScan scan;
-  bool last = false;  // Holds the end of the log.
 };
 
-bool commit_whole(const std::vector<ScannedFrame>& frames, uint64_t commit) {
+bool commit_whole(const std::vector<SegmentScan::Found>& frames, uint64_t commit) {
   size_t count = 0;
   size_t wanted = 1;
-  for (const ScannedFrame& frame : frames) {
+  for (const SegmentScan::Found& frame : frames) {
     if (frame.head.commit != commit) continue;
     ++count;
     wanted = frame.head.count;
@@ -55,16 +61,19 @@ class Recovery {
 
  private:
   Result<> list();
-  Result<> take_rewrites();
-  Result<> read_ingest();
+  SegmentHeader guess_header(uint64_t id);
+  void take_rewrites();
+  void read_ingest();
   void decide_scanned();
-  void settle_scanned(Candidate& candidate);
+  void rebuild_scanned();
+  void write_indexes();
   void add_segments();
   void load_rows();
   void load_store_rows(Bytes fence);
   void load_streams();
   void load_readers();
   void remove_segment(uint64_t id);
+  void tail_cut(uint64_t commit);
 
   Disk& disk_;
   Entropy& entropy_;
@@ -72,16 +81,30 @@ class Recovery {
   const Now& now_;
   std::map<uint64_t, SegmentHeader> headers_;  // Of the segment files that are ours.
   std::set<uint64_t> indexes_;
-  std::vector<Candidate> candidates_;
+  std::vector<Candidate> candidates_;  // By ascending id, and so by ascending commit.
   std::vector<std::unique_ptr<Segment>> rewrites_;
   std::vector<IndexedRow> rows_;
   std::vector<Gap> gaps_;
 };
 
 void Recovery::remove_segment(uint64_t id) {
+  // The index first, as everywhere: DropJob says why.
+  if (indexes_.contains(id) && disk_.remove(index_name(id))) (void)disk_.sync_directory();
   (void)disk_.remove(segment_name(id));
-  if (indexes_.contains(id)) (void)disk_.remove(index_name(id));
   ++store_.report.files_removed;
+}
+
+// Both copies of a header are bad: what the segment is shows in its index, or in its frames.
+SegmentHeader Recovery::guess_header(uint64_t id) {
+  SegmentHeader header;
+  header.segment = id;
+  header.check = store_.keys.segment_check(id);
+  if (const auto index = read_index_file(disk_, store_.keys, id)) {
+    header.rewrite = index->rewrite;
+  } else if (const auto scan = scan_segment(disk_, store_.keys, id, kRewriteAlignment)) {
+    header.rewrite = !scan->frames.empty() && scan->frames.front().head.kind != FrameKind::kCommit;
+  }
+  return header;
 }
 
 Result<> Recovery::list() {
@@ -94,31 +117,23 @@ Result<> Recovery::list() {
       ++store_.report.files_removed;
     } else if (!parse_segment_name(name, &id, &index)) {
       continue;
-    } else if (index) {
-      indexes_.insert(id);
     } else {
       store_.segment_next = std::max(store_.segment_next, id + 1);
-      HF_TRY_ASSIGN(const std::string bytes, disk_.read(name, 0, kSegmentHeaderBytes));
-      Result<SegmentHeader> header = decode_segment_header(bytes);
+      if (index) indexes_.insert(id);
+      if (index) continue;
+      const Result<std::string> bytes = disk_.read(name, 0, kSegmentHeaderBytes);
+      Result<SegmentHeader> header = bytes ? decode_segment_header(*bytes) : std::unexpected(bytes.error());
       if (!header && header.error().code == Code::kUnsupported) return std::unexpected(header.error());
-      if (!header) {
-        // Both copies are bad. The frames authenticate themselves: it is read as what it most likely is.
-        header = SegmentHeader{};
-        header->segment = id;
-        header->check = store_.keys.segment_check(id);
-      }
+      if (!header) header = guess_header(id);
       // A segment of another store, copied here by hand, is left alone.
       if (header->segment != id || header->check != store_.keys.segment_check(id)) continue;
       headers_[id] = std::move(*header);
     }
   }
-  for (const uint64_t id : indexes_) {
-    if (!headers_.contains(id)) (void)disk_.remove(index_name(id));
-  }
   return {};
 }
 
-Result<> Recovery::take_rewrites() {
+void Recovery::take_rewrites() {
   std::vector<uint64_t> ids;
   for (const auto& [id, header] : headers_) {
     if (header.rewrite) ids.push_back(id);
@@ -128,33 +143,40 @@ Result<> Recovery::take_rewrites() {
     const auto header = headers_.find(*id);
     if (header == headers_.end()) continue;
     const std::vector<uint64_t> replaced = header->second.replaced;
-    Result<SegmentIndex> index = indexes_.contains(*id)
-                                     ? read_index_file(disk_, store_.keys, *id)
-                                     : Result<SegmentIndex>(fail(Code::kNotFound, "no index"));
+    headers_.erase(header);
+    Result<SegmentIndex> index = read_index_file(disk_, store_.keys, *id);
     bool whole = index.has_value();
     if (!whole) {
-      HF_TRY_ASSIGN(const SegmentScan scan, scan_segment(disk_, store_.keys, *id, kRewriteAlignment));
-      whole = !scan.frames.empty() && scan.frames.back().head.kind == FrameKind::kRewriteEnd;
+      Result<SegmentScan> scan = scan_segment(disk_, store_.keys, *id, kRewriteAlignment);
+      if (!scan) scan = SegmentScan{};
+      whole = !scan->frames.empty() && scan->frames.back().head.kind == FrameKind::kRewriteEnd;
       const bool originals =
-          std::all_of(replaced.begin(), replaced.end(), [&](uint64_t r) { return headers_.contains(r); });
-      if (!whole && originals) {
+          std::all_of(replaced.begin(), replaced.end(), [&](uint64_t old) { return headers_.contains(old); });
+      if (scan->frames.empty() || (!whole && originals)) {
         remove_segment(*id);
-        headers_.erase(*id);
         continue;
       }
-      HF_TRY_ASSIGN(index, rebuild_index(disk_, store_.keys, *id, true, UINT64_MAX));
+      RebuiltIndex rebuilt =
+          rebuild_index(disk_, store_.keys, *id, true, *scan, Position{}, Position{}, now_.wall_us);
+      index = std::move(rebuilt.index);
       if (!index->directory.frames.empty()) {
         index->commit_first = index->directory.frames.front().first.commit();
         index->commit_last = index->directory.frames.back().last.commit();
       }
+      // What it lost lies before one of its frames, or at its end, where nothing says how much there was.
+      for (Gap& gap : rebuilt.gaps) {
+        gap.first = std::max(gap.first, Position::of(index->commit_first, 0).value);
+        gap.last = std::max(gap.last, gap.first);
+        gaps_.push_back(gap);
+      }
       ++store_.report.segments_scanned;
       store_.report.frames_rotten += index->frames_rotten;
-      (void)write_index_file(disk_, store_.keys, *id, entropy_, *index);
+      if (whole) (void)write_index_file(disk_, store_.keys, *id, entropy_, *index);
     }
+    // Only a whole one takes the place of what it names; of any other one counts what no other segment holds.
     for (const uint64_t old : replaced) {
-      if (headers_.erase(old) > 0) remove_segment(old);
+      if (whole && headers_.erase(old) > 0) remove_segment(old);
     }
-    headers_.erase(*id);
     if (index->directory.frames.empty()) {
       remove_segment(*id);
       continue;
@@ -163,36 +185,59 @@ Result<> Recovery::take_rewrites() {
     segment->id = *id;
     segment->absorb(*index);
     segment->rewrite = true;
+    segment->partial = !whole;
     segment->sealed = true;
     segment->file_bytes = disk_.size(segment_name(*id)).value_or(0);
     segment->directory = std::make_shared<Directory>(std::move(index->directory));
     rewrites_.push_back(std::move(segment));
   }
-  return {};
 }
 
-Result<> Recovery::read_ingest() {
-  for (const auto& [id, header] : headers_) {
+void Recovery::read_ingest() {
+  std::set<uint64_t> ids;
+  for (const auto& [id, header] : headers_) ids.insert(id);
+  for (const uint64_t id : indexes_) {
+    if (!disk_.size(segment_name(id))) ids.insert(id);
+  }
+  for (const uint64_t id : ids) {
     Candidate candidate;
     candidate.id = id;
-    if (indexes_.contains(id)) {
-      Result<SegmentIndex> index = read_index_file(disk_, store_.keys, id);
-      if (index) {
-        candidate.indexed = true;
-        candidate.index = std::move(*index);
+    candidate.lost = !headers_.contains(id);
+    Result<SegmentIndex> index = indexes_.contains(id)
+                                     ? read_index_file(disk_, store_.keys, id)
+                                     : Result<SegmentIndex>(fail(Code::kNotFound, "no index"));
+    if (index) {
+      candidate.indexed = true;
+      candidate.index = std::move(*index);
+      if (candidate.lost) {
+        // The segment is gone, its index is not: the rows are there, the records are named.
+        const std::vector<FrameEntry>& frames = candidate.index.directory.frames;
+        if (!frames.empty()) {
+          gaps_.push_back(
+              {0, frames.front().first.value, frames.back().last.value, GapCause::kRot, 0, now_.wall_us});
+          ++store_.report.frames_rotten;
+        }
+        if (candidate.index.rewrite) candidate.index.commit_first = 0;  // It bounds nothing and has no rows.
       }
-    }
-    if (!candidate.indexed) {
-      HF_TRY_ASSIGN(candidate.scan, scan_segment(disk_, store_.keys, id, kPageBytes));
+    } else if (candidate.lost) {
+      continue;
+    } else {
+      Result<SegmentScan> scan = scan_segment(disk_, store_.keys, id, kPageBytes);
+      if (!scan) continue;
+      candidate.scan = std::move(*scan);
       ++store_.report.segments_scanned;
     }
     candidates_.push_back(std::move(candidate));
   }
-  return {};
 }
 
-// Which frames of the scanned segments count. From the end to the beginning, because what follows tells rot
-// from torn.
+void Recovery::tail_cut(uint64_t commit) {
+  store_.report.tail_cut = true;
+  gaps_.push_back(
+      {0, Position::of(commit, 0).value, last_of(commit).value, GapCause::kTailCut, 0, now_.wall_us});
+}
+
+// Which frames of the scanned segments count. From the end to the beginning, because what follows tells rot from torn.
 void Recovery::decide_scanned() {
   uint64_t bound = UINT64_MAX;  // The first commit of the segment behind.
   for (auto candidate = candidates_.rbegin(); candidate != candidates_.rend(); ++candidate) {
@@ -200,81 +245,101 @@ void Recovery::decide_scanned() {
       if (candidate->index.commit_first != 0) bound = candidate->index.commit_first;
       continue;
     }
-    std::vector<ScannedFrame>& frames = candidate->scan.frames;
+    std::vector<SegmentScan::Found>& frames = candidate->scan.frames;
     candidate->last = bound == UINT64_MAX;
-    std::erase_if(frames, [&](const ScannedFrame& frame) {
+    std::erase_if(frames, [&](const SegmentScan::Found& frame) {
       return frame.head.commit >= bound || frame.head.kind != FrameKind::kCommit;
     });
-    if (candidate->last && !frames.empty()) {
-      const uint64_t commit = frames.back().head.commit;
-      if (!commit_whole(frames, commit) && !planted(PlantedBug::kApplyHalfACommit)) {
-        std::erase_if(frames, [&](const ScannedFrame& frame) { return frame.head.commit == commit; });
-        store_.report.tail_cut = true;
-        gaps_.push_back({0, Position::of(commit, 0).value, Position::of(commit + 1, 0).value - 1,
-                         GapCause::kTailCut, 0, now_.wall_us});
+    if (candidate->last) {
+      bool cut = false;
+      if (!frames.empty()) {
+        const uint64_t commit = frames.back().head.commit;
+        if (!commit_whole(frames, commit) && !planted(PlantedBug::kApplyHalfACommit)) {
+          std::erase_if(frames, [&](const SegmentScan::Found& frame) { return frame.head.commit == commit; });
+          tail_cut(commit);
+          cut = true;
+        }
+      }
+      const uint64_t end =
+          frames.empty() ? kSegmentHeaderBytes : frames.back().offset + frames.back().head.file_bytes();
+      std::vector<uint64_t>& bad = candidate->scan.bad;
+      const bool trailing = !bad.empty() && bad.back() >= end;
+      // Something was being written when the power went, or the last commit rotted; nobody can tell which.
+      if (trailing && !cut) tail_cut(frames.empty() ? 0 : frames.back().head.commit + 1);
+      // What is bad behind the last frame that counts belongs to the cut.
+      std::erase_if(bad, [&](uint64_t offset) { return offset >= end; });
+      if (!bad.empty() && planted(PlantedBug::kTruncateAtRot)) {
+        std::erase_if(frames, [&](const SegmentScan::Found& frame) { return frame.offset > bad.front(); });
+        bad.clear();
       }
     }
     if (!frames.empty()) bound = frames.front().head.commit;
   }
 }
 
-void Recovery::settle_scanned(Candidate& candidate) {
-  std::vector<ScannedFrame>& frames = candidate.scan.frames;
-  SegmentIndex& index = candidate.index;
-  index.used_bytes = kSegmentHeaderBytes;
-  const uint64_t end =
-      frames.empty() ? kSegmentHeaderBytes : frames.back().offset + frames.back().head.file_bytes();
-  uint64_t rot_at = UINT64_MAX;
-  for (const SegmentScan::BadZone& zone : candidate.scan.bad) {
-    if (zone.offset < end || !candidate.last) {
-      // Below what was durable.
-      rot_at = std::min(rot_at, zone.offset);
-      ++index.frames_rotten;
-    } else if (!store_.report.tail_cut) {
-      // Something was being written when the power went, or the last commit rotted; nobody can tell which.
-      store_.report.tail_cut = true;
-      const uint64_t commit = frames.empty() ? 0 : frames.back().head.commit + 1;
-      gaps_.push_back({0, Position::of(commit, 0).value, Position::of(commit + 1, 0).value - 1,
-                       GapCause::kTailCut, 0, now_.wall_us});
+// The indexes of the scanned segments, and what is missing in them.
+void Recovery::rebuild_scanned() {
+  uint64_t commit_next = 1;  // The first commit that the segment may hold.
+  for (size_t i = 0; i < candidates_.size(); ++i) {
+    Candidate& candidate = candidates_[i];
+    if (!candidate.indexed) {
+      // Up to where the next segment with a commit begins.
+      uint64_t bound = 0;
+      for (size_t next = i + 1; next < candidates_.size() && bound == 0; ++next) {
+        const Candidate& later = candidates_[next];
+        bound = later.indexed               ? later.index.commit_first
+                : later.scan.frames.empty() ? 0
+                                            : later.scan.frames.front().head.commit;
+      }
+      const Position upper = bound != 0 ? Position{Position::of(bound, 0).value - 1}
+                             : candidate.scan.frames.empty()
+                                 ? Position::of(commit_next, 0)
+                                 : last_of(candidate.scan.frames.back().head.commit);
+      RebuiltIndex rebuilt = rebuild_index(disk_, store_.keys, candidate.id, false, candidate.scan,
+                                           Position::of(commit_next, 0), upper, now_.wall_us);
+      candidate.index = std::move(rebuilt.index);
+      candidate.write_index = true;
+      store_.report.frames_rotten += candidate.index.frames_rotten;
+      gaps_.insert(gaps_.end(), rebuilt.gaps.begin(), rebuilt.gaps.end());
     }
+    if (candidate.index.commit_first != 0) commit_next = candidate.index.commit_last + 1;
   }
-  if (index.frames_rotten > 0 && planted(PlantedBug::kTruncateAtRot)) {
-    std::erase_if(frames, [&](const ScannedFrame& frame) { return frame.offset > rot_at; });
+}
+
+// Gap records become durable with an index, before anything that they tell of is cut or removed.
+void Recovery::write_indexes() {
+  Candidate* keeper = nullptr;
+  for (Candidate& candidate : candidates_) {
+    if (candidate.index.commit_first != 0 && !candidate.lost) keeper = &candidate;
   }
-  uint64_t commit_before = 0;
-  for (ScannedFrame& scanned : frames) {
-    const FrameHead head = scanned.head;
-    const auto frame = Frame::parse(std::move(scanned.plain), Position::of(head.commit, head.first_index));
-    if (!frame) {
-      ++index.frames_rotten;
-      continue;
+  if (keeper != nullptr && !gaps_.empty()) {
+    for (const Gap& gap : gaps_) {
+      keeper->index.rows.push_back(
+          {Table::kGap, false, keeper->index.commit_last, gap_key(gap), gap_value(gap)});
     }
-    if (scanned.offset > rot_at && commit_before < head.commit) {
-      // What stood between the last whole frame before the rot and this one.
-      gaps_.push_back({0, Position::of(commit_before, 0).value + 1,
-                       Position::of(head.commit, head.first_index).value - 1, GapCause::kRot, 0,
-                       now_.wall_us});
-      rot_at = UINT64_MAX;
-    }
-    commit_before = head.commit;
-    index.add_frame(scanned.offset, head, **frame);
+    keeper->write_index = true;
+    gaps_.clear();
   }
-  store_.report.frames_rotten += index.frames_rotten;
-  // The last version of each row is enough for the index.
-  std::map<std::pair<Table, std::string>, IndexedRow> newest;
-  for (IndexedRow& row : index.rows) newest.insert_or_assign(std::pair(row.table, row.key), std::move(row));
-  index.rows.clear();
-  for (auto& [key, row] : newest) index.rows.push_back(std::move(row));
+  for (Candidate& candidate : candidates_) {
+    if (!candidate.write_index || candidate.index.commit_first == 0) continue;
+    // A failure costs only time at the next start: the rules give the same answer again.
+    (void)write_index_file(disk_, store_.keys, candidate.id, entropy_, candidate.index);
+  }
+  (void)disk_.sync_directory();
 }
 
 void Recovery::add_segments() {
   std::vector<std::unique_ptr<Segment>> all = std::move(rewrites_);
   for (Candidate& candidate : candidates_) {
-    if (!candidate.indexed) settle_scanned(candidate);
     SegmentIndex& index = candidate.index;
+    for (IndexedRow& row : index.rows) rows_.push_back(std::move(row));
+    if (candidate.lost) {
+      store_.durable = std::max(store_.durable, index.commit_last);
+      continue;
+    }
     if (index.commit_first == 0) {
-      // No frame counts. A spare that was never used goes; so does a first commit that was torn. Bytes that
-      // were durable once and rotted to the last are kept aside for whoever wants to look.
+      // No frame counts. A spare that was never used goes; so does a first commit that was torn. Bytes that were durable
+      // once and rotted to the last are kept aside for whoever wants to look.
       if (!candidate.last && index.frames_rotten > 0) {
         (void)disk_.rename(segment_name(candidate.id), segment_name(candidate.id) + ".bad");
       } else {
@@ -283,25 +348,33 @@ void Recovery::add_segments() {
       continue;
     }
     if (!candidate.indexed) {
-      // A failure costs only time at the next start: the rules above give the same answer again.
       const uint64_t size = align_up(index.used_bytes, kPageBytes);
       if (size < candidate.scan.file_size && disk_.truncate(segment_name(candidate.id), size)) {
         (void)disk_.sync(segment_name(candidate.id));
       }
-      (void)write_index_file(disk_, store_.keys, candidate.id, entropy_, index);
     }
     auto segment = std::make_unique<Segment>();
     segment->id = candidate.id;
     segment->absorb(index);
     segment->sealed = true;
     segment->file_bytes = disk_.size(segment_name(candidate.id)).value_or(0);
-    for (IndexedRow& row : index.rows) rows_.push_back(std::move(row));
     segment->directory = std::make_shared<Directory>(std::move(index.directory));
     all.push_back(std::move(segment));
   }
   (void)disk_.sync_directory();
   std::sort(all.begin(), all.end(),
             [](const auto& a, const auto& b) { return a->commit_first < b->commit_first; });
+  // A rewrite that lost its end gives only what nobody else has.
+  std::set<uint64_t> covered;
+  for (const auto& segment : all) {
+    for (const auto& other : all) {
+      if (segment->partial && !other->partial && other->commit_first <= segment->commit_last &&
+          segment->commit_first <= other->commit_last) {
+        covered.insert(segment->id);
+      }
+    }
+  }
+  std::erase_if(all, [&](const auto& segment) { return covered.contains(segment->id); });
   store_.segments = std::move(all);
   for (const auto& segment : store_.segments) store_.durable = std::max(store_.durable, segment->commit_last);
   store_.open_batch = Batch(store_.durable + 1);
@@ -400,14 +473,13 @@ void Recovery::load_readers() {
         job.keys = store_.keys;
         job.segment = segment->id;
         ReadJob::Item item;
-        item.entry = share.frame;
         item.offset = entry.offset;
         item.size = entry.size;
         item.first = entry.first;
         job.items.push_back(std::move(item));
         job.run(disk_, entropy_);
         if (job.outcome && job.items[0].plain) {
-          store_.read_cache.add({segment->id, share.frame}, std::move(*job.items[0].plain), entry.first);
+          store_.read_cache.add({segment->id, entry.offset}, std::move(*job.items[0].plain), entry.first);
         }
       }
     }
@@ -417,15 +489,17 @@ void Recovery::load_readers() {
 
 Result<> Recovery::run(Bytes fence) {
   HF_TRY(list());
-  HF_TRY(take_rewrites());
-  HF_TRY(read_ingest());
+  take_rewrites();
+  read_ingest();
   decide_scanned();
+  rebuild_scanned();
+  write_indexes();
   add_segments();
   load_rows();
   load_store_rows(fence);
   load_streams();
   load_readers();
-  for (const Gap& gap : gaps_) store_.add_gap(gap);
+  for (const Gap& gap : gaps_) store_.add_gap(gap, Haste::kCommit);
   store_.report.segments = static_cast<uint32_t>(store_.segments.size());
   store_.report.commit_last = store_.durable;
   store_.counters.frames_rotten = store_.report.frames_rotten;

@@ -138,53 +138,79 @@ Result<std::string> open_frame(crypto::Aead& aead, uint64_t store_id, uint64_t s
   return plain;
 }
 
+namespace {
+
+// A window of a file that moves forward: one read of the disk serves many frames.
+class Window {
+ public:
+  Window(Disk& disk, std::string name, uint64_t file_size)
+      : disk_(disk), name_(std::move(name)), file_size_(file_size) {}
+
+  // `size` bytes at `offset`, fewer at the end of the file. Holds until the next call.
+  Result<Bytes> view(uint64_t offset, uint64_t size) {
+    size = std::min(size, file_size_ - std::min(file_size_, offset));
+    if (offset < at_ || offset + size > at_ + bytes_.size()) {
+      Result<std::string> read = disk_.read(name_, offset, std::max(size, kWindowBytes));
+      // A bad sector further on must not hide what stands here.
+      if (!read) read = disk_.read(name_, offset, size);
+      if (!read) return std::unexpected(read.error());
+      bytes_ = std::move(*read);
+      at_ = offset;
+    }
+    return Bytes(bytes_).substr(offset - at_, size);
+  }
+
+ private:
+  static constexpr uint64_t kWindowBytes = 1 << 20;
+  Disk& disk_;
+  const std::string name_;
+  const uint64_t file_size_;
+  std::string bytes_;
+  uint64_t at_ = 0;
+};
+
+}  // namespace
+
 Result<SegmentScan> scan_segment(Disk& disk, const Keys& keys, uint64_t segment, uint64_t alignment) {
   SegmentScan scan;
-  const std::string name = segment_name(segment);
-  HF_TRY_ASSIGN(scan.file_size, disk.size(name));
+  HF_TRY_ASSIGN(scan.file_size, disk.size(segment_name(segment)));
   crypto::Aead aead(keys.segment_key(segment));
-  // A window of the file that always holds the frame at hand; frames are at most a segment, so the window may
-  // grow to it.
-  constexpr uint64_t kWindowBytes = 1 << 20;
-  std::string window;
-  uint64_t window_at = 0;
-  const auto view = [&](uint64_t offset, uint64_t size) -> Result<Bytes> {
-    size = std::min(size, scan.file_size - offset);
-    if (offset < window_at || offset + size > window_at + window.size()) {
-      HF_TRY_ASSIGN(window, disk.read(name, offset, std::max(size, kWindowBytes)));
-      window_at = offset;
-    }
-    return Bytes(window).substr(offset - window_at, size);
-  };
+  Window window(disk, segment_name(segment), scan.file_size);
   bool in_bad_zone = false;
   for (uint64_t offset = kSegmentHeaderBytes; offset < scan.file_size;) {
-    HF_TRY_ASSIGN(Bytes bytes, view(offset, kFrameHeadBytes));
-    const Result<FrameHead> head = decode_frame_head(bytes);
+    const Result<Bytes> start = window.view(offset, kFrameHeadBytes);
+    const Result<FrameHead> head = start ? decode_frame_head(*start) : std::unexpected(start.error());
     if (head && head->segment == segment && head->file_bytes() <= scan.file_size - offset) {
-      HF_TRY_ASSIGN(bytes, view(offset, head->file_bytes()));
-      ScannedFrame frame;
-      frame.offset = offset;
-      Result<std::string> plain = open_frame(aead, keys.store_id, segment, offset, bytes, &frame.head);
-      if (plain) {
-        frame.plain = std::move(*plain);
-        if (in_bad_zone) scan.bad.back().frame_after = scan.frames.size();
+      const Result<Bytes> bytes = window.view(offset, head->file_bytes());
+      FrameHead again;
+      if (bytes && open_frame(aead, keys.store_id, segment, offset, *bytes, &again)) {
+        scan.frames.push_back({offset, *head});
         in_bad_zone = false;
-        offset = align_up(offset + frame.head.file_bytes(), alignment);
-        scan.frames.push_back(std::move(frame));
+        offset = align_up(offset + head->file_bytes(), alignment);
         continue;
       }
     }
-    HF_TRY_ASSIGN(bytes, view(offset, alignment));
-    const bool zero = std::all_of(bytes.begin(), bytes.end(), [](char c) { return c == 0; });
+    const Result<Bytes> page = window.view(offset, alignment);
+    const bool zero = page && std::all_of(page->begin(), page->end(), [](char c) { return c == 0; });
     if (!zero && !in_bad_zone) {
-      scan.bad.push_back({offset, SIZE_MAX});
+      scan.bad.push_back(offset);
       in_bad_zone = true;
     }
     offset += alignment;
   }
-  for (SegmentScan::BadZone& zone : scan.bad)
-    zone.frame_after = std::min(zone.frame_after, scan.frames.size());
   return scan;
+}
+
+void visit_frames(Disk& disk, const Keys& keys, uint64_t segment, const SegmentScan& scan,
+                  const std::function<void(const SegmentScan::Found&, Result<std::string>)>& visit) {
+  crypto::Aead aead(keys.segment_key(segment));
+  Window window(disk, segment_name(segment), scan.file_size);
+  for (const SegmentScan::Found& found : scan.frames) {
+    const Result<Bytes> bytes = window.view(found.offset, found.head.file_bytes());
+    FrameHead head;
+    visit(found, bytes ? open_frame(aead, keys.store_id, segment, found.offset, *bytes, &head)
+                       : Result<std::string>(std::unexpected(bytes.error())));
+  }
 }
 
 }  // namespace hf::store

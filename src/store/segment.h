@@ -3,10 +3,10 @@
 //
 //     segment := header (4 KiB) header (4 KiB) frame*
 //     header  := magic:8 format:u16 flags:u16 store:u64 segment:u64 epoch:u32 check:16 count:u16
-//     replaced:u64[count] crc:u32 frame   := head:64 ciphertext[plain_size] tag:16, at a multiple of 4096
-//     (ingest) or 64 (rewrite) head    := magic:u32 kind:u8 flags:u8 index:u16 count:u16 zero:u16 frame:u32
-//     plain_size:u32 segment:u64 commit:u64
-//                first_index:u32 durable:u64 nonce:12 crc:u32
+//                replaced:u64[count] crc:u32
+//     frame   := head:64 ciphertext[plain_size] tag:16, at a multiple of 4096 (ingest) or 64 (rewrite)
+//     head    := magic:u32 kind:u8 flags:u8 index:u16 count:u16 zero:u16 frame:u32 plain_size:u32 segment:u64
+//                commit:u64 first_index:u32 durable:u64 nonce:12 crc:u32
 //
 // A frame is whole if and only if: its head's magic and CRC hold; head.segment is this segment; ciphertext
 // and tag lie within the file; and the tag holds under the segment's key with head[0..60), the store id and
@@ -16,6 +16,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -82,24 +83,24 @@ Result<FrameHead> decode_frame_head(Bytes bytes);
 Result<std::string> open_frame(crypto::Aead& aead, uint64_t store_id, uint64_t segment, uint64_t offset,
                                Bytes bytes, FrameHead* head);
 
-// A frame found by a scan.
-struct ScannedFrame {
-  uint64_t offset = 0;
-  FrameHead head;
-  std::string plain;
-};
-
+// What a scan finds, without the frames' content: that is read again by visit_frames(), one frame at a time.
 struct SegmentScan {
-  std::vector<ScannedFrame> frames;  // Whole ones, in file order.
-  struct BadZone {
-    uint64_t offset = 0;     // Where something that is not zero and not a whole frame begins.
-    size_t frame_after = 0;  // Index in `frames` of the first whole frame behind it (or frames.size()).
+  struct Found {
+    uint64_t offset = 0;
+    FrameHead head;
   };
-  std::vector<BadZone> bad;
+  std::vector<Found> frames;  // Whole ones, in file order.
+  std::vector<uint64_t>
+      bad;  // Where something begins that is not zero and not a whole frame, or cannot be read.
   uint64_t file_size = 0;
 };
 
-// Reads a segment frame by frame, whatever its bytes are. Fails only if the disk does.
+// Looks at every place where a frame may stand, whatever the bytes are. Fails only if the file cannot be opened at all; what
+// the disk does not give counts as bad.
 Result<SegmentScan> scan_segment(Disk& disk, const Keys& keys, uint64_t segment, uint64_t alignment);
+
+// Reads and decrypts the frames of a scan again, in order. visit(found, plain): an error where the frame is no longer whole.
+void visit_frames(Disk& disk, const Keys& keys, uint64_t segment, const SegmentScan& scan,
+                  const std::function<void(const SegmentScan::Found&, Result<std::string>)>& visit);
 
 }  // namespace hf::store

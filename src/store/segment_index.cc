@@ -33,6 +33,7 @@ void SegmentIndex::add_frame(uint64_t offset, const FrameHead& head, const Frame
     commit_last = std::max(commit_last, head.commit);
   }
   used_bytes = std::max(used_bytes, offset + head.file_bytes());
+  plain_bytes += head.plain_size;
   for (const RowOp& row : frame.rows()) {
     rows.push_back({row.table, row.erased, head.commit, std::string(row.key), std::string(row.value)});
   }
@@ -52,6 +53,7 @@ void SegmentIndex::add_frame(uint64_t offset, const FrameHead& head, const Frame
       if (shares.empty() || shares.back().frame != number) shares.push_back({number});
       ++shares.back().count;
       shares.back().bytes += record.size_bytes();
+      shares.back().last = record.position;
       return true;
     });
     StreamUse& use = directory.streams[record.stream];
@@ -66,12 +68,78 @@ void SegmentIndex::add_frame(uint64_t offset, const FrameHead& head, const Frame
   directory.frames.push_back(entry);
 }
 
+void GapFinder::name_until(Position last) {
+  if (!open_) return;
+  open_ = false;
+  ++count_;
+  Gap gap;
+  gap.cause = GapCause::kRot;
+  gap.first = expected_.value;
+  // A frame without records leaves no hole between positions, but it is named all the same.
+  gap.last = std::max(expected_, last).value;
+  gap.wall_us = wall_us_;
+  gaps_.push_back(gap);
+}
+
+void GapFinder::frame(uint64_t offset, const FrameHead& head, const Frame* frame) {
+  for (; next_ < bad_.size() && bad_[next_] < offset; ++next_) open_ = true;
+  if (frame == nullptr) {
+    open_ = true;
+    return;
+  }
+  const Position first = Position::of(head.commit, head.first_index);
+  name_until(Position{first.value - 1});
+  const bool ends_commit = head.kind == FrameKind::kCommit && head.index + 1 == head.count;
+  if (ends_commit) {
+    expected_ = Position::of(head.commit + 1, 0);
+  } else if (!frame->records().empty()) {
+    expected_ = Position{frame->records().back().position.value + 1};
+  } else {
+    expected_ = std::max(expected_, first);
+  }
+}
+
+std::vector<Gap> GapFinder::finish(Position upper) {
+  if (next_ < bad_.size()) open_ = true;
+  name_until(upper);
+  return std::move(gaps_);
+}
+
+RebuiltIndex rebuild_index(Disk& disk, const Keys& keys, uint64_t segment, bool rewrite,
+                           const SegmentScan& scan, Position lower, Position upper, int64_t wall_us) {
+  RebuiltIndex rebuilt;
+  SegmentIndex& index = rebuilt.index;
+  index.rewrite = rewrite;
+  index.used_bytes = kSegmentHeaderBytes;
+  GapFinder finder(scan.bad, lower, wall_us);
+  std::map<std::pair<Table, std::string>, IndexedRow> newest;
+  visit_frames(disk, keys, segment, scan, [&](const SegmentScan::Found& found, Result<std::string> plain) {
+    if (found.head.kind == FrameKind::kRewriteEnd) return;
+    std::shared_ptr<const Frame> frame;
+    if (plain) {
+      auto parsed = Frame::parse(std::move(*plain), Position::of(found.head.commit, found.head.first_index));
+      if (parsed) frame = std::move(*parsed);
+    }
+    finder.frame(found.offset, found.head, frame.get());
+    if (frame == nullptr) return;
+    index.add_frame(found.offset, found.head, *frame);
+    // The last version of each row is enough.
+    for (IndexedRow& row : index.rows) newest.insert_or_assign(std::pair(row.table, row.key), std::move(row));
+    index.rows.clear();
+  });
+  for (auto& [key, row] : newest) index.rows.push_back(std::move(row));
+  rebuilt.gaps = finder.finish(upper);
+  index.frames_rotten = finder.count();
+  return rebuilt;
+}
+
 std::string encode_index(const SegmentIndex& index) {
   std::string out;
   put_u8(out, index.rewrite ? 1 : 0);
   put_u64(out, index.commit_first);
   put_u64(out, index.commit_last);
   put_varint(out, index.used_bytes);
+  put_varint(out, index.plain_bytes);
   put_svarint(out, index.wall_max_us);
   const Directory& directory = index.directory;
   put_varint(out, directory.frames.size());
@@ -99,6 +167,8 @@ std::string encode_index(const SegmentIndex& index) {
       put_varint(out, share.frame - frame);
       put_varint(out, share.count);
       put_varint(out, share.bytes);
+      put_varint(out, share.last.commit() - directory.frames[share.frame].first.commit());
+      put_varint(out, share.last.index());
       frame = share.frame;
     }
     reader_last = reader;
@@ -139,6 +209,7 @@ Result<SegmentIndex> decode_index(Bytes plain) {
   index.commit_first = in.u64();
   index.commit_last = in.u64();
   index.used_bytes = in.varint();
+  index.plain_bytes = in.varint();
   index.wall_max_us = in.svarint();
   Directory& directory = index.directory;
   uint64_t offset = 0;
@@ -171,6 +242,9 @@ Result<SegmentIndex> decode_index(Bytes plain) {
       share.frame = last = frame_number(last);
       share.count = static_cast<uint32_t>(in.varint());
       share.bytes = in.varint();
+      if (!in.ok()) break;
+      const uint64_t share_commit = directory.frames[last].first.commit() + in.varint();
+      share.last = Position::of(share_commit, static_cast<uint32_t>(in.varint()));
       shares.push_back(share);
     }
   }
@@ -250,10 +324,12 @@ Result<> write_index_file(Disk& disk, const Keys& keys, uint64_t segment, Entrop
   const std::string name = index_name(segment);
   const std::string temporary = name + ".tmp";
   (void)disk.remove(temporary);
-  HF_TRY(disk.create(temporary, 0));
-  HF_TRY(disk.write(temporary, 0, bytes));
-  HF_TRY(disk.sync(temporary));
-  return disk.rename(temporary, name);
+  Result<> written = disk.create(temporary, 0);
+  if (written) written = disk.write(temporary, 0, bytes);
+  if (written) written = disk.sync(temporary);
+  if (written) written = disk.rename(temporary, name);
+  if (!written) (void)disk.remove(temporary);
+  return written;
 }
 
 Result<SegmentIndex> read_index_file(Disk& disk, const Keys& keys, uint64_t segment) {

@@ -4,17 +4,18 @@
 // does not bring an older row back.
 //
 //     file    := magic:8 segment:u64 plain_size:u32 nonce:12 crc:u32 ciphertext tag:16
-//     plain   := rewrite:u8 commit_first:u64 commit_last:u64 used:varint wall_max:svarint
+//     plain   := rewrite:u8 commit_first:u64 commit_last:u64 used:varint plain:varint wall_max:svarint
 //                frames readers streams rows rotten:varint
-//     frames  := count:varint (offset_delta:varint size:varint commit_first:varint index_first:varint
-//     commit_last:varint
-//                index_last:varint records:varint bytes:varint)*          commit_first is a delta,
-//                commit_last to the first
-//     readers := count:varint (reader_delta:varint shares:varint (frame_delta:varint count:varint
-//     bytes:varint)*)* streams := count:varint (stream:varint incarnation:u64 name:sized origin:sized
-//     priority:u8 time_to_live:varint
-//                first:varint last:varint frames:varint frame_delta:varint*)*
+//     frames  := count:varint (offset:varint size:varint commit_first:varint index_first:varint
+//                commit_last:varint index_last:varint records:varint bytes:varint)*
+//     readers := count:varint (reader:varint count:varint (frame:varint records:varint bytes:varint
+//                commit_last:varint index_last:varint)*)*
+//     streams := count:varint (stream:varint incarnation:u64 name:sized origin:sized priority:u8
+//                time_to_live:varint first:varint last:varint count:varint frame:varint*)*
 //     rows    := count:varint (table:u8 erased:u8 commit:varint key:sized value:sized)*
+//
+// Deltas: offset, commit_first of frames, reader and frame against the one before; commit_last against the frame's
+// commit_first.
 #pragma once
 
 #include <map>
@@ -65,7 +66,8 @@ struct SegmentIndex {
   bool rewrite = false;
   uint64_t commit_first = 0;
   uint64_t commit_last = 0;
-  uint64_t used_bytes = 0;  // Where the last frame ends.
+  uint64_t used_bytes = 0;   // Where the last frame ends.
+  uint64_t plain_bytes = 0;  // Of all frames: what a dense copy would take at most.
   int64_t wall_max_us = INT64_MIN;
   uint32_t frames_rotten = 0;
   Directory directory;
@@ -82,6 +84,40 @@ Result<SegmentIndex> decode_index(Bytes plain);
 std::string seal_index(const Keys& keys, uint64_t segment, const crypto::Nonce& nonce,
                        const SegmentIndex& index);
 Result<SegmentIndex> open_index(const Keys& keys, uint64_t segment, Bytes bytes);
+
+// Names what is missing between whole frames: the positions from behind the last whole frame before a bad place to the first
+// whole frame behind it.
+class GapFinder {
+ public:
+  // `bad` are the places of a scan; `lower` is the first position that the segment may hold.
+  GapFinder(std::vector<uint64_t> bad, Position lower, int64_t wall_us)
+      : bad_(std::move(bad)), expected_(lower), wall_us_(wall_us) {}
+
+  // In file order; null: the frame turned out to be bad itself.
+  void frame(uint64_t offset, const FrameHead& head, const Frame* frame);
+  // `upper` is the last position that the segment may hold.
+  std::vector<Gap> finish(Position upper);
+  uint32_t count() const { return count_; }
+
+ private:
+  void name_until(Position last);
+
+  const std::vector<uint64_t> bad_;
+  size_t next_ = 0;    // In bad_.
+  bool open_ = false;  // Something bad lies behind the last whole frame.
+  Position expected_;
+  const int64_t wall_us_;
+  uint32_t count_ = 0;
+  std::vector<Gap> gaps_;
+};
+
+// The index of a segment from its frames, which `scan` names; only those are taken.
+struct RebuiltIndex {
+  SegmentIndex index;
+  std::vector<Gap> gaps;
+};
+RebuiltIndex rebuild_index(Disk& disk, const Keys& keys, uint64_t segment, bool rewrite,
+                           const SegmentScan& scan, Position lower, Position upper, int64_t wall_us);
 
 // Writes the file so that it is there whole or not at all, and syncs it (not the directory).
 Result<> write_index_file(Disk& disk, const Keys& keys, uint64_t segment, Entropy& entropy,

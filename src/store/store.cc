@@ -7,6 +7,22 @@
 
 namespace hf::store {
 
+std::string gap_key(const Gap& gap) {
+  std::string key;
+  put_u32be(key, gap.stream);
+  put_u64be(key, gap.first);
+  put_u64be(key, gap.reader);
+  return key;
+}
+
+std::string gap_value(const Gap& gap) {
+  std::string value;
+  put_u64(value, gap.last);
+  put_u8(value, static_cast<uint8_t>(gap.cause));
+  put_u64(value, static_cast<uint64_t>(gap.wall_us));
+  return value;
+}
+
 const char* mode_name(Mode mode) {
   switch (mode) {
     case Mode::kReady:
@@ -48,16 +64,23 @@ Result<> Store::Impl::admit(uint64_t record_bytes) const {
   if (record_bytes > segment_size_max / 4) {
     return fail(Code::kTooLarge, "the message is larger than a quarter of a segment", segment_size_max / 4);
   }
-  if (full) {
-    // The spare segment is kept for control rows; what is left of the active one may be filled up to its own
-    // reserve.
-    uint64_t room = active == nullptr || active->failed ? 0 : active->file_bytes - active->used_bytes;
-    const uint64_t reserve = spares.empty() ? kControlReserveBytes : 0;
-    room -= std::min(room, reserve);
-    const uint64_t wanted = pending_bytes() * 2 + record_bytes + 4 * kPageBytes;
-    if (wanted > room) return fail(Code::kFull, "no space left for new messages");
+  if (room_for_records() < waiting_bytes() + record_bytes + 2 * kPageBytes) {
+    return fail(Code::kFull, "no space left for new messages");
   }
   return {};
+}
+
+// Whatever was taken must find a place: in the segments that are there, or in those that quota and disk still allow. The last
+// of it is kept for control rows, without which nothing could ever be freed. A quarter may be lost where a batch does not fit
+// into what is left of a segment.
+uint64_t Store::Impl::room_for_records() const {
+  uint64_t room = active == nullptr || active->failed ? 0 : active->file_bytes - active->used_bytes;
+  for (const Spare& spare : spares) room += spare.size - kSegmentHeaderBytes;
+  const uint64_t files = file_bytes();
+  const uint64_t growth = std::min(options.quota_bytes - std::min(options.quota_bytes, files), free_bytes);
+  if (!full) room += growth / segment_size_next * segment_size_next;
+  room = room / 4 * 3;
+  return room - std::min(room, control_reserve());
 }
 
 Store::Appended Store::Impl::append(const NewRecord& record) {
@@ -91,19 +114,21 @@ Store::Appended Store::Impl::append(const NewRecord& record) {
 
 void Store::Impl::write_row(Table table, Bytes key, bool erased, Bytes value, Haste haste) {
   Batch& batch = open_batch;
-  batch.urgent |= haste == Haste::kCommit;
-  FrameBuilder& frame = open_frame();
-  if (erased) {
-    frame.erase(table, key);
-  } else {
-    frame.put(table, key, value);
-  }
   auto& rows = tables[static_cast<size_t>(table)];
   auto row = rows.find(key);
   if (row == rows.end()) row = rows.emplace(std::string(key), Row{}).first;
   row->second.value.assign(value);
   row->second.commit = batch.commit;
   row->second.erased = erased;
+  // When nothing becomes durable any more, nothing is collected either: the rows in memory serve until the restart.
+  if (storage_failed) return;
+  batch.urgent |= haste == Haste::kCommit;
+  FrameBuilder& frame = open_frame();
+  if (erased) {
+    frame.erase(table, row->first);
+  } else {
+    frame.put(table, row->first, row->second.value);
+  }
   batch.rows.push_back({table, erased, batch.commit, row->first, row->second.value});
 }
 
@@ -136,7 +161,7 @@ void Store::Impl::scan(Table table, Bytes prefix, const std::function<bool(Bytes
 }
 
 void Store::Impl::boundary() {
-  if (open_batch.bytes() >= kBatchBytes) close_batch();
+  if (open_batch.bytes() >= std::min(kBatchBytes, segment_size_max / 4)) close_batch();
 }
 
 void Store::Impl::close_batch() {
@@ -160,6 +185,12 @@ void Store::Impl::close_batch() {
   closed_bytes += open_batch.bytes_when_closed;
   closed_batches.push_back(std::move(open_batch));
   open_batch = Batch(commit + 1);
+}
+
+// What waits for a place on disk, as it will stand there: frames fill pages, and each has a head.
+uint64_t Store::Impl::waiting_bytes() const {
+  const uint64_t plain = pending_bytes();
+  return plain + plain / 4 + kPageBytes * (1 + closed_batches.size()) + (in_flight ? in_flight->bytes : 0);
 }
 
 uint64_t Store::Impl::pending_bytes() const { return closed_bytes + open_batch.bytes(); }
@@ -249,6 +280,7 @@ void Store::Impl::stage() {
     piece.wall_max_us = frame.wall_max_us();
     piece.shares = frame.shares();
     piece.streams = frame.streams();
+    in_flight->bytes += align_up(kFrameOverheadBytes + frame.size(), kPageBytes);
     CommitJob::Piece out;
     out.head.index = i;
     out.head.count = count;
@@ -299,6 +331,14 @@ bool Store::Impl::place(CommitJob& job) {
       want_spare(kSegmentHeaderBytes + total);
       return false;
     }
+    // Segments come into use in the order of their numbers, which recovery goes by: a spare that is too small is passed over
+    // for good.
+    if (spare != spares.begin()) {
+      auto drop = std::make_unique<DropJob>();
+      drop->spares = true;
+      for (auto small = spares.begin(); small != spare; ++small) drop->segments.push_back(small->id);
+      background.push_back(std::move(drop));
+    }
     seal_active();
     auto segment = std::make_unique<Segment>();
     segment->id = spare->id;
@@ -307,7 +347,7 @@ bool Store::Impl::place(CommitJob& job) {
     segment->commit_first = in_flight->commit;
     segment->commit_last = in_flight->commit;
     segment->directory = std::make_shared<Directory>();
-    spares.erase(spare);
+    spares.erase(spares.begin(), spare + 1);
     active = segment.get();
     active_frames = 0;
     active_aead = std::make_shared<crypto::Aead>(keys.segment_key(segment->id));
@@ -335,6 +375,7 @@ void Store::Impl::publish_pieces(CommitJob& job) {
     CommitJob::Piece& piece = job.pieces[i];
     const InFlight::Piece& meta = in_flight->pieces[i];
     active->used_bytes = align_up(piece.offset + kFrameOverheadBytes + piece.plain.size(), kPageBytes);
+    active->plain_bytes += piece.plain.size();
     if (meta.records == 0) continue;
     Directory& directory = *active->directory;
     const auto number = static_cast<uint32_t>(directory.frames.size());
@@ -347,13 +388,13 @@ void Store::Impl::publish_pieces(CommitJob& job) {
     entry.bytes = meta.bytes;
     directory.frames.push_back(entry);
     for (const auto& [reader, share] : meta.shares) {
-      directory.readers[reader].push_back({number, share.count, share.bytes});
+      directory.readers[reader].push_back({number, share.count, share.bytes, share.last});
       Summary& summary = active->readers[reader];
       summary.count += share.count;
       summary.bytes += share.bytes;
-      summary.last = meta.last;
+      summary.last = share.last;
       const auto state = readers.find(reader);
-      if (state != readers.end() && state->second.info.cursor < meta.last) woken.insert(reader);
+      if (state != readers.end() && state->second.info.cursor < share.last) woken.insert(reader);
     }
     for (const auto& [stream, use] : meta.streams) {
       StreamUse& all = directory.streams[stream];
@@ -373,9 +414,9 @@ void Store::Impl::publish_pieces(CommitJob& job) {
     active->wall_max_us = std::max(active->wall_max_us, meta.wall_max_us);
     active->position_last = meta.last;
     if (planted(PlantedBug::kForwardBeforeDurable)) {
-      tail_cache.add({active->id, number}, piece.plain, meta.first);
+      tail_cache.add({active->id, piece.offset}, piece.plain, meta.first);
     } else {
-      tail_cache.add({active->id, number}, std::move(piece.plain), meta.first);
+      tail_cache.add({active->id, piece.offset}, std::move(piece.plain), meta.first);
     }
   }
   for (IndexedRow& row : in_flight->rows) {
@@ -401,6 +442,11 @@ void Store::Impl::commit_done(std::unique_ptr<CommitJob> job, const Now& now) {
   // again, under the same number, to the next segment; recovery ignores what may stand of it here.
   ++counters.sync_failures;
   active->failed = true;
+  if (active->used_bytes == kSegmentHeaderBytes) {
+    // It holds nothing that counts.
+    std::erase_if(segments, [&](const auto& segment) { return segment.get() == active; });
+    active = nullptr;
+  }
   if (++failures_in_a_row >= 2) {
     storage_failed = true;
     return;
@@ -446,22 +492,15 @@ void Store::Impl::complete(std::unique_ptr<Job> job, const Now& now) {
       break;
     case JobKind::kSeal:
       background_out = false;
-      seal_done(static_cast<SealJob&>(*done));
+      seal_done(std::unique_ptr<SealJob>(static_cast<SealJob*>(done.release())));
       break;
     case JobKind::kRewrite:
       background_out = false;
-      rewrite_done(static_cast<RewriteJob&>(*done));
+      rewrite_done(static_cast<RewriteJob&>(*done), now);
       break;
     case JobKind::kDrop:
       background_out = false;
-      // Files that would not go are tried again: as long as one of them may come back, nothing else is
-      // reclaimed.
-      if (done->outcome) {
-        reclaim.reset();
-      } else {
-        reclaim->dropping = false;
-        reclaim->retry_at = now.mono + kPrepareRetry;
-      }
+      drop_done(static_cast<DropJob&>(*done), now);
       break;
   }
 }
@@ -474,8 +513,10 @@ std::optional<Instant> Store::Impl::next_deadline() const {
   if (!in_flight && !storage_failed && (!marked || open_batch.bytes() > 0 || !dirty_readers.empty())) {
     at(last_commit_at + kMarkIdle);
   }
+  if (storage_failed) return deadline;
   if (prepare_retry) at(*prepare_retry);
-  if (segments.size() > 1) at(reclaim_check_at);
+  if (segments.size() > 1 && !reclaim) at(std::max(reclaim_check_at, reclaim_not_before));
+  if (reclaim && reclaim->swapped && !reclaim->dropping) at(reclaim->retry_at);
   return deadline;
 }
 
@@ -489,7 +530,7 @@ bool Store::Impl::quiet() const {
 
 Mode Store::Impl::mode() const {
   if (storage_failed) return Mode::kStorageFailed;
-  if (full) return Mode::kFull;
+  if (no_space()) return Mode::kFull;
   return degraded ? Mode::kDegraded : Mode::kReady;
 }
 
@@ -504,16 +545,8 @@ Figures Store::Impl::figures() const {
   return figures;
 }
 
-void Store::Impl::add_gap(const Gap& gap) {
-  std::string key;
-  put_u32be(key, gap.stream);
-  put_u64be(key, gap.first);
-  put_u64be(key, gap.reader);
-  std::string value;
-  put_u64(value, gap.last);
-  put_u8(value, static_cast<uint8_t>(gap.cause));
-  put_u64(value, static_cast<uint64_t>(gap.wall_us));
-  write_row(Table::kGap, key, false, value, Haste::kRide);
+void Store::Impl::add_gap(const Gap& gap, Haste haste) {
+  write_row(Table::kGap, gap_key(gap), false, gap_value(gap), haste);
 }
 
 // --- The class that others see.
@@ -590,7 +623,7 @@ Store::Fetch Store::next_in_stream(StreamId stream, Position after, ReaderId wai
   return impl_->next_in_stream(stream, after, waiter);
 }
 std::vector<ReaderId> Store::take_woken() { return impl_->take_woken(); }
-void Store::add_gap(const Gap& gap) { impl_->add_gap(gap); }
+void Store::add_gap(const Gap& gap) { impl_->add_gap(gap, Haste::kRide); }
 void Store::for_each_gap(const std::function<void(const Gap&)>& visit) const {
   impl_->scan(Table::kGap, {}, [&](Bytes key, Bytes value) {
     ByteReader k(key);

@@ -18,21 +18,26 @@
 
 namespace hf::store {
 
-// A batch grows to this before the next one begins; then it fits into any segment.
+// A batch grows to this (a quarter of a segment where those are smaller) before the next one begins.
 inline constexpr uint64_t kBatchBytes = 768 << 10;
 // After this long without a commit, an empty one marks everything before it as durable
 // (docs/formats/store.md, "Marks").
 inline constexpr Duration kMarkIdle = seconds(10);
 inline constexpr Duration kReclaimInterval = seconds(10);
 inline constexpr Duration kPrepareRetry = seconds(1);
-// What stays free for control rows in the active segment when no further one can be made.
+// What stays free for control rows (half a segment where those are small) when no further segment can be made.
 inline constexpr uint64_t kControlReserveBytes = 256 << 10;
+// A read that fails may be the moment's fault; so many failures are the frame's.
+inline constexpr uint32_t kReadTriesMax = 3;
+inline constexpr uint32_t kPrepareErrorsMax = 3;
 inline constexpr size_t kReadJobsMax = 4;
 inline constexpr uint64_t kReadAheadBytes = 256 << 10;
-// What a record costs in a dense segment beyond its own bytes, as a rule of thumb.
-inline constexpr uint64_t kRecordOverheadBytes = 32;
 // So many small neighbours are worth one rewrite.
 inline constexpr size_t kSmallRun = 8;
+
+// Row of kGap: stream:u32be first:u64be reader:u64be -> last:u64 cause:u8 wall:u64.
+std::string gap_key(const Gap& gap);
+std::string gap_value(const Gap& gap);
 
 struct Batch {
   explicit Batch(uint64_t commit_number) : commit(commit_number) {}
@@ -63,12 +68,14 @@ struct Summary {
 struct Segment {
   uint64_t id = 0;
   bool rewrite = false;
-  bool sealed = false;  // Its index file is written; else the directory stays in memory.
-  bool failed = false;  // A write or sync of it failed: never written again.
+  bool sealed = false;   // Its index file is written; else the directory stays in memory.
+  bool failed = false;   // A write or sync of it failed: never written again.
+  bool partial = false;  // A rewrite without its end.
   uint64_t commit_first = 0;
   uint64_t commit_last = 0;
   uint64_t file_bytes = 0;
   uint64_t used_bytes = 0;
+  uint64_t plain_bytes = 0;
   uint64_t records = 0;
   uint64_t record_bytes = 0;
   int64_t wall_max_us = INT64_MIN;
@@ -85,7 +92,8 @@ struct Segment {
   std::shared_ptr<Directory> directory;  // Null: on disk only.
   uint64_t directory_use = 0;            // When it was last asked for, by count.
   uint32_t jobs_out = 0;                 // Reads on their way: not dropped before they are back.
-  std::set<uint32_t> rotten;             // Entries that could not be read.
+  std::set<uint64_t> rotten;             // Offsets of frames that cannot be read.
+  uint32_t directory_failures = 0;
   std::set<ReaderId> directory_waiters;
   bool directory_loading = false;
 
@@ -105,9 +113,10 @@ struct Reader {
   bool dirty = false;  // Its row is to be written with the next batch.
 };
 
+// A frame by where it stands. (Its number in a directory may change when the directory is built anew.)
 struct FrameRef {
   uint64_t segment = 0;
-  uint32_t entry = 0;
+  uint64_t offset = 0;
   friend auto operator<=>(const FrameRef&, const FrameRef&) = default;
 };
 
@@ -129,6 +138,8 @@ class FrameCache {
   uint64_t bytes() const { return bytes_; }
 
  private:
+  void trim();
+
   uint64_t budget_bytes_;
   uint64_t bytes_ = 0;
   std::map<FrameRef, CachedFrame> frames_;
@@ -164,7 +175,7 @@ class Store::Impl {
   bool quiet() const;
   Mode mode() const;
   Figures figures() const;
-  void add_gap(const Gap& gap);
+  void add_gap(const Gap& gap, Haste haste);
 
   // --- readers.cc
   ReaderId create_reader(bool durable);
@@ -209,6 +220,7 @@ class Store::Impl {
   bool preparing = false;
   bool full = false;  // The last attempt to make a spare found no space.
   std::optional<Instant> prepare_retry;
+  uint32_t prepare_errors = 0;  // In a row, other than for space.
   uint64_t free_bytes = 0;
 
   // Batches.
@@ -218,7 +230,8 @@ class Store::Impl {
   uint64_t durable = 0;
   struct InFlight {
     uint64_t commit = 0;
-    bool mark = false;  // Without content.
+    bool mark = false;   // Without content.
+    uint64_t bytes = 0;  // On disk, as a whole.
     struct Piece {
       Position first;
       Position last;
@@ -249,6 +262,7 @@ class Store::Impl {
   FrameCache tail_cache;
   FrameCache read_cache;
   std::map<FrameRef, std::set<ReaderId>> wanted_frames;  // Asked for, being read or queued.
+  std::map<FrameRef, uint32_t> read_failures;
   std::deque<FrameRef> read_queue;
   std::deque<uint64_t> index_queue;
   size_t reads_out = 0;
@@ -256,6 +270,7 @@ class Store::Impl {
 
   // Background work.
   std::deque<std::unique_ptr<Job>> background;
+  std::deque<std::unique_ptr<SealJob>> unsealed;  // Failed; tried again later.
   bool background_out = false;
   struct Reclaim {
     std::vector<uint64_t> segments;
@@ -265,6 +280,7 @@ class Store::Impl {
     std::optional<SegmentIndex> output;  // Of a rewrite that is done.
     uint64_t output_id = 0;
     uint64_t output_bytes = 0;
+    bool recount = false;  // What readers are owed has changed.
     bool swapped = false;  // `segments` are out of the log; their files go when no read needs them.
     bool dropping = false;
     Instant retry_at;
@@ -272,7 +288,9 @@ class Store::Impl {
   };
   std::optional<Reclaim> reclaim;
   Instant reclaim_check_at;
+  Instant reclaim_not_before;  // After a failure.
   size_t segments_at_check = 0;
+  int64_t now_wall_us = 0;
   bool shutting_down = false;
   Instant now_mono;  // Of the latest call that was told the time.
   Figures counters;
@@ -303,21 +321,30 @@ class Store::Impl {
   std::unique_ptr<Job> take_read();
   void read_done(ReadJob& job);
   void index_done(LoadIndexJob& job);
+  Segment* read_came_back(uint64_t id);
+  void wake_waiters(FrameRef ref);
   Fetch owed_after(ReaderId id, Position after);
   void count_owed(Reader& reader, ReaderId id, Position after);
   void read_ahead(const Segment& segment, uint32_t entry);
-  void quarantine(Segment& segment, uint32_t entry);
+  void quarantine(Segment& segment, uint64_t offset);
 
   // --- helpers of reclaim.cc
   void plan_background(const Now& now);
   void want_spare(uint64_t size);
   void prepare_done(PrepareJob& job, const Now& now);
-  void seal_done(SealJob& job);
+  void seal_done(std::unique_ptr<SealJob> job);
+  void drop_done(const DropJob& job, const Now& now);
+  void forget_tombstones();
+  uint64_t control_reserve() const { return std::min(kControlReserveBytes, segment_size_max / 2); }
+  uint64_t waiting_bytes() const;
+  uint64_t room_for_records() const;
+  bool no_space() const { return full || room_for_records() < waiting_bytes() + 2 * kPageBytes; }
   void plan_reclaim(const Now& now);
-  void move_rows(const Segment& segment, bool oldest);
+  bool move_rows(const Segment& segment, bool oldest);
+  bool keep_numbers(const Segment& segment);
   bool segment_needed(const Segment& segment) const;
   void drive_reclaim();
-  void rewrite_done(RewriteJob& job);
+  void rewrite_done(RewriteJob& job, const Now& now);
   uint64_t file_bytes() const;
 };
 
