@@ -99,8 +99,9 @@ class Node {
 
   Status status(const Now& now) const;
   uint64_t durable_commit() const;
-  // Registers a child and returns its one-time claim in *claim_text (the content of a claim file). kExists,
-  // kInvalid (name).
+  // Registers a child and returns its one-time claim in *claim_text (the content of a claim file). Topics that
+  // match `down_filters` go down to it; none given: everything under its name, "NAME/#". kExists, kInvalid
+  // (name, filter).
   Result<uint64_t> node_add(Bytes name, const std::vector<std::string>& down_filters,
                             std::string* claim_text);
   // Takes a claim file's content at a site: names the parent and the secret to exchange. kInvalid says what

@@ -164,7 +164,10 @@ std::vector<NodeStatus> Node::Impl::nodes() const {
 
 Result<uint64_t> Node::Impl::node_add(Bytes name, const std::vector<std::string>& down_filters,
                                       std::string* claim_text) {
-  HF_TRY_ASSIGN(*claim_text, registry_.add(name, down_filters, entropy));
+  // What a hub publishes under a node's name is for that node, unless the operator says otherwise.
+  std::vector<std::string> filters = down_filters;
+  if (filters.empty()) filters.push_back(std::string(name) + "/#");
+  HF_TRY_ASSIGN(*claim_text, registry_.add(name, filters, entropy));
   peer(std::string(name));
   // Topics that match its filters have another route now.
   ++routing_epoch_;
