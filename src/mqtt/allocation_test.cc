@@ -100,9 +100,10 @@ TEST(Allocation, ErasedFiltersGiveTheirMemoryBack) {
   tree.insert("stays", 1);
   const auto churn = [&tree](int from) {
     for (int i = from; i < from + 1'000; ++i) {
-      const std::string filter = "a level longer than a small string " + std::to_string(i) + "/+/x/#";
-      tree.insert(filter, i);
-      tree.erase(filter, i);
+      // Siblings too, so that nodes lose one child of several.
+      const std::string prefix = "a level longer than a small string " + std::to_string(i);
+      for (const char* rest : {"/+/x/#", "/y", "/z", "/z/+"}) tree.insert(prefix + rest, i);
+      for (const char* rest : {"/y", "/z", "/+/x/#", "/z/+"}) tree.erase(prefix + rest, i);
     }
   };
   churn(0);

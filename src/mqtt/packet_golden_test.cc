@@ -34,7 +34,8 @@ void golden(Version version, Sender sender, Bytes text, const Packet& packet) {
   EXPECT_EQ(to_hex(encoded), to_hex("before" + bytes));
 }
 
-const std::vector<UserProperty> kUser = {{.name = "a", .value = "b"}};
+// What stands as "26 0001 61 0001 62".
+std::vector<UserProperty> user_a_b() { return {{.name = "a", .value = "b"}}; }
 
 TEST(PacketGolden, Connect) {
   Connect least{.version = k311, .clean_start = true, .keep_alive_s = 60};
@@ -117,7 +118,7 @@ TEST(PacketGolden, Connack) {
   full.properties.wildcard_subscription_available = 0;
   full.properties.subscription_identifier_available = 1;
   full.properties.shared_subscription_available = 0;
-  full.properties.user_properties = kUser;
+  full.properties.user_properties = user_a_b();
   golden(
       k5, kServer,
       "20 3f 01 00 3c 11 00000078 12 0001 69 13 001e 15 0001 6d 16 0001 ff 1a 0001 72 1c 0001 73 1f 0001 6f"
@@ -149,7 +150,7 @@ TEST(PacketGolden, PublishOf5WithProperties) {
   publish.properties.response_topic = "r";
   publish.properties.correlation_data = Bytes("\0", 1);
   publish.properties.topic_alias = 5;
-  publish.properties.user_properties = kUser;
+  publish.properties.user_properties = user_a_b();
   const Bytes bytes =
       "32 24 0001 74 0007 1d 01 01 02 00000001 03 0001 63 08 0001 72 09 0001 00 23 0005 26 0001 61 0001 62 "
       "78";
@@ -167,7 +168,7 @@ TEST(PacketGolden, PublishKeepsTheOrderOfItsRawProperties) {
   const std::string raw = hex("26 0001 61 0001 62 01 00");
   Publish publish{.topic = "t", .raw_properties = raw};
   publish.properties.payload_format_indicator = 0;
-  publish.properties.user_properties = kUser;
+  publish.properties.user_properties = user_a_b();
   golden(k5, kClient, "30 0d 0001 74 09 26 0001 61 0001 62 01 00", publish);
 }
 
@@ -213,7 +214,7 @@ TEST(PacketGolden, AcknowledgementsOf5WithReasons) {
          Ack{.type = PacketType::kPubcomp, .packet_id = 1, .reason = Reason::kPacketIdentifierNotFound});
   Ack full{.type = PacketType::kPubrec, .packet_id = 1, .reason = Reason::kQuotaExceeded};
   full.properties.reason_string = "q";
-  full.properties.user_properties = kUser;
+  full.properties.user_properties = user_a_b();
   golden(k5, kClient, "50 0f 0001 97 0b 1f 0001 71 26 0001 61 0001 62", full);
   full.reason = Reason::kSuccess;
   golden(k5, kClient, "50 0f 0001 00 0b 1f 0001 71 26 0001 61 0001 62", full);
@@ -235,7 +236,7 @@ TEST(PacketGolden, Subscribe) {
           {.filter = "a/b", .qos = 1, .no_local = true, .retain_as_published = true, .retain_handling = 2},
           {.filter = "#"}}};
   full.properties.subscription_identifiers = {300};
-  full.properties.user_properties = kUser;
+  full.properties.user_properties = user_a_b();
   golden(k5, kClient, "82 17 000a 0a 0b ac02 26 0001 61 0001 62 0003 612f62 2d 0001 23 00", full);
 }
 
@@ -290,7 +291,7 @@ TEST(PacketGolden, Auth) {
   full.properties.authentication_method = "m";
   full.properties.authentication_data = "\x01\x02";
   full.properties.reason_string = "o";
-  full.properties.user_properties = kUser;
+  full.properties.user_properties = user_a_b();
   const Bytes bytes = "f0 16 18 14 15 0001 6d 16 0002 0102 1f 0001 6f 26 0001 61 0001 62";
   golden(k5, kClient, bytes, full);
   golden(k5, kServer, bytes, full);
@@ -320,7 +321,7 @@ TEST(PacketGolden, LongFormsDecodeToTheSamePacket) {
 
 TEST(PacketGolden, EncodingOf311LeavesOutWhatOnly5Has) {
   Properties properties;
-  properties.user_properties = kUser;
+  properties.user_properties = user_a_b();
   const struct {
     Packet packet;
     Bytes bytes;

@@ -7,10 +7,11 @@ namespace hf::mqtt {
 
 namespace {
 
-// Whether none of the eight bytes at `at` is zero or has its top bit set.
-bool eight_plain(const char* at) {
+// Whether `text` starts with eight bytes of which none is zero or has its top bit set.
+bool starts_plain(Bytes text) {
   uint64_t word;
-  std::memcpy(&word, at, sizeof word);
+  if (text.size() < sizeof word) return false;
+  std::memcpy(&word, text.data(), sizeof word);
   constexpr uint64_t kOnes = 0x0101010101010101;
   constexpr uint64_t kTops = 0x8080808080808080;
   // word - kOnes borrows into the top bit of the lowest zero byte; other bytes may only be blamed along with
@@ -41,7 +42,7 @@ size_t sequence_size(Bytes text) {
 
 bool utf8_valid(Bytes text) {
   while (!text.empty()) {
-    if (text.size() >= 8 && eight_plain(text.data())) {
+    if (starts_plain(text)) {
       text.remove_prefix(8);
       continue;
     }

@@ -189,7 +189,7 @@ TEST(TopicMatches, DollarCountsAtTheFrontOnly) {
 TEST(TopicMatches, AgreesWithTheOracle) {
   Prng prng(11);
   int matches = 0;
-  for (int i = 0; i < 200'000; ++i) {
+  for (int i = 0; i < 50'000; ++i) {
     const std::string filter = random_filter(prng, 4);
     const std::string name = random_name(prng, 4);
     const bool wanted = naive_match(filter, name);
@@ -198,7 +198,7 @@ TEST(TopicMatches, AgreesWithTheOracle) {
     ASSERT_TRUE(topic_filter_valid(filter)) << filter;
     ASSERT_TRUE(topic_name_valid(name)) << name;
   }
-  EXPECT_GT(matches, 10'000);
+  EXPECT_GT(matches, 5'000);
 }
 
 TEST(TopicMatches, DeepTopicsNeedNoStack) {
