@@ -36,6 +36,9 @@ Node::Impl::Impl(Config config_in, Entropy& entropy_in, std::unique_ptr<store::S
   Effects early;
   out_ = &early;
   if (config.upstream) parent_ = std::make_unique<Parent>(*this, config);
+  if (const auto row = store->get(store::Table::kParent, kLastUpKey)) {
+    link_last_up_wall_us_ = static_cast<int64_t>(ByteReader(*row).u64());
+  }
   registry_.for_each([&](const link::Child& child) { peer(child.name); });
   broker::Limits limits;
   limits.packet_bytes_max = config.packet_bytes_max;

@@ -22,6 +22,8 @@ namespace hf::node {
 
 // The store may be this far behind before sockets are left unread.
 inline constexpr uint64_t kPendingBytesMax = 8 << 20;
+// Row of kParent: report.cc.
+inline constexpr Bytes kLastUpKey = "U";
 // Rounds of one step in which readers that were woken wake others.
 inline constexpr int kRoundsMax = 8;
 
@@ -142,6 +144,7 @@ class Node::Impl final : public broker::Host, public link::Host, public link::Up
   std::optional<int64_t> oldest_wall_us_;
   store::Position oldest_position_;
 
+  int64_t link_last_up_wall_us_ = 0;
   // For "days of space left": what the log grew by.
   Instant growth_since_;
   uint64_t growth_start_bytes_ = 0;

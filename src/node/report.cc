@@ -1,4 +1,6 @@
 // What a node says of itself, and what the operator tells it.
+//
+// Its one row: kParent 'U' -> wall:u64, when the link was last known to be up.
 #include <algorithm>
 
 #include "node/node_impl.h"
@@ -10,6 +12,8 @@ namespace {
 // Below this span the growth of the log says nothing about days.
 constexpr Duration kGrowthSpanMin = seconds(60);
 constexpr Duration kGrowthSpan = seconds(86'400);
+// Each costs an otherwise idle node a page.
+constexpr int64_t kLastUpIntervalUs = 300'000'000;
 
 }  // namespace
 
@@ -36,8 +40,18 @@ Status Node::Impl::status(const Now& now) const {
     link.configured = true;
     link.up = uplink.up();
     link.peer = config.upstream->host + ":" + std::to_string(config.upstream->port);
-    link.since = now.mono - uplink.since();
-    link.since_wall_us = uplink.since_wall_us();
+    if (uplink.since() != Instant{}) {
+      link.since = now.mono - uplink.since();
+      link.since_wall_us = uplink.since_wall_us();
+    } else {
+      // Not up since the start: the offline time goes on from the life before, as far as the clock may be believed.
+      link.since = now.mono - started_;
+      link.since_wall_us = now.wall_us - link.since.ns / 1000;
+      if (link_last_up_wall_us_ != 0 && link_last_up_wall_us_ < link.since_wall_us) {
+        link.since_wall_us = link_last_up_wall_us_;
+        link.since = microseconds(now.wall_us - link_last_up_wall_us_);
+      }
+    }
     if (const auto dial = uplink.next_dial()) link.next_dial = std::max(Duration{}, *dial - now.mono);
     link.last_error = uplink.last_error();
     link.backlog_count = sender.backlog_count();
@@ -81,6 +95,13 @@ void Node::Impl::observe() {
     growth_start_bytes_ = store->figures().records_live_bytes;
   }
   if (!parent_) return;
+  if (parent_->uplink.up() && now_.wall_us - link_last_up_wall_us_ >= kLastUpIntervalUs) {
+    // Rides along, so that a node that starts offline knows since when it has been so.
+    link_last_up_wall_us_ = now_.wall_us;
+    std::string value;
+    put_u64(value, static_cast<uint64_t>(now_.wall_us));
+    store->put(store::Table::kParent, kLastUpKey, value, store::Haste::kRide);
+  }
   if (parent_->conversation.sender().backlog_count() == 0) {
     oldest_wall_us_.reset();
     oldest_position_ = {};

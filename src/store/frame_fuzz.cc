@@ -3,17 +3,13 @@
 //
 // Grammar of an input: the plaintext (frame.h).
 #include <cstdint>
-#include <cstdlib>
 #include <map>
 
+#include "base/assert.h"
 #include "store/frame.h"
 
 namespace hf::store {
 namespace {
-
-void check(bool holds) {
-  if (!holds) std::abort();
-}
 
 bool same(const Record& a, const Record& b) {
   return a.position == b.position && a.stream == b.stream && a.sequence == b.sequence && a.topic == b.topic &&
@@ -64,31 +60,31 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   plain.shrink_to_fit();
   const auto parsed = Frame::parse(std::move(plain), Position::of(9, 4));
   if (!parsed) {
-    check(parsed.error().code == hf::Code::kCorrupt);
+    HF_ASSERT(parsed.error().code == hf::Code::kCorrupt);
     return 0;
   }
   const Frame& frame = **parsed;
-  check(frame.memory_bytes() >= sizeof(Frame));
+  HF_ASSERT(frame.memory_bytes() >= sizeof(Frame));
   for (const Record& record : frame.records()) {
-    check(record.qos <= 2);
-    check(frame.upper_bound(record.position) <= frame.records().size());
+    HF_ASSERT(record.qos <= 2);
+    HF_ASSERT(frame.upper_bound(record.position) <= frame.records().size());
     hf::Now now;
     now.quality = hf::ClockQuality::kNtp;
     (void)expired(record, 60, now);
     std::vector<Member> members;
     if (decode_audience(record.audience, &members)) {
-      check(encode_audience(members).size() == record.audience.size());
+      HF_ASSERT(encode_audience(members).size() == record.audience.size());
     }
   }
   const auto again = Frame::parse(build_again(frame), Position::of(9, 4));
-  check(again.has_value());
-  check((*again)->records().size() == frame.records().size());
+  HF_ASSERT(again.has_value());
+  HF_ASSERT((*again)->records().size() == frame.records().size());
   // A position of its own stands before the first record unless it is the one the reader was given.
   for (size_t i = 0; i < frame.records().size(); ++i) {
     Record record = (*again)->records()[i];
     if (frame.records().front().position != Position::of(9, 4)) record.position = frame.records()[i].position;
-    check(same(record, frame.records()[i]));
+    HF_ASSERT(same(record, frame.records()[i]));
   }
-  check((*again)->rows().size() == frame.rows().size());
+  HF_ASSERT((*again)->rows().size() == frame.rows().size());
   return 0;
 }

@@ -3,29 +3,25 @@
 //
 // Grammar of an input: the plaintext (segment_index.h).
 #include <cstdint>
-#include <cstdlib>
 
+#include "base/assert.h"
 #include "store/segment_index.h"
 
 namespace hf::store {
 namespace {
 
-void check(bool holds) {
-  if (!holds) std::abort();
-}
-
 void visit(const SegmentIndex& index) {
   const size_t frames = index.directory.frames.size();
   for (const auto& [reader, shares] : index.directory.readers) {
-    for (const Share& share : shares) check(share.frame < frames);
+    for (const Share& share : shares) HF_ASSERT(share.frame < frames);
   }
   for (const auto& [stream, use] : index.directory.streams) {
-    check(stream == use.definition.id);
-    for (const uint32_t frame : use.frames) check(frame < frames);
+    HF_ASSERT(stream == use.definition.id);
+    for (const uint32_t frame : use.frames) HF_ASSERT(frame < frames);
   }
-  for (const IndexedRow& row : index.rows) check(table_name(row.table)[0] != 'u');
-  check(index.directory.memory_bytes() > 0);
-  check(index.directory.frame_after({}) <= frames);
+  for (const IndexedRow& row : index.rows) HF_ASSERT(table_name(row.table)[0] != 'u');
+  HF_ASSERT(index.directory.memory_bytes() > 0);
+  HF_ASSERT(index.directory.frame_after({}) <= frames);
 }
 
 }  // namespace
@@ -40,7 +36,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   visit(*index);
   const std::string bytes = encode_index(*index);
   const hf::Result<SegmentIndex> again = decode_index(bytes);
-  check(again.has_value());
-  check(encode_index(*again) == bytes);
+  HF_ASSERT(again.has_value());
+  HF_ASSERT(encode_index(*again) == bytes);
   return 0;
 }

@@ -102,6 +102,11 @@ void Store::Impl::settle(Reader& reader, ReaderId id) {
   reader.info.low_water = reader.outstanding.empty()
                               ? reader.info.cursor
                               : Position{reader.outstanding.front().position.value - 1};
+  // After a restart the count may be too high (count_owed); here it is known to be nothing.
+  if (reader.outstanding.empty() && reader.last_owed <= reader.info.cursor) {
+    reader.info.owed_count = 0;
+    reader.info.owed_bytes = 0;
+  }
   reader_changed(reader, id);
 }
 

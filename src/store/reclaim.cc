@@ -197,7 +197,8 @@ void Store::Impl::plan_reclaim(const Now& now) {
     if (!usable(segment) || segment_needed(segment)) continue;
     const bool old = segment.records > 0 &&
                      segment.wall_max_us / 1'000'000 < now.wall_us / 1'000'000 - options.retention_s;
-    if (pressure || old) chosen.push_back(i);
+    const bool empty = segment.failed && segment.records == 0;
+    if (pressure || old || empty) chosen.push_back(i);
   }
   // Small neighbours.
   if (chosen.empty() && !no_space()) {
@@ -219,7 +220,8 @@ void Store::Impl::plan_reclaim(const Now& now) {
   // What is mostly padding: commits of a few records each, a page a commit. Dense, it frees at least half its space.
   for (size_t i = 0; i < segments.size() && chosen.empty(); ++i) {
     const Segment& segment = *segments[i];
-    if (!usable(segment) || segment.rewrite || segment.plain_bytes > segment.used_bytes / 2) continue;
+    if (!usable(segment) || segment.rewrite || segment.failed || segment.plain_bytes > segment.used_bytes / 2)
+      continue;
     chosen.push_back(i);
     rewrite = true;
   }

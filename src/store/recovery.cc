@@ -73,7 +73,9 @@ class Recovery {
   void load_streams();
   void load_readers();
   void remove_segment(uint64_t id);
+  void set_aside(uint64_t id);
   void tail_cut(uint64_t commit);
+  uint64_t commit_before(size_t candidate) const;
 
   Disk& disk_;
   Entropy& entropy_;
@@ -83,6 +85,7 @@ class Recovery {
   std::set<uint64_t> indexes_;
   std::vector<Candidate> candidates_;  // By ascending id, and so by ascending commit.
   std::vector<std::unique_ptr<Segment>> rewrites_;
+  std::map<uint64_t, SegmentIndex> rewrite_indexes_;  // Built anew, to be written.
   std::vector<IndexedRow> rows_;
   std::vector<Gap> gaps_;
 };
@@ -92,6 +95,31 @@ void Recovery::remove_segment(uint64_t id) {
   if (indexes_.contains(id) && disk_.remove(index_name(id))) (void)disk_.sync_directory();
   (void)disk_.remove(segment_name(id));
   ++store_.report.files_removed;
+}
+
+// Bytes that were durable once and rotted to the last are kept for whoever wants to look.
+void Recovery::set_aside(uint64_t id) {
+  (void)disk_.rename(segment_name(id), segment_name(id) + ".bad");
+  ++store_.report.frames_rotten;
+}
+
+// The last commit of all that lies before a candidate; for the first commit that it may hold itself.
+uint64_t Recovery::commit_before(size_t candidate) const {
+  const auto& frames = candidates_[candidate].scan.frames;
+  const uint64_t below = frames.empty() ? UINT64_MAX : frames.front().head.commit;
+  uint64_t commit = 0;
+  for (const auto& rewrite : rewrites_) {
+    if (rewrite->commit_last < below) commit = std::max(commit, rewrite->commit_last);
+  }
+  for (size_t i = 0; i < candidate; ++i) {
+    const Candidate& earlier = candidates_[i];
+    if (earlier.indexed || earlier.scan.frames.empty()) {
+      commit = std::max(commit, earlier.index.commit_last);
+    } else {
+      commit = std::max(commit, earlier.scan.frames.back().head.commit);
+    }
+  }
+  return commit;
 }
 
 // Both copies of a header are bad: what the segment is shows in its index, or in its frames.
@@ -152,8 +180,12 @@ void Recovery::take_rewrites() {
       whole = !scan->frames.empty() && scan->frames.back().head.kind == FrameKind::kRewriteEnd;
       const bool originals =
           std::all_of(replaced.begin(), replaced.end(), [&](uint64_t old) { return headers_.contains(old); });
-      if (scan->frames.empty() || (!whole && originals)) {
+      if (!whole && originals) {
         remove_segment(*id);
+        continue;
+      }
+      if (scan->frames.empty()) {
+        set_aside(*id);
         continue;
       }
       RebuiltIndex rebuilt =
@@ -171,7 +203,7 @@ void Recovery::take_rewrites() {
       }
       ++store_.report.segments_scanned;
       store_.report.frames_rotten += index->frames_rotten;
-      if (whole) (void)write_index_file(disk_, store_.keys, *id, entropy_, *index);
+      if (whole) rewrite_indexes_[*id] = *index;
     }
     // Only a whole one takes the place of what it names; of any other one counts what no other segment holds.
     for (const uint64_t old : replaced) {
@@ -265,7 +297,10 @@ void Recovery::decide_scanned() {
       std::vector<uint64_t>& bad = candidate->scan.bad;
       const bool trailing = !bad.empty() && bad.back() >= end;
       // Something was being written when the power went, or the last commit rotted; nobody can tell which.
-      if (trailing && !cut) tail_cut(frames.empty() ? 0 : frames.back().head.commit + 1);
+      if (trailing && !cut) {
+        const auto number = static_cast<size_t>(candidates_.rend() - candidate - 1);
+        tail_cut(1 + (frames.empty() ? commit_before(number) : frames.back().head.commit));
+      }
       // What is bad behind the last frame that counts belongs to the cut.
       std::erase_if(bad, [&](uint64_t offset) { return offset >= end; });
       if (!bad.empty() && planted(PlantedBug::kTruncateAtRot)) {
@@ -279,9 +314,9 @@ void Recovery::decide_scanned() {
 
 // The indexes of the scanned segments, and what is missing in them.
 void Recovery::rebuild_scanned() {
-  uint64_t commit_next = 1;  // The first commit that the segment may hold.
   for (size_t i = 0; i < candidates_.size(); ++i) {
     Candidate& candidate = candidates_[i];
+    const uint64_t commit_next = commit_before(i) + 1;  // The first that the segment may hold.
     if (!candidate.indexed) {
       // Up to where the next segment with a commit begins.
       uint64_t bound = 0;
@@ -302,29 +337,41 @@ void Recovery::rebuild_scanned() {
       store_.report.frames_rotten += candidate.index.frames_rotten;
       gaps_.insert(gaps_.end(), rebuilt.gaps.begin(), rebuilt.gaps.end());
     }
-    if (candidate.index.commit_first != 0) commit_next = candidate.index.commit_last + 1;
   }
 }
 
-// Gap records become durable with an index, before anything that they tell of is cut or removed.
+// Gap records become durable with the index of one segment, before any index is written that would hide the damage from the
+// next start, and before anything is cut or removed.
 void Recovery::write_indexes() {
   Candidate* keeper = nullptr;
   for (Candidate& candidate : candidates_) {
     if (candidate.index.commit_first != 0 && !candidate.lost) keeper = &candidate;
   }
-  if (keeper != nullptr && !gaps_.empty()) {
+  const auto write = [&](Candidate& candidate) {
+    candidate.write_index = false;
+    return write_index_file(disk_, store_.keys, candidate.id, entropy_, candidate.index).has_value();
+  };
+  if (keeper != nullptr) {
+    std::vector<IndexedRow>& rows = keeper->index.rows;
     for (const Gap& gap : gaps_) {
-      keeper->index.rows.push_back(
-          {Table::kGap, false, keeper->index.commit_last, gap_key(gap), gap_value(gap)});
+      // A start that finds the same damage again has nothing new to say.
+      const std::string key = gap_key(gap);
+      const bool known = std::any_of(rows.begin(), rows.end(), [&](const IndexedRow& row) {
+        return row.table == Table::kGap && row.key == key;
+      });
+      if (known) continue;
+      rows.push_back({Table::kGap, false, keeper->index.commit_last, key, gap_value(gap)});
+      keeper->write_index = true;
     }
-    keeper->write_index = true;
+    if (keeper->write_index && !(write(*keeper) && disk_.sync_directory())) return;
     gaps_.clear();
   }
+  // From here on a failure costs only time at the next start: the rules give the same answer again.
   for (Candidate& candidate : candidates_) {
-    if (!candidate.write_index || candidate.index.commit_first == 0) continue;
-    // A failure costs only time at the next start: the rules give the same answer again.
-    (void)write_index_file(disk_, store_.keys, candidate.id, entropy_, candidate.index);
+    if (candidate.write_index && candidate.index.commit_first != 0) (void)write(candidate);
   }
+  for (const auto& [id, index] : rewrite_indexes_)
+    (void)write_index_file(disk_, store_.keys, id, entropy_, index);
   (void)disk_.sync_directory();
 }
 
@@ -333,15 +380,22 @@ void Recovery::add_segments() {
   for (Candidate& candidate : candidates_) {
     SegmentIndex& index = candidate.index;
     for (IndexedRow& row : index.rows) rows_.push_back(std::move(row));
-    if (candidate.lost) {
-      store_.durable = std::max(store_.durable, index.commit_last);
-      continue;
+    if (candidate.lost && index.commit_first != 0) {
+      // It holds rows and no record; the next reclaim moves them and removes what is left of it.
+      auto segment = std::make_unique<Segment>();
+      segment->id = candidate.id;
+      segment->commit_first = index.commit_first;
+      segment->commit_last = index.commit_last;
+      segment->failed = true;
+      segment->sealed = true;
+      segment->directory = std::make_shared<Directory>();
+      all.push_back(std::move(segment));
     }
+    if (candidate.lost) continue;
     if (index.commit_first == 0) {
-      // No frame counts. A spare that was never used goes; so does a first commit that was torn. Bytes that were durable
-      // once and rotted to the last are kept aside for whoever wants to look.
+      // No frame counts. A spare that was never used goes; so does a first commit that was torn.
       if (!candidate.last && index.frames_rotten > 0) {
-        (void)disk_.rename(segment_name(candidate.id), segment_name(candidate.id) + ".bad");
+        set_aside(candidate.id);
       } else {
         remove_segment(candidate.id);
       }
@@ -377,7 +431,8 @@ void Recovery::add_segments() {
   std::erase_if(all, [&](const auto& segment) { return covered.contains(segment->id); });
   store_.segments = std::move(all);
   for (const auto& segment : store_.segments) store_.durable = std::max(store_.durable, segment->commit_last);
-  store_.open_batch = Batch(store_.durable + 1);
+  // The number of a commit that was cut is not given again: its gap record would cover what is good.
+  store_.open_batch = Batch(store_.durable + (store_.report.tail_cut ? 2 : 1));
 }
 
 void Recovery::load_rows() {

@@ -72,11 +72,12 @@ void GapFinder::name_until(Position last) {
   if (!open_) return;
   open_ = false;
   ++count_;
+  // A frame without records leaves no hole between positions.
+  if (last < expected_) return;
   Gap gap;
   gap.cause = GapCause::kRot;
   gap.first = expected_.value;
-  // A frame without records leaves no hole between positions, but it is named all the same.
-  gap.last = std::max(expected_, last).value;
+  gap.last = last.value;
   gap.wall_us = wall_us_;
   gaps_.push_back(gap);
 }
