@@ -55,13 +55,15 @@ void Store::Impl::want_spare(uint64_t size) {
   size = std::max(least, segment_size_next);
   const uint64_t files = file_bytes();
   const uint64_t allowed = options.quota_bytes - std::min(options.quota_bytes, files);
-  // The last one before the quota may be smaller.
+  // The last ones before the quota or the disk's end may be smaller.
   if (size > allowed) size = allowed / kPageBytes * kPageBytes;
   if (size < least) {
     full = true;
     prepare_retry = now_mono + kPrepareRetry;
     return;
   }
+  // What the disk has left is only known as of the last attempt, so the smallest is always tried.
+  if (size > free_bytes / 2) size = std::max(least, free_bytes / 2 / kPageBytes * kPageBytes);
   preparing = true;
   auto job = std::make_unique<PrepareJob>();
   job->header.store_id = keys.store_id;

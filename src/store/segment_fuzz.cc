@@ -8,14 +8,14 @@
 //     instruction := 0 u8 u8                  begins a segment: its number (1 to 8); bit 0: a rewrite, bit 1: it
 //                                             replaces the two numbers before it, bit 2: it is longer by 16 KiB of
 //                                             zeros
-//                  | 1 kind:u8 commit:u8 index:u8 count:u8 size:u8 plain[size]
+//                  | 1 kind:u8 commit-1:u8 index:u8 count:u8 size:u8 plain[size]
 //                                             a sealed frame at the next page (or 64 bytes, in a rewrite)
 //                  | 2 size:u8 bytes[size]    raw bytes, where a frame would stand
 //                  | 3 at:u16 mask:u8         damage: flips bits of the present segment
 //                  | 4 at:u16                 damage: cuts it there, in units of 64 bytes
 //                  | 5 from:u8 to:u8          damage: copies one page over another
 //                  | 6 size:u8 plain[size]    an index of this plaintext, sealed
-//                  | 7 commit:u8 records:u8   a well-formed commit of that many records
+//                  | 7 commit-1:u8 records:u8   a well-formed commit of that many records
 //                  | 8                        a well-formed index of the frames so far
 //                  | 9                        the file of the present segment is missing
 #include <algorithm>
@@ -75,7 +75,7 @@ class Maker {
         case 1: {
           FrameHead head;
           head.kind = static_cast<FrameKind>(1 + in.u8() % 3);
-          head.commit = in.u8();
+          head.commit = uint64_t{1} + in.u8();
           head.index = in.u8();
           head.count = in.u8();
           frame(head, in.bytes(in.u8()));
@@ -109,7 +109,7 @@ class Maker {
           break;
         }
         case 7: {
-          const uint8_t number = in.u8();
+          const uint64_t number = uint64_t{1} + in.u8();
           commit(number, in.u8());
           break;
         }

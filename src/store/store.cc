@@ -78,7 +78,7 @@ uint64_t Store::Impl::room_for_records() const {
   for (const Spare& spare : spares) room += spare.size - kSegmentHeaderBytes;
   const uint64_t files = file_bytes();
   const uint64_t growth = std::min(options.quota_bytes - std::min(options.quota_bytes, files), free_bytes);
-  if (!full) room += growth / segment_size_next * segment_size_next;
+  if (!full) room += growth;
   room = room / 4 * 3;
   return room - std::min(room, control_reserve());
 }

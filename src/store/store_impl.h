@@ -338,7 +338,9 @@ class Store::Impl {
   uint64_t control_reserve() const { return std::min(kControlReserveBytes, segment_size_max / 2); }
   uint64_t waiting_bytes() const;
   uint64_t room_for_records() const;
-  bool no_space() const { return full || room_for_records() < waiting_bytes() + 2 * kPageBytes; }
+  bool no_space() const {
+    return full || room_for_records() < waiting_bytes() + kFramePlainBytes + 2 * kPageBytes;
+  }
   void plan_reclaim(const Now& now);
   bool move_rows(const Segment& segment, bool oldest);
   bool keep_numbers(const Segment& segment);
