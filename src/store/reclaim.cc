@@ -187,7 +187,7 @@ bool Store::Impl::keep_numbers(const Segment& segment) {
 }
 
 void Store::Impl::plan_reclaim(const Now& now) {
-  const bool pressure = no_space() || file_bytes() + segment_size_next > options.quota_bytes / 10 * 9;
+  const bool pressure = under_pressure();
   const auto usable = [&](const Segment& segment) {
     return &segment != active && segment.sealed && segment.jobs_out == 0;
   };
@@ -333,6 +333,10 @@ void Store::Impl::drop_done(const DropJob& job, const Now& now) {
   }
   reclaim.reset();
   forget_tombstones();
+  // There is space again: whoever waits for a segment asks at once.
+  full = false;
+  prepare_retry.reset();
+  if (under_pressure()) reclaim_check_at = now.mono;
 }
 
 // A tombstone holds down what older segments say of its row. Where there are none it has done its work.
@@ -351,11 +355,10 @@ void Store::Impl::plan_background(const Now& now) {
   now_wall_us = now.wall_us;
   if (prepare_retry && now.mono >= *prepare_retry)
     want_spare(staged == nullptr ? 0 : kSegmentHeaderBytes + in_flight->bytes);
-  const bool due =
-      no_space() || now.mono >= reclaim_check_at || segments.size() > segments_at_check + kSmallRun;
+  const bool due = now.mono >= reclaim_check_at || segments.size() > segments_at_check + kSmallRun;
   if (!reclaim && due && now.mono >= reclaim_not_before) {
-    // While there is no space every turn looks: a reader that moves on may free a segment.
-    reclaim_check_at = now.mono + kReclaimInterval;
+    // Under pressure it looks often: a reader that moves on may free a segment.
+    reclaim_check_at = now.mono + (under_pressure() ? kReclaimIntervalPressed : kReclaimInterval);
     segments_at_check = segments.size();
     for (; !unsealed.empty(); unsealed.pop_front()) {
       unsealed.front()->outcome = {};

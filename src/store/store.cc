@@ -363,6 +363,7 @@ bool Store::Impl::place(CommitJob& job) {
     piece.head.durable = durable;
     offset += align_up(kFrameOverheadBytes + piece.plain.size(), kPageBytes);
   }
+  if (under_pressure()) reclaim_check_at = std::min(reclaim_check_at, now_mono);
   // A spare is made before it is needed: the commit that fills a segment does not wait for the next one.
   if (offset > active->file_bytes / 2 && spares.empty()) want_spare(0);
   return true;

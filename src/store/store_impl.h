@@ -24,6 +24,7 @@ inline constexpr uint64_t kBatchBytes = 768 << 10;
 // (docs/formats/store.md, "Marks").
 inline constexpr Duration kMarkIdle = seconds(10);
 inline constexpr Duration kReclaimInterval = seconds(10);
+inline constexpr Duration kReclaimIntervalPressed = milliseconds(50);
 inline constexpr Duration kPrepareRetry = seconds(1);
 // What stays free for control rows (half a segment where those are small) when no further segment can be made.
 inline constexpr uint64_t kControlReserveBytes = 256 << 10;
@@ -340,6 +341,10 @@ class Store::Impl {
   uint64_t room_for_records() const;
   bool no_space() const {
     return full || room_for_records() < waiting_bytes() + kFramePlainBytes + 2 * kPageBytes;
+  }
+  // Time to give up what nobody is owed: before the next segment finds no place.
+  bool under_pressure() const {
+    return no_space() || file_bytes() + 2 * segment_size_next > options.quota_bytes / 10 * 9;
   }
   void plan_reclaim(const Now& now);
   bool move_rows(const Segment& segment, bool oldest);
