@@ -84,7 +84,9 @@ TEST(Audience, EveryPrefixIsRefusedOrHoldsFewerMembers) {
       const bool whole = decode_audience(Bytes(prefix.data(), prefix.size()), &decoded);
       ASSERT_LT(decoded.size(), members.size());
       EXPECT_TRUE(std::equal(decoded.begin(), decoded.end(), members.begin()));
-      if (whole) EXPECT_EQ(encode_audience(decoded), bytes.substr(0, size));
+      if (whole) {
+        EXPECT_EQ(encode_audience(decoded), bytes.substr(0, size));
+      }
     }
   }
 }

@@ -247,8 +247,8 @@ void Recovery::read_ingest() {
         if (!frames.empty()) {
           gaps_.push_back(
               {0, frames.front().first.value, frames.back().last.value, GapCause::kRot, 0, now_.wall_us});
-          ++store_.report.frames_rotten;
         }
+        ++store_.report.frames_rotten;
         if (candidate.index.rewrite) candidate.index.commit_first = 0;  // It bounds nothing and has no rows.
       }
     } else if (candidate.lost) {

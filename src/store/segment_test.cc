@@ -502,8 +502,8 @@ struct Directory {
     const auto work = [&](int commits) {
       for (int i = 0; i < commits; ++i) {
         for (int j = 0; j < 3; ++j) {
-          world.append(stream, "payload " + std::to_string(count++) + std::string(count % 300, '.'),
-                       audience);
+          world.append(stream, "payload " + std::to_string(count) + std::string(count % 300, '.'), audience);
+          ++count;
         }
         world.store->put(Table::kSession, std::to_string(count % 7), std::to_string(count));
         if (i % 4 == 0) world.store->erase(Table::kSession, std::to_string((count + 3) % 7));
@@ -599,7 +599,9 @@ void expect_survived(const Files& files, const std::vector<Extent>& damaged) {
   const bool rows_at_risk = std::any_of(damaged.begin(), damaged.end(), [&](const Extent& damage) {
     return damage.file == directory().active || damage.to == UINT64_MAX;
   });
-  if (!rows_at_risk) EXPECT_EQ(answer.rows, directory().answer.rows);
+  if (!rows_at_risk) {
+    EXPECT_EQ(answer.rows, directory().answer.rows);
+  }
 
   // The same directory, opened, crashed and opened again, gives the same answer.
   World again;

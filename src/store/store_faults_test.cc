@@ -18,8 +18,9 @@ TEST(StoreFaults, SegmentsUsedOutOfTheOrderOfTheirIdsAreAllFoundAgain) {
   }
   // One atomic group that fits neither: a third segment is made and used before the second.
   const std::string filler(2000, 'f');
-  for (int i = 0; i < 100; ++i)
+  for (int i = 0; i < 100; ++i) {
     world.append(stream, "payload " + std::to_string(count++) + filler, {{reader}});
+  }
   ASSERT_TRUE(world.settle());
   for (int i = 0; i < 30; ++i) {
     world.append(stream, "payload " + std::to_string(count++), {{reader}});
@@ -91,7 +92,9 @@ TEST(StoreFaults, ReaderThatOwesNothingPinsNoSegment) {
     if (!idle.empty()) world.drain(idle.back());
     if (refused > 200) break;
   }
-  for (const ReaderId id : idle) EXPECT_EQ(world.store->reader(id)->owed_count, 0u);
+  for (const ReaderId id : idle) {
+    EXPECT_EQ(world.store->reader(id)->owed_count, 0u);
+  }
   EXPECT_LT(refused, 200) << "everything is acknowledged and the store is full for ever";
 }
 
@@ -198,7 +201,9 @@ TEST(StoreFaults, IdleStoreOfRowsComesToRest) {
   const std::string value(1000, 'v');
   for (int i = 0; i < 2000; ++i) {
     world.store->put(Table::kRetained, "topic " + std::to_string(i), value);
-    if (i % 20 == 0) ASSERT_TRUE(world.settle());
+    if (i % 20 == 0) {
+      ASSERT_TRUE(world.settle());
+    }
   }
   for (int i = 0; i < 50; ++i) {
     world.idle(11);
@@ -375,8 +380,9 @@ TEST(StoreFaults, UnreadableSectorDoesNotStopTheStart) {
     uint64_t bad_from = UINT64_MAX;
     std::string bad_name;
     Result<std::string> read(const std::string& name, uint64_t offset, uint64_t size) override {
-      if (name == bad_name && offset <= bad_from && bad_from < offset + size)
+      if (name == bad_name && offset <= bad_from && bad_from < offset + size) {
         return fail(Code::kIo, "I/O error", 5);
+      }
       return MemoryDisk::read(name, offset, size);
     }
   };
