@@ -6,10 +6,14 @@ namespace hf::broker {
 void Broker::Impl::on_ack(Connection& connection, const mqtt::Ack& packet) {
   Session& session = *connection.session;
   switch (packet.type) {
-    case PacketType::kPuback: return on_puback(session, packet);
-    case PacketType::kPubrec: return on_pubrec(connection, session, packet);
-    case PacketType::kPubrel: return on_pubrel(connection, session, packet);
-    default: return on_pubcomp(session, packet);
+    case PacketType::kPuback:
+      return on_puback(session, packet);
+    case PacketType::kPubrec:
+      return on_pubrec(connection, session, packet);
+    case PacketType::kPubrel:
+      return on_pubrel(connection, session, packet);
+    default:
+      return on_pubcomp(session, packet);
   }
 }
 

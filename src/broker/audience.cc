@@ -7,8 +7,8 @@
 namespace hf::broker {
 
 bool Audiences::holds(const Entry& entry, Bytes topic, const Source& source) const {
-  return entry.epoch == subscriptions_.epoch() && entry.host_epoch == host_.routing_epoch() && entry.topic == topic &&
-         entry.source == source;
+  return entry.epoch == subscriptions_.epoch() && entry.host_epoch == host_.routing_epoch() &&
+         entry.topic == topic && entry.source == source;
 }
 
 const Audience& Audiences::find(Bytes topic, const Source& source, uint64_t publisher) {
@@ -28,7 +28,8 @@ const Audience& Audiences::find(Bytes topic, const Source& source, uint64_t publ
   }
   const Audience& common = entries_[last_].audience;
   if (!common.no_local || publisher == 0) return common;
-  if (!holds(personal_, topic, source) || personal_.publisher != publisher) fill(&personal_, topic, source, publisher);
+  if (!holds(personal_, topic, source) || personal_.publisher != publisher)
+    fill(&personal_, topic, source, publisher);
   return personal_.audience;
 }
 

@@ -40,6 +40,7 @@ Broker::Impl::Call::~Call() {
 }
 
 void Broker::Impl::finish() {
+  if (!gated_.empty() && storage_failed()) fail_gated();
   // Serving one session may doom another, whose will is served in turn.
   while (!pumps_.empty() || !doomed_.empty()) {
     for (size_t i = 0; i < doomed_.size(); ++i) {
@@ -94,8 +95,10 @@ void Broker::Impl::received(ConnectionId id, Bytes bytes, const Now& now) {
     }
     mqtt::Framed framed;
     mqtt::DecodeError error;
-    switch (mqtt::frame_next(source, waiting ? limits_.connect_bytes_max : limits_.packet_bytes_max, &framed, &error)) {
-      case mqtt::FrameStatus::kBad: return fail(*connection, error.reason, error.text);
+    switch (mqtt::frame_next(source, waiting ? limits_.connect_bytes_max : limits_.packet_bytes_max, &framed,
+                             &error)) {
+      case mqtt::FrameStatus::kBad:
+        return fail(*connection, error.reason, error.text);
       case mqtt::FrameStatus::kNeedMore: {
         if (!buffered) {
           keep_input(*connection, bytes);
@@ -277,20 +280,26 @@ void Broker::Impl::handle(Connection& connection, const mqtt::Framed& framed) {
   switch (framed.type()) {
     case PacketType::kConnect:  // [MQTT-3.1.0-2]
       return fail(connection, Reason::kProtocolError, "a second CONNECT");
-    case PacketType::kPublish: return on_publish(connection, std::get<mqtt::Publish>(packet_));
+    case PacketType::kPublish:
+      return on_publish(connection, std::get<mqtt::Publish>(packet_));
     case PacketType::kPuback:
     case PacketType::kPubrec:
     case PacketType::kPubrel:
-    case PacketType::kPubcomp: return on_ack(connection, std::get<mqtt::Ack>(packet_));
-    case PacketType::kSubscribe: return on_subscribe(connection, std::get<mqtt::Subscribe>(packet_));
-    case PacketType::kUnsubscribe: return on_unsubscribe(connection, std::get<mqtt::Unsubscribe>(packet_));
+    case PacketType::kPubcomp:
+      return on_ack(connection, std::get<mqtt::Ack>(packet_));
+    case PacketType::kSubscribe:
+      return on_subscribe(connection, std::get<mqtt::Subscribe>(packet_));
+    case PacketType::kUnsubscribe:
+      return on_unsubscribe(connection, std::get<mqtt::Unsubscribe>(packet_));
     case PacketType::kPingreq:  // [MQTT-3.12.4-1]
       if (connection.connack_sent) return send_now(connection, Bytes("\xd0\0", 2));
       return send_packet(connection, 0, mqtt::Ping{PacketType::kPingresp});
-    case PacketType::kDisconnect: return on_disconnect(connection, std::get<mqtt::Disconnect>(packet_));
+    case PacketType::kDisconnect:
+      return on_disconnect(connection, std::get<mqtt::Disconnect>(packet_));
     case PacketType::kAuth:  // 4.12: no method was agreed on.
       return fail(connection, Reason::kProtocolError, "AUTH without an authentication method");
-    default: return fail(connection, Reason::kProtocolError, "a packet that only a server sends");
+    default:
+      return fail(connection, Reason::kProtocolError, "a packet that only a server sends");
   }
 }
 
@@ -302,7 +311,7 @@ void Broker::Impl::on_disconnect(Connection& connection, const mqtt::Disconnect&
     }
     session.expiry_s = *expiry_s;
   }
-  host_.close(connection.id);  // [MQTT-3.14.4-2]
+  host_.close(connection.id);
   // [MQTT-3.14.4-3] A DISCONNECT with reason 0 discards the will, any other keeps it. (3.1.1 has no other.)
   forget(connection, packet.reason != Reason::kSuccess);
 }
@@ -342,18 +351,31 @@ void Broker::Impl::arm_connection(Connection& connection, Instant at) {
 
 void Broker::Impl::fail(Connection& connection, Reason reason, const char* text) {
   ++counters_.protocol_errors;
-  std::string line = connection.session != nullptr ? "'" + connection.session->client_id + "'" : "a new connection";
+  std::string line =
+      connection.session != nullptr ? "'" + connection.session->client_id + "'" : "a new connection";
   log_rarely(kEventConnectionFailed, line + " is disconnected: " + mqtt::reason_name(reason) + ": " + text);
   close(connection, reason);
 }
 
+void Broker::Impl::fail_gated() {
+  for (const ConnectionId id : gated_) {
+    Connection* connection = find(id);
+    if (connection != nullptr && connection->gate.commit() > store_.durable_commit()) {
+      doom(*connection, Reason::kImplementationSpecificError, "the storage has failed");
+    }
+  }
+}
+
 void Broker::Impl::doom(Connection& connection, Reason reason, const char* text) {
+  if (connection.doomed) return;
+  connection.doomed = true;
   doomed_.push_back({connection.id, reason, text});
 }
 
 void Broker::Impl::close(Connection& connection, Reason reason) {
   // [MQTT-3.14.0-1] No DISCONNECT before CONNACK. 3.1.1 has none from the server at all.
-  if (connection.connack_sent && connection.version == Version::k5 && connection.packet_bytes_max >= kDisconnectBytes) {
+  if (connection.connack_sent && connection.version == Version::k5 &&
+      connection.packet_bytes_max >= kDisconnectBytes) {
     scratch_.clear();
     mqtt::encode(scratch_, connection.version, mqtt::Disconnect{.reason = reason});
     send_now(connection, scratch_);
@@ -377,7 +399,8 @@ void Broker::Impl::forget(Connection& connection, bool will_due) {
     session->connection = nullptr;
     detach(*session, will_due);
   }
-  if (connection.principal.kind == Principal::Kind::kNode) host_.node_disconnected(id, connection.principal.name);
+  if (connection.principal.kind == Principal::Kind::kNode)
+    host_.node_disconnected(id, connection.principal.name);
 }
 
 // --- Sending.
@@ -391,7 +414,8 @@ void Broker::Impl::send_now(Connection& connection, Bytes bytes) {
   host_.send(connection.id, bytes);
 }
 
-void Broker::Impl::send_ack(Connection& connection, uint64_t commit, PacketType type, uint16_t packet_id, Reason reason) {
+void Broker::Impl::send_ack(Connection& connection, uint64_t commit, PacketType type, uint16_t packet_id,
+                            Reason reason) {
   // An answer that ends an exchange of the client's gives its window back.
   const bool last = type == PacketType::kPuback || type == PacketType::kPubcomp ||
                     (type == PacketType::kPubrec && reason >= Reason::kUnspecifiedError);
@@ -430,9 +454,13 @@ Broker::Broker(store::Store& store, Host& host, const Limits& limits, uint64_t s
 Broker::~Broker() = default;
 
 void Broker::connected(ConnectionId connection, const Now& now) { impl_->connected(connection, now); }
-void Broker::received(ConnectionId connection, Bytes bytes, const Now& now) { impl_->received(connection, bytes, now); }
+void Broker::received(ConnectionId connection, Bytes bytes, const Now& now) {
+  impl_->received(connection, bytes, now);
+}
 void Broker::closed(ConnectionId connection, const Now& now) { impl_->closed(connection, now); }
-void Broker::unsent(ConnectionId connection, uint64_t bytes, const Now& now) { impl_->unsent(connection, bytes, now); }
+void Broker::unsent(ConnectionId connection, uint64_t bytes, const Now& now) {
+  impl_->unsent(connection, bytes, now);
+}
 void Broker::durable(const Now& now) { impl_->durable(now); }
 bool Broker::woken(store::ReaderId reader, const Now& now) { return impl_->woken(reader, now); }
 void Broker::tick(const Now& now) { impl_->tick(now); }
@@ -440,7 +468,8 @@ std::optional<Instant> Broker::next_deadline() const { return impl_->next_deadli
 store::Store::Appended Broker::ingest(store::NewRecord record, const Source& source, const Now& now) {
   return impl_->ingest(std::move(record), source, now);
 }
-void Broker::reserved_acknowledge(ConnectionId connection, uint16_t packet_id, mqtt::Reason reason, uint64_t commit) {
+void Broker::reserved_acknowledge(ConnectionId connection, uint16_t packet_id, mqtt::Reason reason,
+                                  uint64_t commit) {
   impl_->reserved_acknowledge(connection, packet_id, reason, commit);
 }
 uint16_t Broker::reserved_send(ConnectionId connection, Bytes topic, Bytes payload, uint64_t commit) {
@@ -451,6 +480,8 @@ void Broker::disconnect(ConnectionId connection, mqtt::Reason reason, const Now&
 }
 void Broker::shut_down(const Now& now) { impl_->shut_down(now); }
 const Counters& Broker::counters() const { return impl_->counters(); }
-void Broker::for_each_client(const std::function<void(const ClientInfo&)>& visit) const { impl_->for_each_client(visit); }
+void Broker::for_each_client(const std::function<void(const ClientInfo&)>& visit) const {
+  impl_->for_each_client(visit);
+}
 
 }  // namespace hf::broker

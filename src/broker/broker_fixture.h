@@ -1,5 +1,5 @@
-// For tests: a site with a store on a disk in memory, a broker, and clients that are told what to send and whose packets
-// read as lines. The disk does nothing until sync().
+// For tests: a site with a store on a disk in memory, a broker, and clients that are told what to send and
+// whose packets read as lines. The disk does nothing until sync().
 #pragma once
 
 #include <gtest/gtest.h>
@@ -39,8 +39,10 @@ inline std::string line_of(const mqtt::Packet& packet) {
     for (size_t i = 0; i < properties.subscription_identifiers.size(); ++i) {
       line += (i == 0 ? " ids " : ",") + std::to_string(properties.subscription_identifiers[i]);
     }
-    if (properties.message_expiry_interval_s) line += " expiry " + std::to_string(*properties.message_expiry_interval_s);
-    for (const auto& user : properties.user_properties) line += " " + std::string(user.name) + "=" + std::string(user.value);
+    if (properties.message_expiry_interval_s)
+      line += " expiry " + std::to_string(*properties.message_expiry_interval_s);
+    for (const auto& user : properties.user_properties)
+      line += " " + std::string(user.name) + "=" + std::string(user.value);
     return line;
   }
   if (const auto* ack = std::get_if<mqtt::Ack>(&packet)) {
@@ -48,12 +50,14 @@ inline std::string line_of(const mqtt::Packet& packet) {
            hex2(static_cast<uint8_t>(ack->reason));
   }
   if (const auto* suback = std::get_if<mqtt::SubAck>(&packet)) {
-    std::string line = std::string(mqtt::packet_type_name(suback->type)) + " #" + std::to_string(suback->packet_id);
+    std::string line =
+        std::string(mqtt::packet_type_name(suback->type)) + " #" + std::to_string(suback->packet_id);
     for (const uint8_t reason : suback->reasons) line += " " + hex2(reason);
     return line;
   }
   if (const auto* disconnect = std::get_if<mqtt::Disconnect>(&packet)) {
-    return std::string(mqtt::packet_type_name(disconnect->type)) + " " + hex2(static_cast<uint8_t>(disconnect->reason));
+    return std::string(mqtt::packet_type_name(disconnect->type)) + " " +
+           hex2(static_cast<uint8_t>(disconnect->reason));
   }
   if (const auto* ping = std::get_if<mqtt::Ping>(&packet)) return mqtt::packet_type_name(ping->type);
   return "?";
@@ -85,7 +89,9 @@ class TestHost : public Host {
     sent[connection].append(bytes);
   }
   void close(ConnectionId connection) override { EXPECT_TRUE(closed.insert(connection).second); }
-  void log(const char* event, std::string text) override { logged.push_back(std::string(event) + " " + text); }
+  void log(const char* event, std::string text) override {
+    logged.push_back(std::string(event) + " " + text);
+  }
   mqtt::Reason authenticate(ConnectionId, const mqtt::Connect& connect, Principal* principal) override {
     const std::string user(connect.user_name.value_or(""));
     if (denied.contains(user)) return mqtt::Reason::kBadUserNameOrPassword;
@@ -102,8 +108,12 @@ class TestHost : public Host {
   }
   uint64_t routing_epoch() const override { return epoch; }
   std::optional<int64_t> event_time(Bytes, Bytes) override { return payload_time; }
-  void node_connected(ConnectionId, const std::string& name) override { calls.push_back("connected " + name); }
-  void node_disconnected(ConnectionId, const std::string& name) override { calls.push_back("disconnected " + name); }
+  void node_connected(ConnectionId, const std::string& name) override {
+    calls.push_back("connected " + name);
+  }
+  void node_disconnected(ConnectionId, const std::string& name) override {
+    calls.push_back("disconnected " + name);
+  }
   void reserved_publish(ConnectionId, Bytes topic, Bytes payload, uint16_t packet_id) override {
     calls.push_back(std::string(topic) + " '" + std::string(payload) + "' #" + std::to_string(packet_id));
   }
@@ -112,18 +122,21 @@ class TestHost : public Host {
   }
 };
 
-// Once broken, it writes nothing more.
+// A disk that takes new files but, once broken, syncs nothing that is written to them later.
 class TestDisk : public store::MemoryDisk {
  public:
   bool broken = false;
   Result<> create(const std::string& name, uint64_t size) override {
-    if (broken) return fail(Code::kIo, "broken");
+    fresh_.insert(name);
     return MemoryDisk::create(name, size);
   }
-  Result<> write(const std::string& name, uint64_t offset, Bytes bytes) override {
-    if (broken) return fail(Code::kIo, "broken");
-    return MemoryDisk::write(name, offset, bytes);
+  Result<> sync(const std::string& name) override {
+    if (fresh_.erase(name) == 0 && broken) return fail(Code::kIo, "broken");
+    return MemoryDisk::sync(name);
   }
+
+ private:
+  std::set<std::string> fresh_;
 };
 
 struct Site {
@@ -252,13 +265,20 @@ class Client {
     site.sync();
     ASSERT_EQ(take(), Lines{"SUBACK #900 " + hex2(qos)});
   }
-  void publish(Bytes topic, Bytes payload, uint8_t qos = 0, uint16_t packet_id = 1, mqtt::Properties properties = {}) {
-    send(mqtt::Publish{
-        .qos = qos, .topic = topic, .packet_id = qos > 0 ? packet_id : uint16_t{0}, .properties = properties, .payload = payload});
+  void publish(Bytes topic, Bytes payload, uint8_t qos = 0, uint16_t packet_id = 1,
+               mqtt::Properties properties = {}) {
+    send(mqtt::Publish{.qos = qos,
+                       .topic = topic,
+                       .packet_id = qos > 0 ? packet_id : uint16_t{0},
+                       .properties = properties,
+                       .payload = payload});
   }
   void retain(Bytes topic, Bytes payload, uint8_t qos = 0, uint16_t packet_id = 1) {
-    send(mqtt::Publish{
-        .qos = qos, .retain = true, .topic = topic, .packet_id = qos > 0 ? packet_id : uint16_t{0}, .payload = payload});
+    send(mqtt::Publish{.qos = qos,
+                       .retain = true,
+                       .topic = topic,
+                       .packet_id = qos > 0 ? packet_id : uint16_t{0},
+                       .payload = payload});
   }
   void ack(mqtt::PacketType type, uint16_t packet_id, mqtt::Reason reason = mqtt::Reason::kSuccess) {
     send(mqtt::Ack{.type = type, .packet_id = packet_id, .reason = reason});

@@ -1,9 +1,9 @@
-// The session state machine under three peers that say anything: no bytes and no order of events reach an assert, and what
-// the broker sends is always whole packets of the right version.
+// The session state machine under three peers that say anything: no bytes and no order of events reach an
+// assert, and what the broker sends is always whole packets of the right version.
 //
 // The input is a script: one byte for what and who, then what that needs.
-//   connect with one of a few CONNECTs, bytes as they come, a well-formed packet from a small vocabulary, disk work,
-//   the end of a connection, time, a crash
+//   connect with one of a few CONNECTs, bytes as they come, a well-formed packet from a small vocabulary,
+//   disk work, the end of a connection, time, a crash
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -47,9 +47,14 @@ class World {
  public:
   explicit World(Bytes script) : in_(script) {
     options_.quota_bytes = 16 << 20;
+    options_.segment_bytes_min = 64 << 10;
+    options_.segment_bytes_max = 256 << 10;
     limits_.inflight_max = 4;
     limits_.receive_maximum = 8;
-    now_ = {.mono = {1'000'000'000}, .wall_us = 1'700'000'000'000'000, .quality = ClockQuality::kNtp, .boot = {1, 2}};
+    now_ = {.mono = {1'000'000'000},
+            .wall_us = 1'700'000'000'000'000,
+            .quality = ClockQuality::kNtp,
+            .boot = {1, 2}};
     HF_ASSERT(store::Store::create(disk_, entropy_, key_, 1).has_value());
     start();
   }
@@ -59,10 +64,20 @@ class World {
       const uint8_t what = in_.u8();
       Peer& peer = peers_[(what >> 4) % 3];
       switch (what & 15) {
-        case 0: case 1: connect(peer); break;
-        case 2: case 3: receive(peer, in_.bytes(std::min<size_t>(in_.u8(), in_.rest().size()))); break;
-        case 4: sync(); break;
-        case 5: broker_->closed(peer.id, now_); break;
+        case 0:
+        case 1:
+          connect(peer);
+          break;
+        case 2:
+        case 3:
+          receive(peer, in_.bytes(std::min<size_t>(in_.u8(), in_.rest().size())));
+          break;
+        case 4:
+          sync();
+          break;
+        case 5:
+          broker_->closed(peer.id, now_);
+          break;
         case 6:
           now_.mono.ns += uint64_t{in_.u8()} * 500'000'000;
           broker_->tick(now_);
@@ -72,8 +87,12 @@ class World {
           store_.reset();
           start();
           break;
-        case 8: broker_->unsent(peer.id, uint64_t{in_.u8()} << 14, now_); break;
-        default: receive(peer, packet(peer)); break;
+        case 8:
+          broker_->unsent(peer.id, uint64_t{in_.u8()} << 14, now_);
+          break;
+        default:
+          receive(peer, packet(peer));
+          break;
       }
       check();
     }
@@ -119,7 +138,8 @@ class World {
     connect.clean_start = (options & 2) != 0;
     constexpr Bytes kNames[] = {"a", "b", "", "node"};
     connect.client_id = kNames[(options >> 2) & 3];
-    if ((options & 16) != 0) connect.will = mqtt::Will{.qos = 1, .retain = true, .topic = "t/w", .payload = "w"};
+    if ((options & 16) != 0)
+      connect.will = mqtt::Will{.qos = 1, .retain = true, .topic = "t/w", .payload = "w"};
     if (connect.version == mqtt::Version::k5) {
       if ((options & 32) != 0) connect.properties.session_expiry_interval_s = 60;
       if ((options & 64) != 0) connect.properties.maximum_packet_size = 24;
@@ -145,24 +165,33 @@ class World {
       case 0:
         mqtt::encode(bytes, peer.version,
                      mqtt::Subscribe{.packet_id = packet_id,
-                                     .entries = {{.filter = kFilters[a & 3], .qos = qos, .no_local = (b & 8) != 0 && (a & 3) != 3}}});
+                                     .entries = {{.filter = kFilters[a & 3],
+                                                  .qos = qos,
+                                                  .no_local = (b & 8) != 0 && (a & 3) != 3}}});
         break;
       case 1:
-        mqtt::encode(bytes, peer.version, mqtt::Unsubscribe{.packet_id = packet_id, .filters = {kFilters[a & 3]}});
+        mqtt::encode(bytes, peer.version,
+                     mqtt::Unsubscribe{.packet_id = packet_id, .filters = {kFilters[a & 3]}});
         break;
-      case 2: case 3: case 4: {
-        mqtt::PublishHead head{.qos = qos, .retain = (b & 16) != 0, .topic = kTopics[a & 3], .packet_id = packet_id};
+      case 2:
+      case 3:
+      case 4: {
+        mqtt::PublishHead head{
+            .qos = qos, .retain = (b & 16) != 0, .topic = kTopics[a & 3], .packet_id = packet_id};
         mqtt::encode_publish(bytes, peer.version, head, Bytes("payload").substr(0, b >> 5));
         break;
       }
-      case 5: mqtt::encode_ack(bytes, peer.version, mqtt::PacketType::kPuback, packet_id, mqtt::Reason::kSuccess); break;
+      case 5:
+        mqtt::encode_ack(bytes, peer.version, mqtt::PacketType::kPuback, packet_id, mqtt::Reason::kSuccess);
+        break;
       case 6:
         mqtt::encode_ack(bytes, peer.version, mqtt::PacketType::kPubrec, packet_id,
                          (b & 8) != 0 ? mqtt::Reason::kQuotaExceeded : mqtt::Reason::kSuccess);
         break;
       default:
-        mqtt::encode_ack(bytes, peer.version, (b & 8) != 0 ? mqtt::PacketType::kPubrel : mqtt::PacketType::kPubcomp,
-                         packet_id, mqtt::Reason::kSuccess);
+        mqtt::encode_ack(bytes, peer.version,
+                         (b & 8) != 0 ? mqtt::PacketType::kPubrel : mqtt::PacketType::kPubcomp, packet_id,
+                         mqtt::Reason::kSuccess);
         break;
     }
     return bytes;

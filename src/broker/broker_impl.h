@@ -8,9 +8,10 @@
 //   will.cc         wills
 //   recover.cc      from rows to sessions at the start
 //
-// Calls from the host (a node's link) may come back in while a packet is handled. So nothing is destroyed, and no session
-// ends, in the middle of a call: connections that are given up wait in `graveyard_`, those to be given up in `doomed_`,
-// sessions to be served in `pumps_`; Call's destructor, at the outermost level, does what is due.
+// Calls from the host (a node's link) may come back in while a packet is handled. So nothing is destroyed,
+// and no session ends, in the middle of a call: connections that are given up wait in `graveyard_`, those to
+// be given up in `doomed_`, sessions to be served in `pumps_`; Call's destructor, at the outermost level,
+// does what is due.
 #pragma once
 
 #include <algorithm>
@@ -92,6 +93,8 @@ class Broker::Impl {
   void close(Connection& connection, Reason reason);
   // The transport is gone, or the host was told to close it. `will_due`: no DISCONNECT came.
   void forget(Connection& connection, bool will_due);
+  // What waits for a commit that will never come has waited enough.
+  void fail_gated();
   // fail() for a connection that may be in use further up; happens when the present call ends.
   void doom(Connection& connection, Reason reason, const char* text);
   void log(const char* event, std::string text);
@@ -103,7 +106,8 @@ class Broker::Impl {
   uint64_t unsent_of(const Connection& connection) const {
     return connection.unsent_bytes + (connection.step == step_ ? connection.step_bytes : 0);
   }
-  // Lets put(std::string&) append a packet that leaves once `commit` is durable, behind all that waits already.
+  // Lets put(std::string&) append a packet that leaves once `commit` is durable, behind all that waits
+  // already.
   template <typename Put>
   void send_gated(Connection& connection, uint64_t commit, uint32_t credits, Put&& put);
   void send_ack(Connection& connection, uint64_t commit, PacketType type, uint16_t packet_id, Reason reason);
@@ -138,8 +142,8 @@ class Broker::Impl {
     Bytes raw_properties;
     Bytes whole;  // The packet as it came, where a copy of it may serve as a delivery.
   };
-  // A PUBLISH on the topic of the one before it, whoever sent that, without DUP, retain and properties: most of a stream
-  // are so, and there is nothing left to decode and to check. False: it is not such a one.
+  // A PUBLISH on the topic of the one before it, whoever sent that, without DUP, retain and properties: most
+  // of a stream are so, and there is nothing left to decode and to check. False: it is not such a one.
   bool on_publish_again(Connection& connection, const mqtt::Framed& framed);
   void on_publish(Connection& connection, const mqtt::Publish& packet);
   void on_publish(Connection& connection, const Incoming& packet);
@@ -149,13 +153,14 @@ class Broker::Impl {
   };
   Outcome publish(store::NewRecord& record, const Source& source, uint64_t publisher, Bytes publisher_name);
   Reason admit(const store::NewRecord& record, bool stored, bool retained);
-  void fan_out(const store::NewRecord& record, const store::Store::Appended& appended, const Audience& audience,
-               bool stored);
+  void fan_out(const store::NewRecord& record, const store::Store::Appended& appended,
+               const Audience& audience, bool stored);
   void refuse_publish(Connection& connection, const Incoming& packet, Reason reason);
   void acknowledge_publish(Connection& connection, const Incoming& packet, const Outcome& outcome);
   void on_reserved(Connection& connection, const Incoming& packet);
   // True if a row was written.
-  bool retain(const store::NewRecord& record, Bytes publisher_name, const store::StreamInfo* stream, uint64_t sequence);
+  bool retain(const store::NewRecord& record, Bytes publisher_name, const store::StreamInfo* stream,
+              uint64_t sequence);
   store::StreamId local_stream();
 
   // --- delivery.cc
@@ -166,11 +171,11 @@ class Broker::Impl {
     bool plain_ready = false;  // `plain`: properties for a 5.0 client without subscription identifiers.
     Bytes plain;
     std::string plain_bytes;
-    std::string own_bytes;     // With identifiers, for one target; likewise a whole packet.
+    std::string own_bytes;  // With identifiers, for one target; likewise a whole packet.
     std::string own_whole;
-    Bytes came;                // The packet as a client of `came_version` sent it, if it may be passed on as it is.
+    Bytes came;  // The packet as a client of `came_version` sent it, if it may be passed on as it is.
     Version came_version = Version::k311;
-    Bytes whole[2][2];         // QoS 0 packets by version and retain flag, once there are.
+    Bytes whole[2][2];  // QoS 0 packets by version and retain flag, once there are.
     std::string whole_bytes[2][2];
   };
   void begin_fan(const store::Record& record);
@@ -179,10 +184,13 @@ class Broker::Impl {
   void deliver_qos0(Connection& connection, const Target& target);
   void enqueue(Session& session, const Target& target, uint8_t qos);
   enum class Sent : uint8_t { kSent, kTooLarge };
-  // One QoS 1 or 2 PUBLISH of fan_.record under a new packet identifier; it was taken from the reader if it has a position.
-  Sent send_new(Session& session, uint8_t qos, bool retain, std::span<const uint32_t> identifiers, bool stored);
+  // One QoS 1 or 2 PUBLISH of fan_.record under a new packet identifier; it was taken from the reader if it
+  // has a position.
+  Sent send_new(Session& session, uint8_t qos, bool retain, std::span<const uint32_t> identifiers,
+                bool stored);
   void send_again(Session& session, Outbound& entry, const store::Member& member);
   uint32_t window(const Connection& connection) const;
+  bool has_window(const Connection& connection) const;
   bool has_room(const Connection& connection) const;
   // Whether a new message may go out at once, with nothing before it.
   bool flows(const Session& session) const;
@@ -192,6 +200,7 @@ class Broker::Impl {
   bool pump_queue(Session& session);
   // The client is done with it: its identifier is free.
   void complete(Session& session, Outbound& entry);
+  void wait_for_room(Connection& connection);
   void wait_for_step(Connection& connection);
 
   // --- acknowledge.cc
@@ -204,7 +213,8 @@ class Broker::Impl {
   // --- subscribe.cc
   void on_subscribe(Connection& connection, const mqtt::Subscribe& packet);
   void on_unsubscribe(Connection& connection, const mqtt::Unsubscribe& packet);
-  // The reason code for one filter. Adds what is to be scanned after SUBACK; *commit moves to what SUBACK waits for.
+  // The reason code for one filter. Adds what is to be scanned after SUBACK; *commit moves to what SUBACK
+  // waits for.
   uint8_t subscribe_one(Session& session, const Connection& connection, const mqtt::SubscribeEntry& entry,
                         uint32_t identifier, std::vector<RetainedScan>* scans, uint64_t* commit);
   // False if there is no room for the records.
@@ -228,6 +238,8 @@ class Broker::Impl {
   void recover_packets();
   void recover_wills();
 
+  // A full window of deliveries fits, and many answers.
+  size_t gate_bytes_max() const { return 2 * limits_.inflight_bytes_max + limits_.packet_bytes_max; }
   bool storage_failed() const { return store_.mode() == store::Mode::kStorageFailed; }
 
   store::Store& store_;
@@ -235,8 +247,8 @@ class Broker::Impl {
   const Limits limits_;
   Prng prng_;
   Now now_;
-  store::Arrival arrival_;   // Of what comes in this step.
-  uint64_t step_ = 1;        // Moves with time.
+  store::Arrival arrival_;  // Of what comes in this step.
+  uint64_t step_ = 1;       // Moves with time.
   int depth_ = 0;
   bool boundary_due_ = false;
   bool shut_down_ = false;
@@ -271,13 +283,14 @@ class Broker::Impl {
   mqtt::Packet packet_;
   std::string scratch_;
   std::string headers_scratch_;
-  std::string topic_last_;   // Of the last PUBLISH that was decoded, and so valid.
+  std::string topic_last_;  // Of the last PUBLISH that was decoded, and so valid.
   const Source client_source_{};
   std::map<std::string, Instant, std::less<>> logged_;  // When an event was last logged by log_rarely().
 };
 
 template <typename Put>
 void Broker::Impl::send_gated(Connection& connection, uint64_t commit, uint32_t credits, Put&& put) {
+  if (connection.closed()) return;
   if (connection.gate.empty() && commit <= store_.durable_commit()) {
     scratch_.clear();
     put(scratch_);
@@ -287,6 +300,9 @@ void Broker::Impl::send_gated(Connection& connection, uint64_t commit, uint32_t 
   }
   put(connection.gate.open(commit));
   connection.gate.close(credits);
+  if (connection.gate.size() > gate_bytes_max()) {
+    doom(connection, Reason::kQuotaExceeded, "too many answers wait for the disk");
+  }
   if (!connection.gated) {
     connection.gated = true;
     gated_.push_back(connection.id);

@@ -14,16 +14,22 @@ constexpr uint32_t kNeverExpires = UINT32_MAX;
 // 3.1.1, table 3.1.
 uint8_t return_code(Reason reason) {
   switch (reason) {
-    case Reason::kSuccess: return 0;
-    case Reason::kUnsupportedProtocolVersion: return 1;
-    case Reason::kClientIdentifierNotValid: return 2;
+    case Reason::kSuccess:
+      return 0;
+    case Reason::kUnsupportedProtocolVersion:
+      return 1;
+    case Reason::kClientIdentifierNotValid:
+      return 2;
     case Reason::kServerUnavailable:
     case Reason::kServerBusy:
     case Reason::kServerShuttingDown:
     case Reason::kQuotaExceeded:
-    case Reason::kConnectionRateExceeded: return 3;
-    case Reason::kBadUserNameOrPassword: return 4;
-    default: return 5;
+    case Reason::kConnectionRateExceeded:
+      return 3;
+    case Reason::kBadUserNameOrPassword:
+      return 4;
+    default:
+      return 5;
   }
 }
 
@@ -40,7 +46,8 @@ void Broker::Impl::on_connect(Connection& connection, const mqtt::Connect& packe
     return refuse(connection, Reason::kBadAuthenticationMethod, "enhanced authentication is not supported");
   }
   if (packet.client_id.empty() && !packet.clean_start && !v5) {  // [MQTT-3.1.3-8] of 3.1.1
-    return refuse(connection, Reason::kClientIdentifierNotValid, "a session to be kept needs a client identifier");
+    return refuse(connection, Reason::kClientIdentifierNotValid,
+                  "a session to be kept needs a client identifier");
   }
   if (packet.will && packet.will->topic.starts_with('$')) {
     return refuse(connection, Reason::kNotAuthorized, "a will on a topic that starts with $");
@@ -73,15 +80,16 @@ void Broker::Impl::on_connect(Connection& connection, const mqtt::Connect& packe
     take_over(*session);  // [MQTT-3.1.4-3] (In 3.1.1: [MQTT-3.1.4-2].)
     session = find_session(client_id);
   }
-  if (session != nullptr && (packet.clean_start || forgetful)) {  // [MQTT-3.1.2-4] (In 3.1.1: [MQTT-3.1.2-6].)
+  if (session != nullptr &&
+      (packet.clean_start || forgetful)) {  // [MQTT-3.1.2-4] (In 3.1.1: [MQTT-3.1.2-6].)
     end_session(*session, Haste::kCommit);
     session = nullptr;
     wrote = true;
   }
   const bool present = session != nullptr;  // [MQTT-3.2.2-2] [MQTT-3.2.2-3]
-  if (present) {  // [MQTT-3.1.2-5]
+  if (present) {                            // [MQTT-3.1.2-5]
     resume(*session);
-  } else {        // [MQTT-3.1.2-6]
+  } else {  // [MQTT-3.1.2-6]
     session = &make_session(client_id, expiry_s > 0);
   }
   session->version = packet.version;
@@ -93,7 +101,8 @@ void Broker::Impl::on_connect(Connection& connection, const mqtt::Connect& packe
   connection.state = Connection::State::kOpen;
   connect_bytes_ -= connection.input.size();
   if (session->durable) {
-    // "Connected" is durable before CONNACK: else a crash much later would count the expiry from the time before.
+    // "Connected" is durable before CONNACK: else a crash much later would count the expiry from the time
+    // before.
     put_session(*session, true, Haste::kCommit);
     wrote = true;
   }
@@ -129,7 +138,8 @@ void Broker::Impl::on_connect(Connection& connection, const mqtt::Connect& packe
 
 void Broker::Impl::refuse(Connection& connection, Reason reason, const char* text) {
   ++counters_.connects_refused;
-  log_rarely(kEventConnectRefused, std::string("CONNECT refused: ") + mqtt::reason_name(reason) + ": " + text);
+  log_rarely(kEventConnectRefused,
+             std::string("CONNECT refused: ") + mqtt::reason_name(reason) + ": " + text);
   const bool v5 = connection.version == Version::k5;
   // [MQTT-3.2.2-6] No session is present in a refusal; [MQTT-3.2.2-7] the connection ends.
   scratch_.clear();
@@ -167,9 +177,7 @@ Session& Broker::Impl::make_session(std::string client_id, bool durable) {
   return session;
 }
 
-void Broker::Impl::take_over(Session& session) {
-  close(*session.connection, Reason::kSessionTakenOver);
-}
+void Broker::Impl::take_over(Session& session) { close(*session.connection, Reason::kSessionTakenOver); }
 
 void Broker::Impl::resume(Session& session) {
   timers_.disarm(Timer::Kind::kSession, session.number, &session.expiry_timer);
@@ -210,7 +218,8 @@ void Broker::Impl::detach(Session& session, bool will_due_now) {
     return;  // Its will stays due as its row.
   }
   if (!will_due_now) drop_will(session, Haste::kCommit);
-  if (!session.durable || session.expiry_s == 0) return end_session(session, Haste::kCommit);  // [MQTT-3.1.2-23]
+  if (!session.durable || session.expiry_s == 0)
+    return end_session(session, Haste::kCommit);  // [MQTT-3.1.2-23]
   put_session(session, false, Haste::kRide);
   arm_expiry(session);
   will_due(session);
@@ -219,7 +228,8 @@ void Broker::Impl::detach(Session& session, bool will_due_now) {
 void Broker::Impl::arm_expiry(Session& session) {
   if (session.expiry_s == kNeverExpires) return;
   const Duration left = seconds(session.expiry_s) - elapsed_since(session.disconnected, now_);
-  timers_.arm(Timer::Kind::kSession, session.number, now_.mono + std::max(left, Duration{}), &session.expiry_timer);
+  timers_.arm(Timer::Kind::kSession, session.number, now_.mono + std::max(left, Duration{}),
+              &session.expiry_timer);
 }
 
 void Broker::Impl::end_session(Session& session, Haste haste) {

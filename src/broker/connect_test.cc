@@ -147,13 +147,13 @@ TEST(Connect, MalformedPacketClosesItsConnectionAlone) {
   good.connect();
   good.subscribed("t", 0);
   for (const auto& [bytes, reason] : std::vector<std::pair<std::string, std::string>>{
-           {std::string("\x36\x05\0\1t\0\1", 7), "81"},                    // QoS 3.
-           {std::string("\x30\xff\xff\xff\xff\x01", 6), "81"},             // A length of five bytes.
-           {std::string("\x30\xff\xff\xff\x7f", 5), "95"},                 // Too large, before it is here.
-           {std::string("\x20\x03\0\0\0", 5), "82"},                       // CONNACK from a client.
-           {std::string("\x32\x06\0\1t\0\0\0", 8), "82"},                  // Packet identifier 0.
-           {std::string("\x82\x07\0\1\0\0\1t\x03", 9), "82"},              // SUBSCRIBE at QoS 3.
-           {std::string("\xf0\x00", 2), "82"},                             // AUTH.
+           {std::string("\x36\x05\0\1t\0\1", 7), "81"},         // QoS 3.
+           {std::string("\x30\xff\xff\xff\xff\x01", 6), "81"},  // A length of five bytes.
+           {std::string("\x30\xff\xff\xff\x7f", 5), "95"},      // Too large, before it is here.
+           {std::string("\x20\x03\0\0\0", 5), "82"},            // CONNACK from a client.
+           {std::string("\x32\x06\0\1t\0\0\0", 8), "82"},       // Packet identifier 0.
+           {std::string("\x82\x07\0\1\0\0\1t\x03", 9), "82"},   // SUBSCRIBE at QoS 3.
+           {std::string("\xf0\x00", 2), "82"},                  // AUTH.
        }) {
     bad.connect();
     bad.send_bytes(bytes);

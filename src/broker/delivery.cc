@@ -1,9 +1,10 @@
 // PUBLISH out: to whom at once, what waits, in which order, and sending again.
 //
-// A session's messages at QoS 1 and 2 leave in the order of the log. A record goes at once if nothing is before it and the
-// client has room (flows()); else it waits in the log, `behind` is set, and pump() reads on as room comes back. Messages that
-// are not stored wait in the session's queue, each behind the last record that was owed when it came; pump() takes it as
-// soon as the reader has passed that record, and later records wait for it.
+// A session's messages at QoS 1 and 2 leave in the order of the log. A record goes at once if nothing is
+// before it and the client has room (flows()); else it waits in the log, `behind` is set, and pump() reads on
+// as room comes back. Messages that are not stored wait in the session's queue, each behind the last record
+// that was owed when it came; pump() takes it as soon as the reader has passed that record, and later records
+// wait for it.
 #include <algorithm>
 
 #include "base/assert.h"
@@ -81,7 +82,8 @@ void Broker::Impl::deliver(const Target& target, bool stored) {
 
 void Broker::Impl::deliver_qos0(Connection& connection, const Target& target) {
   const store::Record& record = *fan_.record;
-  if (unsent_of(connection) > limits_.unsent_bytes_max) {
+  const size_t before_connack = connection.connack_sent ? 0 : connection.gate.size();
+  if (unsent_of(connection) + before_connack > limits_.unsent_bytes_max) {
     ++counters_.qos0_dropped;
     return;
   }
@@ -144,27 +146,36 @@ uint32_t Broker::Impl::window(const Connection& connection) const {
   return std::min<uint32_t>(connection.receive_maximum, most);  // [MQTT-3.3.4-9]
 }
 
+bool Broker::Impl::has_window(const Connection& connection) const {
+  return connection.sent_open < window(connection) && connection.sent_open_bytes < limits_.inflight_bytes_max;
+}
+
 bool Broker::Impl::has_room(const Connection& connection) const {
-  return connection.sent_open < window(connection) && connection.sent_open_bytes < limits_.inflight_bytes_max &&
-         unsent_of(connection) < limits_.unsent_bytes_max / 4;
+  return has_window(connection) && unsent_of(connection) < limits_.unsent_bytes_max / 4;
 }
 
 bool Broker::Impl::flows(const Session& session) const {
-  return session.connection != nullptr && session.connection->connack_sent && !session.behind && !session.resending() &&
-         session.queue.empty() && has_room(*session.connection);
+  return session.connection != nullptr && session.connection->connack_sent && !session.behind &&
+         !session.resending() && session.queue.empty() && has_room(*session.connection);
+}
+
+void Broker::Impl::wait_for_room(Connection& connection) {
+  // An acknowledgement will come, or unsent(). If what was sent in this very step is all that stands in the
+  // way, the host may have no reason to call.
+  if (has_window(connection) && connection.unsent_bytes < limits_.unsent_bytes_max / 4)
+    wait_for_step(connection);
 }
 
 void Broker::Impl::wait_for_step(Connection& connection) {
-  // Only what was sent in this very step stands in the way, and the host may have no reason to call.
-  if (connection.unsent_bytes >= limits_.unsent_bytes_max / 4 || connection.next_step) return;
+  if (connection.next_step) return;
   connection.next_step = true;
   next_step_.push_back(connection.id);
 }
 
 // --- One PUBLISH.
 
-Broker::Impl::Sent Broker::Impl::send_new(Session& session, uint8_t qos, bool retain, std::span<const uint32_t> identifiers,
-                                          bool stored) {
+Broker::Impl::Sent Broker::Impl::send_new(Session& session, uint8_t qos, bool retain,
+                                          std::span<const uint32_t> identifiers, bool stored) {
   Connection& connection = *session.connection;
   const store::Record& record = *fan_.record;
   mqtt::PublishHead head{.qos = qos,
@@ -173,7 +184,8 @@ Broker::Impl::Sent Broker::Impl::send_new(Session& session, uint8_t qos, bool re
                          .packet_id = 1,
                          .raw_properties = fan_properties(connection.version, identifiers)};
   if (connection.packet_bytes_max != UINT32_MAX &&
-      mqtt::encoded_publish_size(connection.version, head, record.payload.size()) > connection.packet_bytes_max) {
+      mqtt::encoded_publish_size(connection.version, head, record.payload.size()) >
+          connection.packet_bytes_max) {
     if (stored) store_.acknowledge(session.reader, record.position);  // [MQTT-3.1.2-25]
     return Sent::kTooLarge;
   }
@@ -202,14 +214,16 @@ Broker::Impl::Sent Broker::Impl::send_new(Session& session, uint8_t qos, bool re
 void Broker::Impl::send_again(Session& session, Outbound& entry, const store::Member& member) {
   Connection& connection = *session.connection;
   const store::Record& record = *fan_.record;
-  const mqtt::PublishHead head{.dup = true,  // [MQTT-3.3.1-1]
-                               .qos = entry.qos,
-                               .retain = member.retain_as_published && record.retain,
-                               .topic = record.topic,
-                               .packet_id = entry.packet_id,  // [MQTT-4.4.0-1]
-                               .raw_properties = fan_properties(connection.version, member.subscription_identifiers)};
+  const mqtt::PublishHead head{
+      .dup = true,  // [MQTT-3.3.1-1]
+      .qos = entry.qos,
+      .retain = member.retain_as_published && record.retain,
+      .topic = record.topic,
+      .packet_id = entry.packet_id,  // [MQTT-4.4.0-1]
+      .raw_properties = fan_properties(connection.version, member.subscription_identifiers)};
   if (connection.packet_bytes_max != UINT32_MAX &&
-      mqtt::encoded_publish_size(connection.version, head, record.payload.size()) > connection.packet_bytes_max) {
+      mqtt::encoded_publish_size(connection.version, head, record.payload.size()) >
+          connection.packet_bytes_max) {
     return complete(session, entry);
   }
   entry.on_wire = true;
@@ -226,7 +240,8 @@ void Broker::Impl::complete(Session& session, Outbound& entry) {
     session.connection->sent_open_bytes -= entry.size_bytes;
   }
   if (entry.position != Position{}) {
-    if (session.durable) store_.erase(Table::kOutbound, PacketKey(session.number, entry.packet_id), Haste::kRide);
+    if (session.durable)
+      store_.erase(Table::kOutbound, PacketKey(session.number, entry.packet_id), Haste::kRide);
     store_.acknowledge(session.reader, entry.position);
   }
   session.outbound.erase(&entry);
@@ -245,7 +260,7 @@ void Broker::Impl::pump(Session& session) {
   if (connection == nullptr || !connection->connack_sent) return;
   if (!pump_again(session)) return;
   for (int skips = 0; skips < kSkipsMax;) {
-    if (!has_room(*connection)) return wait_for_step(*connection);
+    if (!has_room(*connection)) return wait_for_room(*connection);
     if (pump_queue(session)) continue;
     if (!session.behind) return;
     const store::Store::Fetch fetched = store_.next(session.reader);
@@ -269,13 +284,12 @@ void Broker::Impl::pump(Session& session) {
       continue;
     }
     begin_fan(record);
-    if (send_new(session, qos, member.retain_as_published && record.retain, member.subscription_identifiers, true) ==
-        Sent::kTooLarge) {
+    if (send_new(session, qos, member.retain_as_published && record.retain, member.subscription_identifiers,
+                 true) == Sent::kTooLarge) {
       ++skips;
     }
   }
-  connection->next_step = true;
-  next_step_.push_back(connection->id);
+  wait_for_step(*connection);
 }
 
 // The first message of the queue that nothing owed lies before. False if there is none.
@@ -300,7 +314,8 @@ bool Broker::Impl::pump_queue(Session& session) {
     ++counters_.expired;
   } else {
     begin_fan(record);
-    send_new(session, item.qos, item.retain && item.retain_as_published, item.subscription_identifiers, false);
+    send_new(session, item.qos, item.retain && item.retain_as_published, item.subscription_identifiers,
+             false);
   }
   session.queue_bytes -= item.size_bytes();
   session.queue.pop_front();
@@ -323,7 +338,7 @@ bool Broker::Impl::pump_again(Session& session) {
       continue;
     }
     if (!has_room(connection)) {
-      wait_for_step(connection);
+      wait_for_room(connection);
       return false;
     }
     const store::Store::Fetch fetched = store_.at(entry->position, session.reader);

@@ -4,11 +4,12 @@
 namespace hf::broker {
 
 inline constexpr const char* kEventConnectRefused = "HF-MQTT-001";
-inline constexpr const char* kEventConnectionFailed = "HF-MQTT-002";   // The peer broke the protocol or a limit.
+inline constexpr const char* kEventConnectionFailed =
+    "HF-MQTT-002";  // The peer broke the protocol or a limit.
 inline constexpr const char* kEventKeepAlive = "HF-MQTT-003";
 inline constexpr const char* kEventPublishRefused = "HF-MQTT-004";
-inline constexpr const char* kEventTooSlow = "HF-MQTT-005";            // A clean session's queue is full.
-inline constexpr const char* kEventTimeInvalid = "HF-MQTT-006";        // hf-time could not be read.
+inline constexpr const char* kEventTooSlow = "HF-MQTT-005";      // A clean session's queue is full.
+inline constexpr const char* kEventTimeInvalid = "HF-MQTT-006";  // hf-time could not be read.
 inline constexpr const char* kEventRetainedFull = "HF-MQTT-007";
 inline constexpr const char* kEventRowDamaged = "HF-MQTT-008";
 inline constexpr const char* kEventWillLost = "HF-MQTT-009";

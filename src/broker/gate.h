@@ -1,10 +1,11 @@
 // The gate of a connection: bytes that may not leave before the commit they depend on is durable.
 //
-// One growing buffer, cut into runs (commit, end). Bytes leave in the order in which they came, so a run that depends on
-// nothing waits behind one that does; that keeps acknowledgements in the order of their PUBLISHes [MQTT-4.6.0-2] and
-// deliveries in theirs [MQTT-4.6.0-6].
+// One growing buffer, cut into runs (commit, end). Bytes leave in the order in which they came, so a run that
+// depends on nothing waits behind one that does; that keeps acknowledgements in the order of their PUBLISHes
+// [MQTT-4.6.0-2] and deliveries in theirs [MQTT-4.6.0-6].
 //
-// Invariant: the commits of the runs ascend; `release(d)` gives exactly the bytes before the first run beyond `d`.
+// Invariant: the commits of the runs ascend; `release(d)` gives exactly the bytes before the first run beyond
+// `d`.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +24,8 @@ class Gate {
   // What the last of the bytes wait for; 0 when empty.
   uint64_t commit() const { return empty() ? 0 : runs_.back().commit; }
 
-  // The buffer to append to: what is appended before close() leaves once `commit` is durable and all before it has left.
+  // The buffer to append to: what is appended before close() leaves once `commit` is durable and all before
+  // it has left.
   std::string& open(uint64_t commit) {
     open_commit_ = commit;
     return bytes_;

@@ -92,16 +92,19 @@ Duration elapsed_since(const store::Arrival& stamp, const Now& now) {
   return microseconds(static_cast<int64_t>(std::min<uint64_t>(us, kMax)));
 }
 
-std::optional<uint32_t> expiry_left_s(const store::Arrival& arrival, const std::optional<uint32_t>& expiry_s, const Now& now) {
+std::optional<uint32_t> expiry_left_s(const store::Arrival& arrival, const std::optional<uint32_t>& expiry_s,
+                                      const Now& now) {
   if (!expiry_s) return std::nullopt;
   const int64_t passed_s = elapsed_since(arrival, now).ns / 1'000'000'000;
   return static_cast<uint32_t>(std::max<int64_t>(0, int64_t{*expiry_s} - passed_s));
 }
 
 Bytes delivery_properties(const store::Record& record, const store::StreamInfo* stream,
-                          std::span<const uint32_t> subscription_identifiers, const Now& now, std::string* scratch) {
+                          std::span<const uint32_t> subscription_identifiers, const Now& now,
+                          std::string* scratch) {
   const bool foreign = stream != nullptr && !stream->options.origin.empty();
-  if (subscription_identifiers.empty() && !record.event_us && !record.expiry_s && !foreign && !record.may_double) {
+  if (subscription_identifiers.empty() && !record.event_us && !record.expiry_s && !foreign &&
+      !record.may_double) {
     return record.headers;
   }
   mqtt::Properties added;
@@ -119,7 +122,8 @@ Bytes delivery_properties(const store::Record& record, const store::StreamInfo* 
   return *scratch;
 }
 
-Bytes lasting_headers(const store::NewRecord& record, const store::StreamInfo* stream, uint64_t sequence, std::string* scratch) {
+Bytes lasting_headers(const store::NewRecord& record, const store::StreamInfo* stream, uint64_t sequence,
+                      std::string* scratch) {
   mqtt::Properties added;
   OriginText text;
   add_origin(&added, stream, sequence, record.arrival, record.may_double, &text);

@@ -1,15 +1,16 @@
-// What a message carries besides topic and payload: which properties of a PUBLISH are kept in a record, and which a
-// delivery has.
+// What a message carries besides topic and payload: which properties of a PUBLISH are kept in a record, and
+// which a delivery has.
 //
-// A record's `headers` are encoded MQTT 5 properties: payload format, content type, response topic, correlation data, user
-// properties in their order [MQTT-3.3.2-18]. Expiry and event time have fields of their own; topic alias and
-// subscription identifiers concern one connection only.
+// A record's `headers` are encoded MQTT 5 properties: payload format, content type, response topic,
+// correlation data, user properties in their order [MQTT-3.3.2-18]. Expiry and event time have fields of
+// their own; topic alias and subscription identifiers concern one connection only.
 //
-// User properties whose name starts with "hf-" belong to the node. Those of a client are removed, except that "hf-time", the
-// device's own time (RFC 3339 in UTC, or milliseconds since 1970 in digits), becomes the record's event time. A delivery
-// to a 5.0 client has:
+// User properties whose name starts with "hf-" belong to the node. Those of a client are removed, except that
+// "hf-time", the device's own time (RFC 3339 in UTC, or milliseconds since 1970 in digits), becomes the
+// record's event time. A delivery to a 5.0 client has:
 //   hf-time             the event time, if there is one
-//   hf-origin           path of nodes to the one that numbered the record; this and the next ones if that was not this node
+//   hf-origin           path of nodes to the one that numbered the record; this and the next ones only if
+//                       that was not this node
 //   hf-seq              "INCARNATION:STREAM:SEQUENCE" as numbered there
 //   hf-arrived          when that node took it in
 //   hf-arrived-quality  how far its clock was to be believed, if less than a parent's
@@ -37,19 +38,22 @@ struct Carried {
 // `raw` are the encoded bytes of `properties`, or empty if they are not at hand.
 Carried carry(const mqtt::Properties& properties, Bytes raw, std::string* scratch);
 
-// Seconds of its message expiry that are left. Within one boot monotonic time counts; across boots the wall clock does, if
-// both clocks are known, else nothing has passed.
-std::optional<uint32_t> expiry_left_s(const store::Arrival& arrival, const std::optional<uint32_t>& expiry_s, const Now& now);
+// Seconds of its message expiry that are left. Within one boot monotonic time counts; across boots the wall
+// clock does, if both clocks are known, else nothing has passed.
+std::optional<uint32_t> expiry_left_s(const store::Arrival& arrival, const std::optional<uint32_t>& expiry_s,
+                                      const Now& now);
 
 // Time that has passed since `stamp`, by the same rule.
 Duration elapsed_since(const store::Arrival& stamp, const Now& now);
 
 // The properties of a delivery; `stream` may be null. Borrows from the record or *scratch.
 Bytes delivery_properties(const store::Record& record, const store::StreamInfo* stream,
-                          std::span<const uint32_t> subscription_identifiers, const Now& now, std::string* scratch);
+                          std::span<const uint32_t> subscription_identifiers, const Now& now,
+                          std::string* scratch);
 
-// `record.headers` and those of the properties above that do not change with time or receiver, for a retained row: the row
-// outlives the record and what is known of its stream.
-Bytes lasting_headers(const store::NewRecord& record, const store::StreamInfo* stream, uint64_t sequence, std::string* scratch);
+// `record.headers` and those of the properties above that do not change with time or receiver, for a retained
+// row: the row outlives the record and what is known of its stream.
+Bytes lasting_headers(const store::NewRecord& record, const store::StreamInfo* stream, uint64_t sequence,
+                      std::string* scratch);
 
 }  // namespace hf::broker

@@ -18,7 +18,8 @@ struct Source {
   enum class Kind : uint8_t { kClient, kBroker /* wills */, kParent, kChild };
   Kind kind = Kind::kClient;
   std::string child;  // The registered node's name, for kChild.
-  // The stream it came in over a link: it stays in it, and so in that stream's lane of further links. 0: none yet.
+  // The stream it came in over a link: it stays in it, and so in that stream's lane of further links. 0: none
+  // yet.
   store::StreamId stream = 0;
   friend auto operator<=>(const Source&, const Source&) = default;
 };

@@ -1,12 +1,13 @@
 // What was sent to a client at QoS 1 or 2 and is not acknowledged, by packet identifier.
 //
-// A table of slots, a power of two; the slot of an identifier is its low bits. New identifiers go round from 1 to the size of
-// the table and pass over taken slots, so with acknowledgements in order each look-up and each new identifier is one step,
-// and nothing allocates. They stay small on purpose: each is the key of a row, and rows that come again cost less than new
-// ones. Identifiers that a restart brings back may collide: the table then doubles until they do not.
+// A table of slots, a power of two; the slot of an identifier is its low bits. New identifiers go round from
+// 1 to the size of the table and pass over taken slots, so with acknowledgements in order each look-up and
+// each new identifier is one step, and nothing allocates. They stay small on purpose: each is the key of a
+// row, and rows that come again cost less than new ones. Identifiers that a restart brings back may collide:
+// the table then doubles until they do not.
 //
-// Invariant: at most half of the slots are taken when an identifier is given out, so that one just freed rests for as many
-// messages as there are in flight; an identifier in use is never given.
+// Invariant: at most half of the slots are taken when an identifier is given out, so that one just freed
+// rests for as many messages as there are in flight; an identifier in use is never given.
 #pragma once
 
 #include <cstdint>
@@ -26,8 +27,8 @@ struct Outbound {
   uint16_t packet_id = 0;  // 0: the slot is free.
   State state = State::kSent;
   uint8_t qos = 1;
-  bool on_wire = false;    // Sent on the present connection, and so part of its window.
-  bool reserved = false;   // Broker::reserved_send: its acknowledgement goes to the host.
+  bool on_wire = false;   // Sent on the present connection, and so part of its window.
+  bool reserved = false;  // Broker::reserved_send: its acknowledgement goes to the host.
   uint32_t size_bytes = 0;
   store::Position position;  // Zero: of no record.
   uint64_t commit = 0;       // Of its row as it is now.

@@ -1,7 +1,8 @@
-// PUBLISH in: checks, and what becomes of the message: its record, its retained row, its deliveries, its answer.
+// PUBLISH in: checks, and what becomes of the message: its record, its retained row, its deliveries, its
+// answer.
 //
-// All that one PUBLISH writes, the record, the rows of deliveries that leave at once, the retained row and the identifier
-// of QoS 2, is one group between two boundaries.
+// All that one PUBLISH writes, the record, the rows of deliveries that leave at once, the retained row and
+// the identifier of QoS 2, is one group between two boundaries.
 #include <algorithm>
 
 #include "broker/broker_impl.h"
@@ -25,7 +26,9 @@ bool Broker::Impl::on_publish_again(Connection& connection, const mqtt::Framed& 
   if (topic_size == 0 || body.size() < head_size) return false;
   ByteReader in(body.substr(0, head_size));
   if (in.u16be() != topic_size || in.bytes(topic_size) != topic_last_) return false;
-  Incoming packet{.qos = static_cast<uint8_t>(qos), .topic = body.substr(2, topic_size), .payload = body.substr(head_size)};
+  Incoming packet{.qos = static_cast<uint8_t>(qos),
+                  .topic = body.substr(2, topic_size),
+                  .payload = body.substr(head_size)};
   if (qos > 0) packet.packet_id = in.u16be();
   if ((qos > 0 && packet.packet_id == 0) || (v5 && in.u8() != 0)) return false;
   // A length in more bytes than it needs is not passed on.
@@ -66,12 +69,14 @@ void Broker::Impl::on_publish(Connection& connection, const Incoming& packet) {
   if (packet.qos > 0) {
     // [MQTT-3.3.4-7] is the client's duty.
     if (connection.version == Version::k5 && connection.received_open >= limits_.receive_maximum) {
-      return fail(connection, Reason::kReceiveMaximumExceeded, "more open PUBLISHes than the receive maximum");
+      return fail(connection, Reason::kReceiveMaximumExceeded,
+                  "more open PUBLISHes than the receive maximum");
     }
     ++connection.received_open;
   }
   if (packet.topic.starts_with('$')) {
-    if (reserved(packet.topic) && connection.principal.kind == Principal::Kind::kNode) return on_reserved(connection, packet);
+    if (reserved(packet.topic) && connection.principal.kind == Principal::Kind::kNode)
+      return on_reserved(connection, packet);
     if (reserved(packet.topic) && packet.qos == 0) {
       return fail(connection, Reason::kNotAuthorized, "a reserved topic");
     }
@@ -91,7 +96,8 @@ void Broker::Impl::on_publish(Connection& connection, const Incoming& packet) {
     record.event_us = carried.event_us;
     if (carried.time_invalid) {
       ++counters_.times_invalid;
-      log_rarely(kEventTimeInvalid, "an hf-time of '" + session.client_id + "' is neither RFC 3339 in UTC nor milliseconds");
+      log_rarely(kEventTimeInvalid,
+                 "an hf-time of '" + session.client_id + "' is neither RFC 3339 in UTC nor milliseconds");
     }
   }
   if (!record.event_us) record.event_us = host_.event_time(record.topic, record.payload);
@@ -106,7 +112,8 @@ void Broker::Impl::on_publish(Connection& connection, const Incoming& packet) {
   acknowledge_publish(connection, packet, outcome);
 }
 
-void Broker::Impl::acknowledge_publish(Connection& connection, const Incoming& packet, const Outcome& outcome) {
+void Broker::Impl::acknowledge_publish(Connection& connection, const Incoming& packet,
+                                       const Outcome& outcome) {
   Session& session = *connection.session;
   uint64_t commit = outcome.commit;
   if (packet.qos == 2) {
@@ -118,16 +125,19 @@ void Broker::Impl::acknowledge_publish(Connection& connection, const Incoming& p
   }
   if (planted(PlantedBug::kAckBeforeSync)) commit = 0;
   // [MQTT-4.3.2-4] [MQTT-4.3.3-8]
-  send_ack(connection, commit, packet.qos == 1 ? PacketType::kPuback : PacketType::kPubrec, packet.packet_id, outcome.reason);
+  send_ack(connection, commit, packet.qos == 1 ? PacketType::kPuback : PacketType::kPubrec, packet.packet_id,
+           outcome.reason);
 }
 
 void Broker::Impl::refuse_publish(Connection& connection, const Incoming& packet, Reason reason) {
   ++counters_.publishes_refused;
-  log_rarely(kEventPublishRefused, "PUBLISH of '" + connection.session->client_id + "' refused: " + mqtt::reason_name(reason));
+  log_rarely(kEventPublishRefused,
+             "PUBLISH of '" + connection.session->client_id + "' refused: " + mqtt::reason_name(reason));
   if (packet.qos == 0) return;
   // [MQTT-3.3.5-2] of 3.1.1: it has no way to refuse but to close.
   if (connection.version == Version::k311) return fail(connection, reason, "a PUBLISH was refused");
-  send_ack(connection, 0, packet.qos == 1 ? PacketType::kPuback : PacketType::kPubrec, packet.packet_id, reason);
+  send_ack(connection, 0, packet.qos == 1 ? PacketType::kPuback : PacketType::kPubrec, packet.packet_id,
+           reason);
 }
 
 void Broker::Impl::on_reserved(Connection& connection, const Incoming& packet) {
@@ -140,7 +150,8 @@ Reason Broker::Impl::admit(const store::NewRecord& record, bool stored, bool ret
   if (storage_failed()) return Reason::kQuotaExceeded;
   if (!stored && !retained) return Reason::kSuccess;
   const auto admitted = store_.admit(record.topic.size() + record.headers.size() + record.payload.size());
-  if (!admitted) return admitted.error().code == Code::kTooLarge ? Reason::kPacketTooLarge : Reason::kQuotaExceeded;
+  if (!admitted)
+    return admitted.error().code == Code::kTooLarge ? Reason::kPacketTooLarge : Reason::kQuotaExceeded;
   if (retained && !retained_.admit(record.topic, record.headers.size(), record.payload.size(), now_)) {
     log_rarely(kEventRetainedFull, "retained messages have reached their limit; the new one is refused");
     return Reason::kQuotaExceeded;
@@ -148,8 +159,8 @@ Reason Broker::Impl::admit(const store::NewRecord& record, bool stored, bool ret
   return Reason::kSuccess;
 }
 
-Broker::Impl::Outcome Broker::Impl::publish(store::NewRecord& record, const Source& source, uint64_t publisher,
-                                            Bytes publisher_name) {
+Broker::Impl::Outcome Broker::Impl::publish(store::NewRecord& record, const Source& source,
+                                            uint64_t publisher, Bytes publisher_name) {
   const Audience& audience = audiences_.find(record.topic, source, publisher);
   bool stored = audience.routed || (record.qos > 0 && audience.durable_wants);
   bool retained = record.retain;
@@ -173,14 +184,15 @@ Broker::Impl::Outcome Broker::Impl::publish(store::NewRecord& record, const Sour
     appended = store_.append(record);
     outcome.commit = store_.open_commit();
   }
-  if (retained && retain(record, publisher_name, nullptr, 0) && record.qos > 0) outcome.commit = store_.open_commit();
+  if (retained && retain(record, publisher_name, nullptr, 0) && record.qos > 0)
+    outcome.commit = store_.open_commit();
   if (!stored && audience.targets.empty()) outcome.reason = Reason::kNoMatchingSubscribers;
   fan_out(record, appended, audience, stored);
   return outcome;
 }
 
-void Broker::Impl::fan_out(const store::NewRecord& record, const store::Store::Appended& appended, const Audience& audience,
-                           bool stored) {
+void Broker::Impl::fan_out(const store::NewRecord& record, const store::Store::Appended& appended,
+                           const Audience& audience, bool stored) {
   if (audience.targets.empty()) return;
   store::Record message;
   message.position = appended.position;
@@ -199,8 +211,8 @@ void Broker::Impl::fan_out(const store::NewRecord& record, const store::Store::A
   for (const Target& target : audience.targets) deliver(target, stored);
 }
 
-bool Broker::Impl::retain(const store::NewRecord& record, Bytes publisher_name, const store::StreamInfo* stream,
-                          uint64_t sequence) {
+bool Broker::Impl::retain(const store::NewRecord& record, Bytes publisher_name,
+                          const store::StreamInfo* stream, uint64_t sequence) {
   const Haste haste = record.qos > 0 ? Haste::kCommit : Haste::kRide;
   // [MQTT-3.3.1-6] [MQTT-3.3.1-7]
   if (record.payload.empty()) return retained_.erase(record.topic, haste);
@@ -234,7 +246,8 @@ store::Store::Appended Broker::Impl::ingest(store::NewRecord record, const Sourc
         retained_.admit(record.topic, record.headers.size(), record.payload.size(), now_)) {
       retain(record, {}, store_.stream(record.stream), appended.sequence);
     } else {
-      log_rarely(kEventRetainedFull, "retained messages have reached their limit; one that came over a link is not kept");
+      log_rarely(kEventRetainedFull,
+                 "retained messages have reached their limit; one that came over a link is not kept");
     }
   }
   fan_out(record, appended, audience, true);

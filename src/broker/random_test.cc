@@ -1,6 +1,7 @@
-// Two publishers and two sessions that are kept, in a world where connections break, clients forget to answer, and the node
-// crashes, at random: QoS 1 arrives at least once, QoS 2 exactly once, and first deliveries in the order of each publisher.
-// sim/ does this with faults of disk and network; here a failure is found in a second and shrunk by its seed.
+// Two publishers and two sessions that are kept, in a world where connections break, clients forget to
+// answer, and the node crashes, at random: QoS 1 arrives at least once, QoS 2 exactly once, and first
+// deliveries in the order of each publisher. sim/ does this with faults of disk and network; here a failure
+// is found in a second and shrunk by its seed.
 #include <map>
 
 #include "broker/broker_fixture.h"
@@ -10,7 +11,8 @@ namespace {
 
 using mqtt::PacketType;
 
-// "p0-17": publisher and number. A message is published until its acknowledgement came, under one packet identifier.
+// "p0-17": publisher and number. A message is published until its acknowledgement came, under one packet
+// identifier.
 struct Publisher {
   struct Open {
     int number;
@@ -138,20 +140,27 @@ void run(uint64_t seed) {
     Publisher& publisher = publishers[prng.below(2)];
     Subscriber& subscriber = subscribers[prng.below(2)];
     switch (prng.below(12)) {
-      case 0: case 1: case 2: case 3:
+      case 0:
+      case 1:
+      case 2:
+      case 3:
         if (!publisher.online) publisher.dial();
         publisher.publish(static_cast<uint8_t>(1 + prng.below(2)));
         break;
-      case 4: case 5:
+      case 4:
+      case 5:
         if (prng.chance(1, 2)) site.sync();
         publisher.read();
         break;
-      case 6: case 7:
+      case 6:
+      case 7:
         if (!subscriber.online) subscriber.dial();
         if (prng.chance(1, 2)) site.sync();
         subscriber.read(prng, false);
         break;
-      case 8: site.sync(); break;
+      case 8:
+        site.sync();
+        break;
       case 9:
         if (!publisher.online || !prng.chance(1, 4)) break;
         publisher.client.drop();
@@ -203,11 +212,13 @@ void run(uint64_t seed) {
       }
     }
   }
-  site.broker->for_each_client([](const ClientInfo& info) { EXPECT_EQ(info.inflight, 0u) << info.client_id; });
+  site.broker->for_each_client(
+      [](const ClientInfo& info) { EXPECT_EQ(info.inflight, 0u) << info.client_id; });
 }
 
 TEST(Random, PromisesHoldOverBreaksAndCrashes) {
-  for (uint64_t seed = 1; seed <= (getenv("HF_SEEDS") ? strtoull(getenv("HF_SEEDS"),0,10) : 60) && !testing::Test::HasFailure(); ++seed) run(seed);
+  constexpr uint64_t kSeeds = 60;
+  for (uint64_t seed = 1; seed <= kSeeds && !testing::Test::HasFailure(); ++seed) run(seed);
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// From rows to sessions at the start. A row that does not decode is passed over and said; rows of sessions that are no more
-// are erased.
+// From rows to sessions at the start. A row that does not decode is passed over and said; rows of sessions
+// that are no more are erased.
 #include <algorithm>
 
 #include "broker/broker_impl.h"
@@ -54,7 +54,8 @@ void Broker::Impl::recover_sessions() {
   });
   for (Session* session : stood) {
     if (store_.reader(session->reader) == nullptr) {
-      log_rarely(kEventRowDamaged, "the reader of '" + session->client_id + "' is gone; it is owed what comes from now on");
+      log_rarely(kEventRowDamaged,
+                 "the reader of '" + session->client_id + "' is gone; it is owed what comes from now on");
       session->reader = store_.create_reader(true);
     }
     put_session(*session, false, Haste::kRide);
@@ -104,7 +105,7 @@ void Broker::Impl::recover_packets() {
     std::vector<Position> positions;
     session->outbound.for_each([&](const Outbound& entry) { positions.push_back(entry.position); });
     std::sort(positions.begin(), positions.end());
-    if (!positions.empty()) store_.restore_outstanding(session->reader, positions);
+    store_.restore_outstanding(session->reader, positions);
   }
 }
 

@@ -19,7 +19,8 @@ bool row_expired(const RetainedRow& row, const Now& now) {
   return row.expiry_s && elapsed_since(row.arrival, now) >= seconds(*row.expiry_s);
 }
 
-// The levels before the first wildcard: every topic that matches starts with them. "a/+/b" -> "a/", "a/#" -> "a".
+// The levels before the first wildcard: every topic that matches starts with them. "a/+/b" -> "a/", "a/#" ->
+// "a".
 Bytes literal_prefix(Bytes filter) {
   const size_t wildcard = filter.find_first_of("+#");
   if (wildcard == Bytes::npos) return filter;

@@ -61,12 +61,14 @@ unsigned times_flags(const std::optional<uint32_t>& expiry_s, const std::optiona
   return (expiry_s ? kHasExpiry : 0) | (event_us ? kHasEvent : 0);
 }
 
-void put_times(std::string& out, const std::optional<uint32_t>& expiry_s, const std::optional<int64_t>& event_us) {
+void put_times(std::string& out, const std::optional<uint32_t>& expiry_s,
+               const std::optional<int64_t>& event_us) {
   if (expiry_s) put_varint(out, *expiry_s);
   if (event_us) put_svarint(out, *event_us);
 }
 
-void read_times(ByteReader& in, uint8_t flags, std::optional<uint32_t>* expiry_s, std::optional<int64_t>* event_us) {
+void read_times(ByteReader& in, uint8_t flags, std::optional<uint32_t>* expiry_s,
+                std::optional<int64_t>* event_us) {
   expiry_s->reset();
   event_us->reset();
   if ((flags & kHasExpiry) != 0) *expiry_s = read_u32(in);
@@ -101,7 +103,8 @@ bool decode(Bytes bytes, SessionRow* row) {
 std::string encode(const SubscriptionOptions& row) {
   std::string out;
   put_u8(out, kGrammar);
-  put_flags(out, row.qos | (row.no_local ? kNoLocal : 0) | (row.retain_as_published ? kRetainAsPublished : 0) |
+  put_flags(out, row.qos | (row.no_local ? kNoLocal : 0) |
+                     (row.retain_as_published ? kRetainAsPublished : 0) |
                      (static_cast<unsigned>(row.retain_handling) << 4));
   put_varint(out, row.identifier);
   return out;

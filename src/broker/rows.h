@@ -1,26 +1,30 @@
-// The rows that the broker keeps in the store's tables, and their bytes. Numbers are LEB128 varints (svarint: zigzag) or
-// single bytes unless said otherwise; `sized` is a varint of the size, then the bytes; keys use big-endian so that they sort.
+// The rows that the broker keeps in the store's tables, and their bytes. Numbers are LEB128 varints (svarint:
+// zigzag) or single bytes unless said otherwise; `sized` is a varint of the size, then the bytes; keys use
+// big-endian so that they sort.
 //
-//   stamp         = wall_us:svarint mono_ns:varint quality:u8 boot_high:u64 boot_low:u64        (u64: little-endian)
+//   stamp = wall_us:svarint mono_ns:varint quality:u8 boot_high:u64 boot_low:u64     (u64: little-endian)
 //
-//   kSession      client identifier          -> 1:u8 flags:u8 number:varint expiry_s:varint reader:varint stamp
+//   kSession      client identifier         -> 1:u8 flags:u8 number:varint expiry_s:varint reader:varint
+//                                              stamp
 //                   flags: bit 0 a connection stood when the row was written, bit 1 the client speaks 5.0;
 //                   stamp: when the row was written, so without bit 0 when the connection ended
-//   kSubscription number:u64be filter        -> 1:u8 options:u8 identifier:varint
-//                   options: bits 0-1 QoS, 2 no local, 3 retain as published, 4-5 retain handling; identifier 0: none
-//   kRetained     topic                      -> 1:u8 flags:u8 stamp [expiry_s:varint] [event_us:svarint]
-//                                               publisher:sized headers:sized payload (the rest)
+//   kSubscription number:u64be filter       -> 1:u8 options:u8 identifier:varint
+//                   options: bits 0-1 QoS, 2 no local, 3 retain as published, 4-5 retain handling;
+//                   identifier 0: none
+//   kRetained     topic                     -> 1:u8 flags:u8 stamp [expiry_s:varint] [event_us:svarint]
+//                                              publisher:sized headers:sized payload (the rest)
 //                   flags: bits 0-1 QoS, 2 has expiry_s, 3 has event_us;
 //                   publisher: client identifier, for "no local"; empty if it came over a link
-//   kInbound      number:u64be packet:u16be  -> 1:u8
-//   kOutbound     number:u64be packet:u16be  -> 1:u8 flags:u8 position:varint size_bytes:varint
+//   kInbound      number:u64be packet:u16be -> 1:u8
+//   kOutbound     number:u64be packet:u16be -> 1:u8 flags:u8 position:varint size_bytes:varint
 //                   flags: bits 0-1 QoS, 2 released (PUBREC came)
-//   kWill         client identifier          -> 1:u8 flags:u8 delay_s:varint [expiry_s:varint] [event_us:svarint]
-//                                               topic:sized headers:sized payload (the rest)
+//   kWill         client identifier         -> 1:u8 flags:u8 delay_s:varint
+//                                              [expiry_s:varint] [event_us:svarint]
+//                                              topic:sized headers:sized payload (the rest)
 //                   flags: bits 0-1 QoS, 2 has expiry_s, 3 has event_us, 4 retain
 //
-// The first byte is the version of the row's grammar. `headers` are encoded MQTT 5 properties, as in a record. A row that
-// does not decode is left where it is and passed over.
+// The first byte is the version of the row's grammar. `headers` are encoded MQTT 5 properties, as in a
+// record. A row that does not decode is left where it is and passed over.
 #pragma once
 
 #include <cstdint>

@@ -11,7 +11,9 @@ namespace hf::broker {
 namespace {
 
 const store::Arrival kStamp{.wall_us = 1, .mono_ns = 300, .quality = ClockQuality::kNtp, .boot = {2, 3}};
-constexpr const char* kStampHex = "02ac02050200000000000000" "0300000000000000";
+constexpr const char* kStampHex =
+    "02ac02050200000000000000"
+    "0300000000000000";
 
 template <typename Row>
 void expect_golden(const Row& row, const std::string& hex) {
@@ -35,7 +37,8 @@ void expect_prefixes_fail(const Row& row) {
 }
 
 TEST(Rows, Session) {
-  const SessionRow row{.connected = true, .v5 = true, .number = 7, .expiry_s = 3600, .reader = 9, .stamp = kStamp};
+  const SessionRow row{
+      .connected = true, .v5 = true, .number = 7, .expiry_s = 3600, .reader = 9, .stamp = kStamp};
   expect_golden(row, std::string("010307901c09") + kStampHex);
   expect_prefixes_fail(row);
   SessionRow back;
@@ -59,17 +62,25 @@ TEST(Rows, Retained) {
                         .publisher = "p",
                         .headers = "hh",
                         .payload = "xyz"};
-  expect_golden(row, std::string("010d") + kStampHex + "3c03" "0170" "026868" "78797a");
+  expect_golden(row, std::string("010d") + kStampHex +
+                         "3c03"
+                         "0170"
+                         "026868"
+                         "78797a");
   RetainedRow back;
   const std::string bytes = encode(row);
   ASSERT_TRUE(decode(bytes, &back));
   EXPECT_EQ(back, row);
-  for (size_t size = 0; size + 3 < bytes.size(); ++size) EXPECT_FALSE(decode(Bytes(bytes).substr(0, size), &back)) << size;
+  for (size_t size = 0; size + 3 < bytes.size(); ++size)
+    EXPECT_FALSE(decode(Bytes(bytes).substr(0, size), &back)) << size;
 }
 
 TEST(Rows, Will) {
   const WillRow row{.qos = 2, .retain = true, .delay_s = 5, .topic = "t", .headers = "", .payload = "bye"};
-  expect_golden(row, "0112050174" "00" "627965");
+  expect_golden(row,
+                "0112050174"
+                "00"
+                "627965");
   WillRow back;
   ASSERT_TRUE(decode(encode(row), &back));
   EXPECT_EQ(back, row);
@@ -165,7 +176,8 @@ TEST(Headers, UntouchedPropertiesAreNotEncodedAnew) {
 
 TEST(Headers, TimeThatPassedIsMonotonicWithinABootAndOfTheWallAcross) {
   Now now{.mono = {10'000'000'000}, .wall_us = 50'000'000, .quality = ClockQuality::kNtp, .boot = {1, 1}};
-  store::Arrival stamp{.wall_us = 49'000'000, .mono_ns = 4'000'000'000, .quality = ClockQuality::kNtp, .boot = {1, 1}};
+  store::Arrival stamp{
+      .wall_us = 49'000'000, .mono_ns = 4'000'000'000, .quality = ClockQuality::kNtp, .boot = {1, 1}};
   EXPECT_EQ(elapsed_since(stamp, now), seconds(6));
   EXPECT_EQ(expiry_left_s(stamp, 10, now), 4u);
   EXPECT_EQ(expiry_left_s(stamp, 5, now), 0u);

@@ -1,10 +1,12 @@
-// A session: what the broker keeps of a client between its connections, and a connection: what it keeps while one stands.
+// A session: what the broker keeps of a client between its connections, and a connection: what it keeps while
+// one stands.
 //
-// A durable session (its client asked to be remembered) has rows, and a reader of the log that survives a restart. Any
-// other session ends with its connection; it gets a reader that does not survive when it subscribes above QoS 0.
+// A durable session (its client asked to be remembered) has rows, and a reader of the log that survives a
+// restart. Any other session ends with its connection; it gets a reader that does not survive when it
+// subscribes above QoS 0.
 //
-// Invariant: `behind` is false only if every record owed to the reader was handed out. While it is true new records wait in
-// the log, so that nothing overtakes.
+// Invariant: `behind` is false only if every record owed to the reader was handed out. While it is true new
+// records wait in the log, so that nothing overtakes.
 #pragma once
 
 #include <cstdint>
@@ -27,8 +29,9 @@ namespace hf::broker {
 
 struct Connection;
 
-// A message at QoS 1 or 2 that is not stored and waits for a session without state. It goes before every record that is
-// owed to the session behind `after`, and after all the others: there it would stand, had it been stored.
+// A message at QoS 1 or 2 that is not stored and waits for a session without state. It goes before every
+// record that is owed to the session behind `after`, and after all the others: there it would stand, had it
+// been stored.
 struct Queued {
   store::Position after;  // The last record that was owed to the session when this came.
   uint8_t qos = 1;        // To be delivered with.
@@ -61,9 +64,9 @@ struct Session {
   Inflight outbound;
 
   bool behind = false;
-  store::Position owed_last;      // The last record that was appended for the reader.
-  std::vector<uint16_t> resend;   // Packet identifiers to be sent again, in order ...
-  size_t resend_next = 0;         // ... from here.
+  store::Position owed_last;     // The last record that was appended for the reader.
+  std::vector<uint16_t> resend;  // Packet identifiers to be sent again, in order ...
+  size_t resend_next = 0;        // ... from here.
   std::deque<Queued> queue;
   size_t queue_bytes = 0;
   bool pump_due = false;
@@ -75,8 +78,8 @@ struct Session {
   bool resending() const { return resend_next < resend.size(); }
 };
 
-// Retained messages at QoS 0 that a SUBSCRIBE asked for and that have not been sent yet. They are read when they leave, so
-// that they never overtake a newer message.
+// Retained messages at QoS 0 that a SUBSCRIBE asked for and that have not been sent yet. They are read when
+// they leave, so that they never overtake a newer message.
 struct RetainedScan {
   std::string filter;
   SubscriptionOptions options;
@@ -88,7 +91,7 @@ struct Connection {
   enum class State : uint8_t {
     kWaiting,  // For CONNECT.
     kOpen,
-    kClosed,   // Given up; the object goes when the present call ends.
+    kClosed,  // Given up; the object goes when the present call ends.
   };
   ConnectionId id = 0;
   State state = State::kWaiting;
@@ -99,12 +102,13 @@ struct Connection {
   std::string input;  // A packet that is not whole yet.
   Gate gate;
   bool gated = false;         // In the list of those that wait for a commit.
+  bool doomed = false;        // To be given up when the present call ends.
   bool connack_sent = false;  // Nothing else may leave before it.
 
-  uint16_t receive_maximum = UINT16_MAX;    // The client's.
-  uint32_t packet_bytes_max = UINT32_MAX;   // The client's.
-  uint32_t received_open = 0;  // Its QoS 1 and 2 PUBLISHes that are not answered to the end.
-  uint32_t sent_open = 0;      // Ours on this connection that it has not acknowledged.
+  uint16_t receive_maximum = UINT16_MAX;   // The client's.
+  uint32_t packet_bytes_max = UINT32_MAX;  // The client's.
+  uint32_t received_open = 0;              // Its QoS 1 and 2 PUBLISHes that are not answered to the end.
+  uint32_t sent_open = 0;                  // Ours on this connection that it has not acknowledged.
   uint64_t sent_open_bytes = 0;
 
   Instant last_received;

@@ -1,4 +1,5 @@
-// Sessions that outlive their connection, and the node: what is owed, sent again, in which order, and when it ends.
+// Sessions that outlive their connection, and the node: what is owed, sent again, in which order, and when it
+// ends.
 #include "broker/broker_fixture.h"
 
 namespace hf::broker {
@@ -144,7 +145,8 @@ TEST(Session, ResendingKeepsToASmallerWindow) {
   pub.publish("t", "6", 1, 6);
   sub.hello.properties.receive_maximum = 2;
   sub.dial();
-  EXPECT_EQ(sub.synced(), (Lines{"CONNACK 00 present", "PUBLISH q1 #1 t '1' dup", "PUBLISH q1 #2 t '2' dup"}));
+  EXPECT_EQ(sub.synced(),
+            (Lines{"CONNACK 00 present", "PUBLISH q1 #1 t '1' dup", "PUBLISH q1 #2 t '2' dup"}));
   sub.puback(2);
   EXPECT_EQ(sub.synced(), Lines{"PUBLISH q1 #3 t '3' dup"});
   sub.puback(1);
@@ -152,6 +154,18 @@ TEST(Session, ResendingKeepsToASmallerWindow) {
   EXPECT_EQ(sub.synced(), (Lines{"PUBLISH q1 #4 t '4' dup", "PUBLISH q1 #5 t '5' dup"}));
   sub.puback(4);
   EXPECT_EQ(sub.synced(), Lines{"PUBLISH q1 #6 t '6'"});
+}
+
+TEST(Session, FullWindowWaitsWithoutTicking) {
+  Site site;
+  Client sub(site, "sub"), pub(site, "pub");
+  sub.hello.properties.receive_maximum = 1;
+  sub.keep().connect();
+  sub.subscribed("t", 1);
+  pub.connect();
+  for (uint16_t i = 1; i <= 3; ++i) pub.publish("t", "x", 1, i);
+  EXPECT_EQ(sub.synced().size(), 1u);
+  EXPECT_FALSE(site.broker->next_deadline());
 }
 
 TEST(Session, LongBacklogIsDrainedWindowByWindow) {

@@ -1,7 +1,7 @@
 // SUBSCRIBE and UNSUBSCRIBE, and the retained messages that a SUBSCRIBE owes.
 //
-// To a session with a reader they are records for it alone, in commits no later than SUBACK's; at QoS 0 they follow SUBACK
-// as the client takes them, read from their rows at that moment.
+// To a session with a reader they are records for it alone, in commits no later than SUBACK's; at QoS 0 they
+// follow SUBACK as the client takes them, read from their rows at that moment.
 #include <algorithm>
 
 #include "broker/broker_impl.h"
@@ -22,11 +22,13 @@ void Broker::Impl::on_subscribe(Connection& connection, const mqtt::Subscribe& p
   Session& session = *connection.session;
   const auto& identifiers = packet.properties.subscription_identifiers;
   const uint32_t identifier = identifiers.empty() ? 0 : identifiers.front();
-  mqtt::SubAck suback{.type = PacketType::kSuback, .packet_id = packet.packet_id};  // [MQTT-3.8.4-1] [MQTT-3.8.4-2]
+  mqtt::SubAck suback{.type = PacketType::kSuback,
+                      .packet_id = packet.packet_id};  // [MQTT-3.8.4-1] [MQTT-3.8.4-2]
   std::vector<RetainedScan> scans;
   uint64_t commit = 0;
   for (const mqtt::SubscribeEntry& entry : packet.entries) {  // [MQTT-3.8.4-5]
-    suback.reasons.push_back(subscribe_one(session, connection, entry, identifier, &scans, &commit));  // [MQTT-3.8.4-6]
+    suback.reasons.push_back(
+        subscribe_one(session, connection, entry, identifier, &scans, &commit));  // [MQTT-3.8.4-6]
   }
   send_packet(connection, commit, suback);
   if (connection.closed() || scans.empty()) return;
@@ -37,8 +39,9 @@ void Broker::Impl::on_subscribe(Connection& connection, const mqtt::Subscribe& p
   continue_retained(connection);
 }
 
-uint8_t Broker::Impl::subscribe_one(Session& session, const Connection& connection, const mqtt::SubscribeEntry& entry,
-                                    uint32_t identifier, std::vector<RetainedScan>* scans, uint64_t* commit) {
+uint8_t Broker::Impl::subscribe_one(Session& session, const Connection& connection,
+                                    const mqtt::SubscribeEntry& entry, uint32_t identifier,
+                                    std::vector<RetainedScan>* scans, uint64_t* commit) {
   if (entry.filter == "$share" || entry.filter.starts_with("$share/")) {
     return number(Reason::kSharedSubscriptionsNotSupported);
   }
@@ -67,7 +70,8 @@ uint8_t Broker::Impl::subscribe_one(Session& session, const Connection& connecti
       return number(Reason::kQuotaExceeded);
     }
   }
-  // After the records: should a crash part the groups, the client, which has no SUBACK, subscribes anew and misses none.
+  // After the records: should a crash part the groups, the client, which has no SUBACK, subscribes anew and
+  // misses none.
   subscriptions_.set(session, entry.filter, options);  // [MQTT-3.8.4-3] [MQTT-3.8.4-4]
   if (session.durable && !storage_failed()) {
     store_.put(Table::kSubscription, subscription_key(session.number, entry.filter), encode(options));
@@ -77,12 +81,12 @@ uint8_t Broker::Impl::subscribe_one(Session& session, const Connection& connecti
   return options.qos;  // [MQTT-3.8.4-7]
 }
 
-bool Broker::Impl::owe_retained(Session& session, Bytes filter, const SubscriptionOptions& options, bool* some_at_qos0,
-                                uint64_t* commit) {
+bool Broker::Impl::owe_retained(Session& session, Bytes filter, const SubscriptionOptions& options,
+                                bool* some_at_qos0, uint64_t* commit) {
   std::vector<std::string> topics;
   retained_.find(filter, std::nullopt, SIZE_MAX, now_, &topics);
   if (topics.empty()) return true;
-  // The retain flag is set in the record and kept by the member [MQTT-3.3.1-8].
+  // The retain flag is set in the record and kept by the member [MQTT-3.3.1-8] of 3.1.1.
   store::Member member{.reader = session.reader, .qos = options.qos, .retain_as_published = true};
   if (options.identifier != 0) member.subscription_identifiers.push_back(options.identifier);
   const std::string audience = store::encode_audience({member});
@@ -117,7 +121,7 @@ bool Broker::Impl::owe_retained(Session& session, Bytes filter, const Subscripti
 
 bool Broker::Impl::has_room_for_retained(Connection& connection) {
   if (unsent_of(connection) < limits_.unsent_bytes_max / 4) return true;
-  wait_for_step(connection);
+  if (connection.unsent_bytes < limits_.unsent_bytes_max / 4) wait_for_step(connection);
   return false;
 }
 
@@ -126,7 +130,8 @@ void Broker::Impl::continue_retained(Connection& connection) {
   RetainedRow row;
   while (!connection.closed() && !connection.retained_scans.empty()) {
     RetainedScan& scan = connection.retained_scans.front();
-    if (!connection.connack_sent || scan.commit > store_.durable_commit()) return;  // durable() comes here again.
+    if (!connection.connack_sent || scan.commit > store_.durable_commit())
+      return;  // durable() comes here again.
     if (!has_room_for_retained(connection)) return;
     Target target{.session = connection.session, .qos = 0, .retain_as_published = true};
     if (scan.options.identifier != 0) target.subscription_identifiers.push_back(scan.options.identifier);
@@ -142,7 +147,7 @@ void Broker::Impl::continue_retained(Connection& connection) {
       record.topic = topic;
       record.headers = row.headers;
       record.payload = row.payload;
-      record.retain = true;  // [MQTT-3.3.1-8]
+      record.retain = true;  // [MQTT-3.3.1-8] of 3.1.1
       record.arrival = row.arrival;
       record.event_us = row.event_us;
       record.expiry_s = row.expiry_s;
@@ -155,7 +160,8 @@ void Broker::Impl::continue_retained(Connection& connection) {
 
 void Broker::Impl::on_unsubscribe(Connection& connection, const mqtt::Unsubscribe& packet) {
   Session& session = *connection.session;
-  mqtt::SubAck unsuback{.type = PacketType::kUnsuback, .packet_id = packet.packet_id};  // [MQTT-3.10.4-4] [MQTT-3.10.4-5]
+  mqtt::SubAck unsuback{.type = PacketType::kUnsuback,
+                        .packet_id = packet.packet_id};  // [MQTT-3.10.4-4] [MQTT-3.10.4-5]
   uint64_t commit = 0;
   for (const Bytes filter : packet.filters) {  // [MQTT-3.10.4-6]
     // [MQTT-3.10.4-1] What is owed already is still delivered [MQTT-3.10.4-3].

@@ -41,7 +41,9 @@ TEST(Subscribe, SubscriptionsOfASessionAreBounded) {
   site.restart();
   Client client(site, "c");
   client.connect();
-  client.send(mqtt::Subscribe{.packet_id = 1, .entries = {{.filter = "a"}, {.filter = "b"}, {.filter = "c"}, {.filter = "a", .qos = 1}}});
+  client.send(mqtt::Subscribe{
+      .packet_id = 1,
+      .entries = {{.filter = "a"}, {.filter = "b"}, {.filter = "c"}, {.filter = "a", .qos = 1}}});
   EXPECT_EQ(client.take(), Lines{"SUBACK #1 00 00 97 01"});
 }
 
@@ -69,14 +71,16 @@ TEST(Retained, LastMessageGreetsANewSubscriberBehindSuback) {
   EXPECT_EQ(pub.synced(), (Lines{"PUBACK #1 10", "PUBACK #2 10"}));
   sub.connect();
   sub.subscribe("a/#", 0);
-  EXPECT_EQ(sub.take(), (Lines{"SUBACK #900 00", "PUBLISH q0 a/b 'new' retain", "PUBLISH q0 a/c 'zero' retain"}));
+  EXPECT_EQ(sub.take(),
+            (Lines{"SUBACK #900 00", "PUBLISH q0 a/b 'new' retain", "PUBLISH q0 a/c 'zero' retain"}));
   kept.keep().connect();
   kept.subscribe("a/+", 2, 7);
   EXPECT_EQ(kept.take(), Lines{});
   site.sync();
   Lines lines = kept.take();
   std::sort(lines.begin() + 1, lines.end());
-  EXPECT_EQ(lines, (Lines{"SUBACK #900 02", "PUBLISH q0 a/c 'zero' retain ids 7", "PUBLISH q1 #1 a/b 'new' retain ids 7"}));
+  EXPECT_EQ(lines, (Lines{"SUBACK #900 02", "PUBLISH q0 a/c 'zero' retain ids 7",
+                          "PUBLISH q1 #1 a/b 'new' retain ids 7"}));
   // What is owed survives.
   site.restart();
   kept.dial();

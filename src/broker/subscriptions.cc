@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string>
+#include <tuple>
 
 namespace hf::broker {
 
@@ -43,11 +44,13 @@ void Subscriptions::match(Bytes topic, uint64_t publisher, std::vector<Target>* 
       *no_local = true;
       if (subscriber.number == publisher) return;
     }
-    found_.push_back(subscriber);
+    found_.push_back({subscriber, found_.size()});
   });
-  // Stable: a session's identifiers come in the order of its filters in the tree.
-  std::stable_sort(found_.begin(), found_.end());
-  for (const Subscriber& subscriber : found_) {
+  // A session's identifiers come in the order of its filters in the tree.
+  std::sort(found_.begin(), found_.end(), [](const Found& a, const Found& b) {
+    return std::tie(a.subscriber.number, a.order) < std::tie(b.subscriber.number, b.order);
+  });
+  for (const auto& [subscriber, order] : found_) {
     if (targets->empty() || targets->back().session != subscriber.session) {
       targets->push_back({.session = subscriber.session});
     }

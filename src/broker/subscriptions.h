@@ -1,7 +1,7 @@
 // Who has subscribed to what: the tree of all filters over the subscriptions that sessions hold.
 //
-// Invariant: the tree has exactly the pairs (filter, session) for which session.subscriptions has the filter. `epoch`
-// moves whenever an answer of match() might change, so that caches know.
+// Invariant: the tree has exactly the pairs (filter, session) for which session.subscriptions has the filter.
+// `epoch` moves whenever an answer of match() might change, so that caches know.
 #pragma once
 
 #include <cstdint>
@@ -30,8 +30,8 @@ class Subscriptions {
   bool erase(Session& session, Bytes filter);
   void erase_all(Session& session);
 
-  // Those whose filters match, by session number. A subscription with "no local" is passed over for the session
-  // `publisher` (0: none) [MQTT-3.8.3-3]; *no_local says whether any that matched has it.
+  // Those whose filters match, by session number. A subscription with "no local" is passed over for the
+  // session `publisher` (0: none) [MQTT-3.8.3-3]; *no_local says whether any that matched has it.
   void match(Bytes topic, uint64_t publisher, std::vector<Target>* targets, bool* no_local);
 
   uint64_t epoch() const { return epoch_; }
@@ -47,8 +47,13 @@ class Subscriptions {
     bool operator<(const Subscriber& other) const { return number < other.number; }
   };
 
+  struct Found {
+    Subscriber subscriber;
+    size_t order;  // In which the tree gave it.
+  };
+
   mqtt::FilterTree<Subscriber> tree_;
-  std::vector<Subscriber> found_;  // Used by match(), kept for its memory.
+  std::vector<Found> found_;  // Used by match(), kept for its memory.
   uint64_t epoch_ = 1;
 };
 

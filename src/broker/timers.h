@@ -1,5 +1,5 @@
-// The broker's deadlines in one ordered set. Each owner has at most one of each kind and keeps when it is due, so that a
-// client that comes and goes leaves nothing behind.
+// The broker's deadlines in one ordered set. Each owner has at most one of each kind and keeps when it is
+// due, so that a client that comes and goes leaves nothing behind.
 #pragma once
 
 #include <compare>

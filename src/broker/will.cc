@@ -1,5 +1,5 @@
-// Wills. The will of a connection that stands is a row; the row goes in the group that holds the will's record, so that it
-// is published once or, if that group was lost in a crash, once after the restart.
+// Wills. The will of a connection that stands is a row; the row goes in the group that holds the will's
+// record, so that it is published once or, if that group was lost in a crash, once after the restart.
 #include <algorithm>
 
 #include "broker/broker_impl.h"
@@ -9,15 +9,17 @@ namespace hf::broker {
 void Broker::Impl::keep_will(Session& session, const mqtt::Will& will) {
   std::string scratch;
   const Carried carried = carry(will.properties, {}, &scratch);
-  if (carried.time_invalid) log_rarely(kEventTimeInvalid, "a will's hf-time is neither RFC 3339 in UTC nor milliseconds");
-  session.will = std::make_unique<WillRow>(WillRow{.qos = will.qos,
-                                                   .retain = will.retain,
-                                                   .delay_s = will.properties.will_delay_interval_s.value_or(0),
-                                                   .expiry_s = carried.expiry_s,
-                                                   .event_us = carried.event_us,
-                                                   .topic = std::string(will.topic),
-                                                   .headers = std::string(carried.headers),
-                                                   .payload = std::string(will.payload)});
+  if (carried.time_invalid)
+    log_rarely(kEventTimeInvalid, "a will's hf-time is neither RFC 3339 in UTC nor milliseconds");
+  session.will =
+      std::make_unique<WillRow>(WillRow{.qos = will.qos,
+                                        .retain = will.retain,
+                                        .delay_s = will.properties.will_delay_interval_s.value_or(0),
+                                        .expiry_s = carried.expiry_s,
+                                        .event_us = carried.event_us,
+                                        .topic = std::string(will.topic),
+                                        .headers = std::string(carried.headers),
+                                        .payload = std::string(will.payload)});
   if (!storage_failed()) store_.put(Table::kWill, session.client_id, encode(*session.will), Haste::kCommit);
 }
 
@@ -55,7 +57,8 @@ void Broker::Impl::publish_will(const std::string& client_id, const WillRow& wil
   const Outcome outcome = publish(record, Source{.kind = Source::Kind::kBroker}, publisher, client_id);
   if (outcome.reason < Reason::kUnspecifiedError) return;
   ++counters_.publishes_refused;
-  log_rarely(kEventWillLost, "the will of '" + client_id + "' was not published: " + mqtt::reason_name(outcome.reason));
+  log_rarely(kEventWillLost,
+             "the will of '" + client_id + "' was not published: " + mqtt::reason_name(outcome.reason));
 }
 
 }  // namespace hf::broker

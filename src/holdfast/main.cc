@@ -1,10 +1,33 @@
 // holdfast: an MQTT node that keeps what it accepted. One binary for the node and for those who look after
 // it.
 #include <CLI/CLI.hpp>
+#include <string>
+#include <vector>
 
 #include "holdfast/commands.h"
 #include "holdfast/exit_code.h"
+#include "holdfast/text.h"
 #include "holdfast/version.h"
+
+namespace hf::holdfast {
+namespace {
+
+// A first word that is no command, answered with the one that was meant.
+int unknown_command(const CLI::App& app, int argc, char** argv) {
+  if (argc < 2 || argv[1][0] == '-') return kExitOk;
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands({})) {
+    if (command->get_name() == argv[1]) return kExitOk;
+    names.push_back(command->get_name());
+  }
+  const std::string near = nearest_name(argv[1], names);
+  return report(
+      {kExitUsage, "no command `" + printable(argv[1]) + "`" +
+                       (near.empty() ? "; see: holdfast --help" : "; did you mean `" + near + "`?")});
+}
+
+}  // namespace
+}  // namespace hf::holdfast
 
 int main(int argc, char** argv) {
   using namespace hf::holdfast;
@@ -37,6 +60,7 @@ int main(int argc, char** argv) {
   add_store(app, &exit_code);
   add_connect(app, &exit_code);
   add_version(app, &exit_code);
+  if (const int mistaken = unknown_command(app, argc, argv); mistaken != kExitOk) return mistaken;
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

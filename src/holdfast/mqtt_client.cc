@@ -111,7 +111,11 @@ std::expected<void, Failure> MqttClient::handshake(const MqttClientOptions& opti
   put(connect);
   if (const auto sent = flush(); !sent) return std::unexpected(sent.error());
   const auto packet = next(milliseconds(kAnswerPatienceMs));
-  if (!packet) return std::unexpected(packet.error());
+  if (!packet) {
+    return std::unexpected(
+        Failure{packet.error().exit_code,
+                "the server did not let us in (" + packet.error().text + "); holdfast status may say why"});
+  }
   if (!*packet)
     return std::unexpected(Failure{kExitUnreachable, "the server did not answer CONNECT in time"});
   const auto* connack = std::get_if<mqtt::Connack>(&**packet);

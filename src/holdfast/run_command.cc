@@ -174,9 +174,14 @@ std::expected<bool, Failure> run(const Options& options) {
   }
   const bool clean = loop.run();
   service.notify("STOPPING=1");
-  say("HF-RUN-003",
-      clean ? "stopped; everything is on disk"
-            : "stopped before everything was on disk: what was acknowledged is, and recovery does the rest");
+  if (!node) {
+    say("HF-RUN-003", "stopped");
+  } else if (clean) {
+    say("HF-RUN-003", "stopped; everything is on disk");
+  } else {
+    say("HF-RUN-003",
+        "stopped before everything was on disk; what was acknowledged is, and recovery does the rest");
+  }
   return clean;
 }
 

@@ -40,8 +40,11 @@ size_t width(std::string_view text) {
       std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xc0) != 0x80; }));
 }
 
+// A count as we write it: "41,220", or nothing. Not an identifier that happens to be all figures ("000000017").
 bool is_number(std::string_view cell) {
-  return cell.empty() || std::isdigit(static_cast<unsigned char>(cell.front())) != 0 || cell == "-";
+  if (cell.empty() || cell == "-" || cell == "0") return true;
+  return cell.front() != '0' && std::all_of(cell.begin(), cell.end(),
+                                            [](unsigned char c) { return std::isdigit(c) != 0 || c == ','; });
 }
 
 }  // namespace

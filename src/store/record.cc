@@ -13,9 +13,9 @@ std::string encode_audience(std::vector<Member> members) {
     put_varint(out, member.reader - last);
     last = member.reader;
     // Bits 0 and 1: QoS, bit 2: retain as published, the rest: how many identifiers follow.
-    const size_t count = std::min<size_t>(member.subscription_identifiers.size(), 31);
-    put_u8(out, static_cast<uint8_t>(member.qos | (member.retain_as_published ? 4 : 0) | (count << 3)));
-    for (size_t i = 0; i < count; ++i) put_varint(out, member.subscription_identifiers[i]);
+    const uint64_t count = member.subscription_identifiers.size();
+    put_varint(out, member.qos | (member.retain_as_published ? 4u : 0u) | (count << 3));
+    for (const uint32_t identifier : member.subscription_identifiers) put_varint(out, identifier);
   }
   return out;
 }

@@ -150,7 +150,7 @@ void for_each_member(Bytes audience, Visit&& visit) {
   while (!in.empty()) {
     last += in.varint();
     member.reader = last;
-    const uint8_t flags = in.u8();
+    const uint64_t flags = in.varint();
     member.qos = flags & 3;
     member.retain_as_published = (flags & 4) != 0;
     member.subscription_identifiers.clear();

@@ -147,6 +147,46 @@ class FrameCache {
   std::deque<FrameRef> order_;
 };
 
+// A segment that is ready to be used.
+struct Spare {
+  uint64_t id = 0;
+  uint64_t size = 0;
+};
+
+// The commit that is on its way to the disk.
+struct InFlight {
+  uint64_t commit = 0;
+  bool mark = false;   // Without content.
+  uint64_t bytes = 0;  // On disk, as a whole.
+  struct Piece {
+    Position first;
+    Position last;
+    uint32_t records = 0;
+    uint64_t bytes = 0;
+    int64_t wall_max_us = INT64_MIN;
+    std::map<ReaderId, Share> shares;
+    std::map<StreamId, FrameBuilder::StreamUse> streams;
+  };
+  std::vector<Piece> pieces;
+  std::vector<IndexedRow> rows;
+};
+
+// Segments on their way out.
+struct Reclaim {
+  std::vector<uint64_t> segments;
+  bool rewrite = false;
+  uint64_t after_commit = 0;  // Rows moved out of them are durable with it.
+  bool job_made = false;
+  std::optional<SegmentIndex> output;  // Of a rewrite that is done.
+  uint64_t output_id = 0;
+  uint64_t output_bytes = 0;
+  bool recount = false;  // What readers are owed has changed.
+  bool swapped = false;  // `segments` are out of the log; their files go when no read needs them.
+  bool dropping = false;
+  Instant retry_at;
+  std::vector<std::unique_ptr<Segment>> retired;
+};
+
 // Public to the file-local parts of recovery.cc; nobody else can name it.
 class Store::Impl {
  public:
@@ -210,10 +250,6 @@ class Store::Impl {
   Segment* active = nullptr;  // The last of `segments`, or null.
   std::shared_ptr<crypto::Aead> active_aead;
   uint32_t active_frames = 0;
-  struct Spare {
-    uint64_t id = 0;
-    uint64_t size = 0;
-  };
   std::deque<Spare> spares;
   uint64_t segment_next = 1;
   uint64_t segment_size_next = 0;
@@ -229,22 +265,6 @@ class Store::Impl {
   std::deque<Batch> closed_batches;
   uint64_t closed_bytes = 0;
   uint64_t durable = 0;
-  struct InFlight {
-    uint64_t commit = 0;
-    bool mark = false;   // Without content.
-    uint64_t bytes = 0;  // On disk, as a whole.
-    struct Piece {
-      Position first;
-      Position last;
-      uint32_t records = 0;
-      uint64_t bytes = 0;
-      int64_t wall_max_us = INT64_MIN;
-      std::map<ReaderId, Share> shares;
-      std::map<StreamId, FrameBuilder::StreamUse> streams;
-    };
-    std::vector<Piece> pieces;
-    std::vector<IndexedRow> rows;
-  };
   std::optional<InFlight> in_flight;
   std::unique_ptr<CommitJob> staged;  // The job of `in_flight` while it waits for a place.
   bool commit_out = false;
@@ -273,20 +293,6 @@ class Store::Impl {
   std::deque<std::unique_ptr<Job>> background;
   std::deque<std::unique_ptr<SealJob>> unsealed;  // Failed; tried again later.
   bool background_out = false;
-  struct Reclaim {
-    std::vector<uint64_t> segments;
-    bool rewrite = false;
-    uint64_t after_commit = 0;  // Rows moved out of them are durable with it.
-    bool job_made = false;
-    std::optional<SegmentIndex> output;  // Of a rewrite that is done.
-    uint64_t output_id = 0;
-    uint64_t output_bytes = 0;
-    bool recount = false;  // What readers are owed has changed.
-    bool swapped = false;  // `segments` are out of the log; their files go when no read needs them.
-    bool dropping = false;
-    Instant retry_at;
-    std::vector<std::unique_ptr<Segment>> retired;
-  };
   std::optional<Reclaim> reclaim;
   Instant reclaim_check_at;
   Instant reclaim_not_before;  // After a failure.

@@ -1,0 +1,202 @@
+// Goal: a right file gives what it says, a wrong one is refused with sentences that name the line and the way
+// out. Method: golden messages; the template that `init` writes is read back.
+#include "holdfast/config_file.h"
+
+#include <gtest/gtest.h>
+
+namespace hf::holdfast {
+namespace {
+
+// The mistakes of a file, one a line.
+std::string mistakes(std::string_view text) {
+  const auto config = parse_config(text, "holdfast.toml");
+  if (config) return "";
+  std::string all;
+  for (const std::string& mistake : config.error()) all += (all.empty() ? "" : "\n") + mistake;
+  return all;
+}
+
+TEST(ConfigFileTest, AnEmptyFileIsAllDefaults) {
+  const auto config = parse_config("", "holdfast.toml");
+  ASSERT_TRUE(config);
+  EXPECT_EQ(config->listen, std::vector<std::string>{"127.0.0.1:1883"});
+  EXPECT_EQ(config->node.name, "node");
+  EXPECT_EQ(config->node.quota_bytes, uint64_t{4} << 30);
+  EXPECT_EQ(config->node.retention_s, 7u * 86400);
+  EXPECT_EQ(config->node.receive_maximum, 1024);
+  EXPECT_FALSE(config->node.upstream);
+  EXPECT_FALSE(config->node.insecure);
+  EXPECT_TRUE(config->node.routes.empty());
+}
+
+TEST(ConfigFileTest, ReadsEveryKey) {
+  const auto config = parse_config(R"(
+name = "ship-7"
+data = "/data"
+listen = ["127.0.0.1:1883", "[::1]:1884"]
+admin_socket = "/run/holdfast.sock"
+key = "/mnt/key"
+quota = "512 MiB"
+retention = "12 h"
+
+[upstream]
+host = "localhost"
+port = 1885
+compress = false
+
+[[route]]
+filter = "alarm/#"
+stream = "alarms"
+priority = 0
+
+[[route]]
+filter = "camera/+"
+stream = "pictures"
+priority = 9
+time_to_live = "1 d"
+upstream = false
+
+[[event_time]]
+filter = "plc/#"
+field = "meta.ts"
+unit = "us"
+
+[mqtt]
+session_expiry = "2 d"
+max_packet = "4 MiB"
+receive_maximum = 100
+)",
+                                   "holdfast.toml");
+  ASSERT_TRUE(config) << config.error().front();
+  EXPECT_EQ(config->data, "/data");
+  EXPECT_EQ(config->listen.size(), 2u);
+  EXPECT_EQ(config->admin_socket, "/run/holdfast.sock");
+  EXPECT_EQ(config->key, "/mnt/key");
+  const node::Config& node = config->node;
+  EXPECT_EQ(node.name, "ship-7");
+  EXPECT_EQ(node.quota_bytes, uint64_t{512} << 20);
+  EXPECT_EQ(node.retention_s, 43200u);
+  ASSERT_TRUE(node.upstream);
+  EXPECT_EQ(node.upstream->host, "localhost");
+  EXPECT_EQ(node.upstream->port, 1885);
+  EXPECT_FALSE(node.upstream->compress);
+  ASSERT_EQ(node.routes.size(), 2u);
+  EXPECT_EQ(node.routes[0], (node::Route{"alarm/#", "alarms", 0, 0, true}));
+  EXPECT_EQ(node.routes[1], (node::Route{"camera/+", "pictures", 9, 86400, false}));
+  ASSERT_EQ(node.event_times.size(), 1u);
+  EXPECT_EQ(node.event_times[0],
+            (node::EventTimeField{"plc/#", "meta.ts", node::EventTimeField::Unit::kMicroseconds}));
+  EXPECT_EQ(node.session_expiry_default_s, 2u * 86400);
+  EXPECT_EQ(node.packet_bytes_max, 4u << 20);
+  EXPECT_EQ(node.receive_maximum, 100);
+}
+
+TEST(ConfigFileTest, UnknownKeysAreRefusedWithTheNearestName) {
+  EXPECT_EQ(mistakes("name = \"a\"\n\n\n\n\n\nlisen = [\"127.0.0.1:1883\"]\n"),
+            "holdfast.toml:7: unknown key `lisen`; did you mean `listen`?");
+  EXPECT_EQ(mistakes("[upstream]\nhost = \"localhost\"\nprot = 1\n"),
+            "holdfast.toml:3: unknown key `upstream.prot`; did you mean `upstream.port`?");
+  EXPECT_EQ(mistakes("host = \"localhost\"\n"),
+            "holdfast.toml:1: unknown key `host`; did you mean `host` in [upstream]?");
+  EXPECT_EQ(mistakes("[mqtt]\nquota = \"1 GiB\"\n"),
+            "holdfast.toml:2: unknown key `mqtt.quota`; did you mean `quota` at the top of the file?");
+  EXPECT_EQ(mistakes("zebra = 1\n"), "holdfast.toml:1: unknown key `zebra`");
+}
+
+TEST(ConfigFileTest, WrongTypesSayWhatIsWanted) {
+  EXPECT_EQ(mistakes("name = 7"), "holdfast.toml:1: `name` is a number, but should be a string");
+  EXPECT_EQ(mistakes("quota = 4"),
+            "holdfast.toml:1: `quota` is a number, but should be a size with its unit, such as \"4 GiB\"");
+  EXPECT_EQ(mistakes("retention = \"week\""),
+            "holdfast.toml:1: `retention` is \"week\", which is not a duration with its unit, such as \"7 "
+            "d\" or \"1 h 30 min\"");
+  EXPECT_EQ(mistakes("listen = 1883"),
+            "holdfast.toml:1: `listen` is a number, but should be a list of strings");
+  EXPECT_EQ(mistakes("listen = [1883]"),
+            "holdfast.toml:1: `listen` holds a number, but is a list of strings");
+  EXPECT_EQ(mistakes("insecure = \"yes\""),
+            "holdfast.toml:1: `insecure` is a string, but should be true or false");
+  EXPECT_EQ(mistakes("upstream = \"hub\""),
+            "holdfast.toml:1: `upstream` is a string, but should be a section, as [upstream]");
+  EXPECT_EQ(
+      mistakes("[route]\nfilter = \"#\"\n"),
+      "holdfast.toml:1: `route` is a table, but should be a section that may be repeated, as [[route]]");
+}
+
+TEST(ConfigFileTest, RangesAreSaid) {
+  EXPECT_EQ(mistakes("quota = \"1 MiB\""),
+            "holdfast.toml:1: `quota` is 1.0 MB, but may be 32 MiB to 1024 TiB");
+  EXPECT_EQ(mistakes("[upstream]\nhost = \"localhost\"\nport = 70000\n"),
+            "holdfast.toml:3: `upstream.port` is 70000, but may be 1 to 65535");
+  EXPECT_EQ(mistakes("[[route]]\nfilter = \"#\"\nstream = \"a\"\npriority = 10\n"),
+            "holdfast.toml:4: `route.priority` is 10, but may be 0 to 9");
+  EXPECT_EQ(
+      mistakes("[[route]]\nfilter = \"#\"\nstream = \"a\"\ntime_to_live = \"500 ms\"\n"),
+      "holdfast.toml:4: `route.time_to_live` is \"500 ms\", but may be 1 s to 36500 d, in whole seconds");
+}
+
+TEST(ConfigFileTest, BrokenTomlNamesItsLine) {
+  EXPECT_TRUE(mistakes("name = \"a\"\nquota = \n").starts_with("holdfast.toml:2: "))
+      << mistakes("name = \"a\"\nquota = \n");
+}
+
+TEST(ConfigFileTest, EveryMistakeIsNamed) {
+  EXPECT_EQ(mistakes("lisen = 1\nname = 2\n[mqtt]\nreceive_maximum = 0\n"),
+            "holdfast.toml:1: unknown key `lisen`; did you mean `listen`?\n"
+            "holdfast.toml:2: `name` is a number, but should be a string\n"
+            "holdfast.toml:4: `mqtt.receive_maximum` is 0, but may be 1 to 65535");
+}
+
+TEST(ConfigFileTest, OpenDoorsNeedAWord) {
+  EXPECT_EQ(mistakes("listen = [\"0.0.0.0:1883\"]"),
+            "holdfast.toml:1: `listen` holds \"0.0.0.0:1883\", which other machines can reach, and this "
+            "version does not encrypt "
+            "connections. Listen on 127.0.0.1, or, if the network is protected by other means, set insecure "
+            "= true");
+  EXPECT_EQ(mistakes("[upstream]\nhost = \"hub.example\"\n"),
+            "holdfast.toml:2: `upstream.host` is \"hub.example\", another machine, and this version does not "
+            "encrypt connections: "
+            "whoever sees the network could read and forge messages. If the way there is protected by other "
+            "means (VPN, a cable "
+            "of your own), set insecure = true");
+  EXPECT_EQ(mistakes("insecure = true\nlisten = [\"0.0.0.0:1883\", \"[::]:1883\"]\n[upstream]\nhost = "
+                     "\"hub.example\"\n"),
+            "");
+  EXPECT_NE(mistakes("listen = [\"1883\"]"), "");
+  EXPECT_NE(mistakes("[upstream]\nhost = \"hub.example:1883\"\n").find("the port goes to `port`"),
+            std::string::npos);
+  EXPECT_NE(mistakes("[upstream]\nport = 1\n").find("needs `host`"), std::string::npos);
+}
+
+TEST(ConfigFileTest, RoutesMustFitTogether) {
+  EXPECT_EQ(mistakes("[[route]]\nfilter = \"a/#/b\"\nstream = \"a\"\n"),
+            "holdfast.toml:2: `route.filter` is \"a/#/b\", which is not an MQTT topic filter");
+  EXPECT_EQ(mistakes("[[route]]\nstream = \"a\"\n"), "holdfast.toml:1: [route] needs `filter`");
+  EXPECT_NE(mistakes("[[route]]\nfilter = \"a\"\nstream = \"down/x\"\n").find("kept for what goes down"),
+            std::string::npos);
+  EXPECT_NE(mistakes("[[route]]\nfilter = \"a\"\nstream = \"a b\"\n").find("letters, digits"),
+            std::string::npos);
+  EXPECT_EQ(mistakes("[[route]]\nfilter = \"a\"\nstream = \"s\"\n[[route]]\nfilter = \"b\"\nstream = "
+                     "\"s\"\npriority = 1\n"),
+            "holdfast.toml:6: stream \"s\" has another priority or time_to_live in the [[route]] of line 1; "
+            "a stream has one of each");
+  EXPECT_EQ(mistakes("[[event_time]]\nfilter = \"a\"\nfield = \"t\"\nunit = \"m\"\n"),
+            "holdfast.toml:4: `event_time.unit` is \"m\", but may be s, ms, us, ns or rfc3339");
+}
+
+TEST(ConfigFileTest, TheTemplateIsRight) {
+  const auto config = parse_config(config_template("ship-7", "/mnt/key"), "holdfast.toml");
+  ASSERT_TRUE(config) << config.error().front();
+  EXPECT_EQ(config->node.name, "ship-7");
+  EXPECT_EQ(config->key, "/mnt/key");
+  EXPECT_TRUE(parse_config(config_template("a", ""), "holdfast.toml"));
+}
+
+TEST(ConfigFileTest, NamesOfNodes) {
+  for (const char* good : {"ship-7", "a", "A.b_c"}) EXPECT_TRUE(node_name_valid(good)) << good;
+  for (const char* bad : {"", "a/b", "a b", ".", "..", "ä"}) EXPECT_FALSE(node_name_valid(bad)) << bad;
+  EXPECT_FALSE(node_name_valid(std::string(65, 'a')));
+}
+
+}  // namespace
+}  // namespace hf::holdfast
