@@ -13,6 +13,7 @@
 #include "holdfast/version.h"
 #include "io/entropy.h"
 #include "io/event_loop.h"
+#include "io/memory.h"
 #include "io/service_manager.h"
 
 namespace hf::holdfast {
@@ -82,6 +83,7 @@ std::unique_ptr<io::StorageThreads> start_storage(const DataDirectory& data, Ent
 
 std::expected<bool, Failure> run(const Options& options) {
   io::take_signals();
+  io::keep_freed_memory();
   const size_t files = io::raise_file_limit();
   Log log;
   const auto say = [&log](const char* event, const std::string& text) { log.line(event, text); };

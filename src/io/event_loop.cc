@@ -18,6 +18,7 @@
 #include "base/assert.h"
 #include "io/errno_text.h"
 #include "io/listener.h"
+#include "io/memory.h"
 
 namespace hf::io {
 
@@ -29,13 +30,16 @@ constexpr size_t kEventsMax = 256;
 constexpr int kAcceptsMax = 64;
 constexpr size_t kIovecMax = 64;
 constexpr size_t kAdminLineBytesMax = 64 << 10;
-constexpr size_t kSmallTurnBytes = 4 << 10;  // At most this much came in: a commit may run inline.
-constexpr size_t kSmallTurnInputs = 2;
+constexpr size_t kSmallBatchBytes =
+    4 << 10;  // At most this much came in since the last commit: this one may run inline.
 // The loop looks around this often even when nothing is due: epoll's timeout stands still while the machine
 // sleeps, but the core's clock does not.
 constexpr Duration kSleepMax = seconds(10);
 constexpr Duration kDiskSilenceMax = seconds(60);
 constexpr Duration kLinger = seconds(1);
+// A burst is over when this little came in for that long.
+constexpr Duration kBurstInterval = seconds(5);
+constexpr size_t kBurstBytes = 1 << 20;
 
 // What epoll gives back: a connection's identifier, or one of these.
 constexpr uint64_t kTag = uint64_t{1} << 63;
@@ -350,12 +354,17 @@ void EventLoop::deliver_replies() {
 
 void EventLoop::send(Connection& connection, std::string bytes) {
   if (connection.broken || bytes.empty()) return;
-  const bool was_empty = connection.out_bytes == 0;
-  connection.out_bytes += bytes.size();
+  if (connection.out_bytes == 0) {
+    const ssize_t count = ::send(connection.socket.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    if (count == static_cast<ssize_t>(bytes.size())) return;
+    if (count < 0 && errno != EAGAIN && errno != EINTR) return break_off(connection);
+    connection.out_offset = static_cast<size_t>(std::max<ssize_t>(count, 0));
+    connection.out_bytes = bytes.size() - connection.out_offset;
+  } else {
+    // A full socket is left alone until epoll says that it has room.
+    connection.out_bytes += bytes.size();
+  }
   connection.out.push_back(std::move(bytes));
-  // A full socket is left alone until epoll says that it has room.
-  if (was_empty && !flush(connection)) return;
-  if (connection.out_bytes == 0) return;
   if (connection.out_bytes > options_.unsent_close_bytes) {
     log("HF-IO-002", "closed a connection that did not read: " + std::to_string(connection.out_bytes) +
                          " bytes waited for it");
@@ -366,8 +375,19 @@ void EventLoop::send(Connection& connection, std::string bytes) {
   if (connection.kind == Kind::kMqtt) inputs_.emplace_back(node::Unsent{connection.id, connection.out_bytes});
 }
 
-// One write of as much as the kernel takes. False if the connection cannot be written to any more; what the
-// peer sent before that (a DISCONNECT, say) is read first, and the end of it is the end of the connection.
+// The connection cannot be written to any more. What the peer sent before that (a DISCONNECT, say) is still read, and the end
+// of it is the end of the connection.
+void EventLoop::break_off(Connection& connection) {
+  connection.broken = true;
+  connection.out.clear();
+  connection.out_offset = 0;
+  connection.out_bytes = 0;
+  connection.stalled = false;
+  update_interest(connection);
+  set_deadline(connection, now_.mono + options_.close_timeout);
+}
+
+// One write of as much as the kernel takes; false if the connection broke.
 bool EventLoop::flush(Connection& connection) {
   iovec parts[kIovecMax];
   size_t part_count = 0;
@@ -382,13 +402,7 @@ bool EventLoop::flush(Connection& connection) {
   const ssize_t count = ::sendmsg(connection.socket.get(), &message, MSG_NOSIGNAL);
   if (count < 0) {
     if (errno == EAGAIN || errno == EINTR) return true;
-    connection.broken = true;
-    connection.out.clear();
-    connection.out_offset = 0;
-    connection.out_bytes = 0;
-    connection.stalled = false;
-    update_interest(connection);
-    set_deadline(connection, now_.mono + options_.close_timeout);
+    break_off(connection);
     return false;
   }
   connection.out_bytes -= static_cast<size_t>(count);
@@ -405,7 +419,8 @@ bool EventLoop::flush(Connection& connection) {
 // --- Steps.
 
 void EventLoop::run_step() {
-  const bool small = arena_used_ <= kSmallTurnBytes && inputs_.size() <= kSmallTurnInputs;
+  received_since_commit_ += arena_used_;
+  received_in_burst_ += arena_used_;
   const bool disk_answered = std::any_of(inputs_.begin(), inputs_.end(), [](const node::Input& input) {
     return std::holds_alternative<node::JobDone>(input);
   });
@@ -414,7 +429,7 @@ void EventLoop::run_step() {
   inputs_.clear();
   arena_used_ = 0;
   step_due_ = false;
-  carry_out(small);
+  carry_out();
   if (admin_ != nullptr) {
     if (admin_->after_step(now_, disk_answered, &replies_)) step_due_ = true;
     deliver_replies();
@@ -430,13 +445,16 @@ bool EventLoop::anything_ready() {
   return event_count_ > 0 || !inputs_.empty();
 }
 
-void EventLoop::carry_out(bool small_step) {
+void EventLoop::carry_out() {
   // The disk first: it works while the sockets are written.
   std::unique_ptr<store::Job> inline_job;
   for (auto& job : effects_.jobs) {
     HF_ASSERT(storage_ != nullptr);
-    if (small_step && effects_.jobs.size() == 1 && job->lane() == store::Lane::kCommit &&
-        storage_->outstanding() == 0 && options_.inline_commit_max > Duration{0}) {
+    const bool commit = job->lane() == store::Lane::kCommit;
+    const bool small =
+        std::exchange(received_since_commit_, commit ? 0 : received_since_commit_) <= kSmallBatchBytes;
+    if (commit && small && effects_.jobs.size() == 1 && storage_->outstanding() == 0 &&
+        options_.inline_commit_max > Duration{0}) {
       inline_job = std::move(job);
     } else {
       storage_->submit(std::move(job));
@@ -550,6 +568,7 @@ void EventLoop::turn() {
   expire();
   const auto due = core_.next_deadline();
   if (!inputs_.empty() || step_due_ || (due && *due <= now_.mono)) run_step();
+  tidy();
   heartbeat();
 }
 
@@ -577,6 +596,7 @@ int EventLoop::timeout_ms(Instant now_mono) {
   }
   if (stopping_) due = earlier(due, earlier(stop_deadline_, linger_deadline_));
   if (options_.heartbeat_interval > Duration{0}) due = earlier(due, heartbeat_due_);
+  if (in_burst_ || received_in_burst_ >= kBurstBytes) due = earlier(due, tidy_due_);
 
   const Instant latest = now_mono + kSleepMax;
   const Instant until = due ? std::min(*due, latest) : latest;
@@ -646,6 +666,14 @@ void EventLoop::expire() {
     lose(*connection);
     return true;
   });
+}
+
+// After a burst the memory it took goes back.
+void EventLoop::tidy() {
+  if (now_.mono < tidy_due_) return;
+  tidy_due_ = now_.mono + kBurstInterval;
+  const bool burst = std::exchange(received_in_burst_, 0) >= kBurstBytes;
+  if (std::exchange(in_burst_, burst) && !burst) give_back_memory();
 }
 
 void EventLoop::heartbeat() {

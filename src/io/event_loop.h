@@ -161,6 +161,7 @@ class EventLoop {
   void handle_wakeups();
   void handle_signal();
   void expire();
+  void tidy();
   void heartbeat();
 
   void accept_from(Listener& listener);
@@ -178,9 +179,10 @@ class EventLoop {
   void admin_received(Connection& connection, Bytes bytes);
   void send(Connection& connection, std::string bytes);
   bool flush(Connection& connection);
+  void break_off(Connection& connection);
 
   void run_step();
-  void carry_out(bool small_step);
+  void carry_out();
   bool anything_ready();
   void deliver_replies();
 
@@ -224,6 +226,10 @@ class EventLoop {
   std::vector<std::unique_ptr<store::Job>> done_;
   node::Effects effects_;
   std::vector<AdminReply> replies_;
+  size_t received_since_commit_ = 0;  // Bytes; about what the next commit holds.
+  size_t received_in_burst_ = 0;      // Bytes since tidy() looked.
+  bool in_burst_ = false;
+  Instant tidy_due_;
   bool step_due_ = false;
   bool paused_ = false;
 

@@ -17,8 +17,9 @@ using store::StreamKey;
 namespace {
 
 bool lists(const std::vector<Mark>& marks, const StreamKey& key) {
-  const auto place = std::lower_bound(marks.begin(), marks.end(), key,
-                                      [](const Mark& mark, const StreamKey& wanted) { return mark.key < wanted; });
+  const auto place =
+      std::lower_bound(marks.begin(), marks.end(), key,
+                       [](const Mark& mark, const StreamKey& wanted) { return mark.key < wanted; });
   return place != marks.end() && place->key == key;
 }
 
@@ -32,30 +33,32 @@ std::vector<StreamId> parts_of(Store& store, Travel& travel, const StreamKey& ke
   return parts;
 }
 
-StreamKey fork_stream(Store& store, Travel& travel, Pairs& pairs, Entropy& entropy, const StreamKey& key, uint64_t agreed,
-                      uint64_t doubtful_last, const std::vector<Mark>& marks, bool* renewed) {
+StreamKey fork_stream(Store& store, Travel& travel, Pairs& pairs, Entropy& entropy, const StreamKey& key,
+                      uint64_t agreed, uint64_t doubtful_last, const std::vector<Mark>& marks,
+                      bool* renewed) {
   const std::vector<StreamId> parts = parts_of(store, travel, key);
   bool own = key.incarnation == store.incarnation();
   for (const StreamId part : parts) own |= store.stream(part)->options.origin.empty();
-  const std::optional<uint8_t> lane = travel.lane_of(key);
+  const std::optional<Course> course = travel.course_of(key);
 
   StreamKey fresh = key;
   if (!own) {
     // Not ours to renew: a label that nobody else uses.
     fresh.incarnation = entropy.u64();
   } else {
-    // The present incarnation will do if this peer never heard of the stream under it (another stream's fork, or the fence,
-    // renewed it already) and both would travel in one lane.
+    // The present incarnation will do if this peer never heard of the stream under it (another stream's fork,
+    // or the fence, renewed it already) and both would travel through the same lanes.
     fresh.incarnation = store.incarnation();
-    const std::optional<uint8_t> lane_fresh = travel.lane_of(fresh);
-    if (fresh == key || lists(marks, fresh) || pairs.last(fresh) || (lane_fresh && lane_fresh != lane)) {
+    const std::optional<Course> course_fresh = travel.course_of(fresh);
+    if (fresh == key || lists(marks, fresh) || pairs.last(fresh) ||
+        (course_fresh && course_fresh != course)) {
       fresh.incarnation = entropy.u64();
       store.renew_incarnation(fresh.incarnation);
       *renewed = true;
     }
   }
   // New records follow the old ones, in their lane.
-  if (lane) travel.bind_lane(fresh, *lane);
+  if (course) travel.put_course(fresh, *course);
   for (const StreamId part : parts) {
     const StreamKey local = store.stream(part)->key;
     const std::vector<Label>& labels = travel.labels(local);
@@ -71,7 +74,12 @@ StreamKey fork_stream(Store& store, Travel& travel, Pairs& pairs, Entropy& entro
 
 Agreement::Agreement(Store& store, Travel& travel, Pairs& pairs, Entropy& entropy, std::vector<Mark> marks,
                      const Unreceipted& unreceipted, const Now& now)
-    : store_(store), travel_(travel), pairs_(pairs), entropy_(entropy), marks_(std::move(marks)), wall_us_(now.wall_us) {
+    : store_(store),
+      travel_(travel),
+      pairs_(pairs),
+      entropy_(entropy),
+      marks_(std::move(marks)),
+      wall_us_(now.wall_us) {
   std::map<StreamKey, Check> checks;
   store_.for_each_stream([&](const StreamInfo& info) {
     // The keys that the stream's numbers travel under, one after the other; all but the last are closed.
@@ -79,7 +87,7 @@ Agreement::Agreement(Store& store, Travel& travel, Pairs& pairs, Entropy& entrop
     StreamKey key = info.key;
     for (size_t i = 0; i <= labels.size(); ++i) {
       const bool open = i == labels.size();
-      if (listed(key) || travel_.lane_of(key)) {
+      if (listed(key) || travel_.course_of(key)) {
         Check& check = checks[key];
         check.parts.push_back(info.id);
         check.own |= info.options.origin.empty();
@@ -94,7 +102,8 @@ Agreement::Agreement(Store& store, Travel& travel, Pairs& pairs, Entropy& entrop
     }
   });
   for (const Mark& mark : marks_) {
-    // A stream that is not here: of a life of ours that we do not remember, or one that its origin will send again.
+    // A stream that is not here: of a life of ours that we do not remember, or one that its origin will send
+    // again.
     Check& check = checks[mark.key];
     check.own |= mark.key.incarnation == store_.incarnation();
     check.mark = NumberHash{mark.number, mark.hash};
@@ -109,46 +118,29 @@ Agreement::Agreement(Store& store, Travel& travel, Pairs& pairs, Entropy& entrop
 
 bool Agreement::listed(const StreamKey& key) const { return lists(marks_, key); }
 
-std::optional<uint8_t> Agreement::lane_of(const Check& check) const {
-  if (const auto lane = travel_.lane_of(check.key)) return lane;
-  if (check.parts.empty()) return std::nullopt;
-  return store_.stream(check.parts.front())->options.priority;
-}
-
 // A reader of ours that is woken when the disk is done.
 store::ReaderId Agreement::waiter(const Check& check) const {
-  const std::optional<uint8_t> priority = lane_of(check);
+  const std::optional<Course> course = travel_.course_of(check.key);
   for (const Lane& lane : travel_.lanes()) {
-    if (priority && lane.priority == *priority) return lane.reader;
+    if (course && lane.priority == course->priority) return lane.reader;
   }
   return travel_.lanes().empty() ? 0 : travel_.lanes().front().reader;
 }
 
 void Agreement::begin(Check& check, const Unreceipted& unreceipted) {
   if (!check.mark) {
-    if (check.receipted) {
-      // All of it is gone at the peer; check.agreed is the zero pair.
-      check.phase = Phase::kMeasure;
-    } else {
-      resumed_[check.key] = {};
-    }
+    // Nothing there; if it was receipted, all of it is gone.
+    if (!check.receipted) return decide(check, Verdict::kFresh);
+    check.phase = Phase::kMeasure;
     return;
   }
   const NumberHash mark = *check.mark;
-  if (planted(PlantedBug::kTrustNumberWithoutHash)) {
-    check.agreed = {mark.number, mark.hash, check.receipted ? check.receipted->position : Position{}};
-    return agree(check);
-  }
-  if (check.closed && mark.number >= *check.closed) {
-    check.agreed.number = *check.closed;
-    check.phase = Phase::kDone;
-    resumed_[check.key] = {*check.closed, {}, true, {}};
-    return;
-  }
+  const bool trusting = planted(PlantedBug::kTrustNumberWithoutHash);
+  if (check.closed && mark.number >= *check.closed) return decide(check, Verdict::kClosed);
   if (check.receipted && mark.number == check.receipted->number) {
-    if (mark.hash != check.receipted->hash) return disagree(check);
+    if (mark.hash != check.receipted->hash && !trusting) return disagree(check);
     check.agreed = *check.receipted;
-    return agree(check);
+    return decide(check, Verdict::kAgreed);
   }
   if (check.receipted && mark.number < check.receipted->number) {
     for (const Pair& pair : pairs_.all(check.key)) {
@@ -156,29 +148,25 @@ void Agreement::begin(Check& check, const Unreceipted& unreceipted) {
       check.agreed = pair;
     }
     if (check.agreed.number == mark.number) {
-      if (check.agreed.hash != mark.hash) return disagree(check);
+      if (check.agreed.hash != mark.hash && !trusting) return disagree(check);
       check.phase = Phase::kMeasure;
       return;
     }
   } else {
     if (check.receipted) check.agreed = *check.receipted;
+    if (trusting) {
+      check.agreed.number = mark.number;
+      return decide(check, Verdict::kAgreed);
+    }
     if (const auto sent = unreceipted.find(check.key); sent != unreceipted.end()) {
       for (const Pair& pair : sent->second) {
         if (pair.number != mark.number || pair.hash != mark.hash) continue;
         check.agreed = pair;
-        return agree(check);
+        return decide(check, Verdict::kAgreed);
       }
     }
-    if (check.sequence_last < mark.number) {
-      if (check.own) return disagree(check);
-      Resumed& resumed = resumed_[check.key];
-      resumed.held = check.agreed.number;
-      resumed.position = check.agreed.position;
-      resumed.listed = true;
-      resumed.ahead = mark;
-      check.phase = Phase::kDone;
-      return;
-    }
+    if (check.sequence_last < mark.number)
+      return check.own ? disagree(check) : decide(check, Verdict::kAhead);
   }
   check.phase = Phase::kScanMark;
   check.goals = {mark};
@@ -200,7 +188,9 @@ Agreement::State Agreement::step(uint32_t record_count_max) {
     }
     if (check.phase == Phase::kDone && i == done_) ++done_;
   }
-  return waiting ? State::kWaiting : State::kDone;
+  if (waiting) return State::kWaiting;
+  if (!finished_) finish();
+  return State::kDone;
 }
 
 Agreement::State Agreement::advance(Check& check, uint32_t* budget) {
@@ -211,9 +201,13 @@ Agreement::State Agreement::advance(Check& check, uint32_t* budget) {
       if (state == State::kDone) scanned(check);
       return state;
     }
-    case Phase::kAsk: return State::kWaiting;
-    case Phase::kMeasure: --*budget; return measure(check);
-    case Phase::kDone: break;
+    case Phase::kAsk:
+      return State::kWaiting;
+    case Phase::kMeasure:
+      --*budget;
+      return measure(check);
+    case Phase::kDone:
+      break;
   }
   return State::kDone;
 }
@@ -233,68 +227,52 @@ Agreement::State Agreement::scan(Check& check, uint32_t* budget) {
     const NumberHash& goal = check.goals[check.goal];
     if (record.sequence < goal.number) continue;
     if (record.sequence > goal.number) break;  // Not here any more.
-    if (record_hash(record.sequence, record.arrival, record.topic, record.headers, record.payload) != goal.hash) break;
+    if (record_hash(record.sequence, record.arrival, record.topic, record.headers, record.payload) !=
+        goal.hash)
+      break;
     check.agreed = {goal.number, goal.hash, record.position};
     ++check.goal;
   }
   return State::kDone;
 }
 
-void Agreement::scanned(Check& check) {
-  if (check.agreed.number != check.mark->number) {
-    if (check.phase == Phase::kScanMark) return disagree(check);
-    return fork(check);
-  }
-  if (check.receipted && check.receipted->number > check.agreed.number) {
-    check.phase = Phase::kMeasure;
-    check.part = 0;
-  } else {
-    agree(check);
-  }
+void Agreement::decide(Check& check, Verdict verdict) {
+  check.verdict = verdict;
+  check.phase = Phase::kDone;
 }
 
-// The peer has less than it receipted. What we still have of the rest goes again; what we have not is named.
+void Agreement::scanned(Check& check) {
+  if (check.agreed.number != check.mark->number) {
+    return check.phase == Phase::kScanMark ? disagree(check) : decide(check, Verdict::kForked);
+  }
+  if (!check.receipted || check.receipted->number <= check.agreed.number)
+    return decide(check, Verdict::kAgreed);
+  check.phase = Phase::kMeasure;
+  check.part = 0;
+}
+
+// The peer has less than it receipted: what of it is still here?
 Agreement::State Agreement::measure(Check& check) {
   uint64_t first_here = check.receipted->number + 1;
   for (; check.part < check.parts.size(); ++check.part) {
-    const Store::Fetch fetch = store_.next_in_stream(check.parts[check.part], check.agreed.position, waiter(check));
+    const Store::Fetch fetch =
+        store_.next_in_stream(check.parts[check.part], check.agreed.position, waiter(check));
     if (fetch.status == Store::FetchStatus::kPending) return State::kWaiting;
     if (fetch.status != Store::FetchStatus::kRecord) continue;
     first_here = std::min(first_here, fetch.record.sequence);
     break;
   }
-  const uint64_t lost = first_here - (check.agreed.number + 1);
-  if (lost > 0 && !check.parts.empty()) {
-    store::Gap gap;
-    gap.stream = check.parts.front();
-    gap.first = check.agreed.number + 1;
-    gap.last = first_here - 1;
-    gap.cause = store::GapCause::kRewound;
-    gap.reader = waiter(check);
-    gap.wall_us = wall_us_;
-    store_.add_gap(gap);
-  }
-  lines_.push_back({"HF-LINK-005", "the peer holds stream " + check.key.name + " only up to " +
-                                       std::to_string(check.agreed.number) + " of " +
-                                       std::to_string(check.receipted->number) + " that it had receipted, as if restored; " +
-                                       "it gets the rest again" +
-                                       (lost > 0 ? ", but up to " + std::to_string(lost) + " are no longer here" : "")});
-  pairs_.cut(check.key, check.agreed.number);
-  rewind(check, check.agreed.position);
-  agree(check);
+  if (first_here > check.agreed.number + 1) check.lost_last = first_here - 1;
+  decide(check, Verdict::kRewound);
   return State::kDone;
 }
 
 void Agreement::disagree(Check& check) {
-  if (check.closed) {
-    // Told once, when the label was made; what follows it has its own check.
-    resumed_[check.key] = {*check.closed, {}, true, {}};
-    check.phase = Phase::kDone;
-    return;
-  }
-  // Without streams here there is nothing to send again, so no agreed record is needed.
+  // What follows the label has a check of its own; the disagreement was told when the label was made.
+  if (check.closed) return decide(check, Verdict::kClosed);
   check.agreed = {};
-  if (check.parts.empty()) return fork(check);
+  // Without streams here there is nothing to send again, so no agreed record is needed.
+  if (check.parts.empty()) return decide(check, Verdict::kForked);
   check.phase = Phase::kAsk;
   questions_.push_back(check.key);
 }
@@ -323,39 +301,99 @@ bool Agreement::answer(const PairsMessage& message) {
   return false;
 }
 
-void Agreement::agree(Check& check) {
-  if (check.mark && check.agreed.number > 0 && check.agreed != check.receipted) {
-    pairs_.put(check.key, check.agreed, store::Haste::kRide);
+void Agreement::finish() {
+  finished_ = true;
+  for (const Check& check : checks_) {
+    switch (check.verdict) {
+      case Verdict::kFresh:
+        resumed_[check.key] = {};
+        break;
+      case Verdict::kClosed:
+        resumed_[check.key] = {*check.closed, {}, true, {}};
+        break;
+      case Verdict::kAgreed:
+        resume(check);
+        break;
+      case Verdict::kAhead:
+        resume(check);
+        resumed_[check.key].ahead = check.mark;
+        break;
+      case Verdict::kRewound:
+        take_back(check);
+        resume(check);
+        break;
+      case Verdict::kForked:
+        fork(check);
+        break;
+    }
   }
-  Resumed& resumed = resumed_[check.key];
-  resumed.held = check.agreed.number;
-  resumed.position = check.agreed.position;
-  resumed.listed = check.mark.has_value();
-  check.phase = Phase::kDone;
 }
 
-void Agreement::fork(Check& check) {
+void Agreement::resume(const Check& check) {
+  if (check.agreed.number > 0 && check.agreed != check.receipted) {
+    pairs_.put(check.key, check.agreed, store::Haste::kRide);
+  }
+  resumed_[check.key] = {check.agreed.number, check.agreed.position, check.mark.has_value(), {}};
+}
+
+void Agreement::take_back(const Check& check) {
+  std::string lost;
+  if (check.lost_last > 0 && !check.parts.empty()) {
+    store::Gap gap;
+    gap.stream = check.parts.front();
+    gap.first = check.agreed.number + 1;
+    gap.last = check.lost_last;
+    gap.cause = store::GapCause::kRewound;
+    gap.reader = waiter(check);
+    gap.wall_us = wall_us_;
+    store_.add_gap(gap);
+    lost = ", but up to " + std::to_string(gap.last - gap.first + 1) + " are no longer here";
+  }
+  lines_.push_back({"HF-LINK-005", "the peer holds stream " + check.key.name + " only up to " +
+                                       std::to_string(check.agreed.number) + " of " +
+                                       std::to_string(check.receipted->number) +
+                                       " that it had receipted, as if restored; it gets the rest again" +
+                                       lost});
+  pairs_.cut(check.key, check.agreed.number);
+  rewind(check, check.agreed.position);
+}
+
+void Agreement::fork(const Check& check) {
   ++forks_;
   rewind(check, check.agreed.position);
   resumed_[check.key] = {check.agreed.number, check.agreed.position, true, {}};
   pairs_.cut(check.key, check.agreed.number);
   if (check.agreed.number > 0) pairs_.put(check.key, check.agreed, store::Haste::kCommit);
-  const StreamKey fresh = fork_stream(store_, travel_, pairs_, entropy_, check.key, check.agreed.number, check.mark->number,
-                                      marks_, &renewed_);
-  lines_.push_back({"HF-LINK-004", "the peer holds other records of stream " + check.key.name + " (incarnation " +
-                                       to_hex(check.key.incarnation) + ") after number " +
-                                       std::to_string(check.agreed.number) +
-                                       " than we do: this node or its store was restored or copied, or its disk lost what "
-                                       "it had confirmed; what follows goes under incarnation " +
-                                       to_hex(fresh.incarnation)});
-  check.phase = Phase::kDone;
+  // A stream of this name that is unknown here may be of a life of ours that was lost with its labels: what
+  // we hold may have gone under them already.
+  uint64_t doubtful_last = check.mark->number;
+  for (const Check& other : checks_) {
+    if (other.parts.empty() && other.mark && other.key.name == check.key.name) {
+      doubtful_last = std::max(doubtful_last, other.mark->number);
+    }
+  }
+  const StreamKey fresh = fork_stream(store_, travel_, pairs_, entropy_, check.key, check.agreed.number,
+                                      doubtful_last, marks_, &renewed_);
+  lines_.push_back(
+      {"HF-LINK-004", "the peer holds other records of stream " + check.key.name + " (incarnation " +
+                          to_hex(check.key.incarnation) + ") after number " +
+                          std::to_string(check.agreed.number) +
+                          " than we do: this node or its store was restored or copied, or its disk lost what "
+                          "it had confirmed; what follows goes under incarnation " +
+                          to_hex(fresh.incarnation)});
 }
 
 void Agreement::rewind(const Check& check, Position position) {
-  const std::optional<uint8_t> lane = lane_of(check);
-  if (!lane) return;
-  const auto [found, fresh] = rewinds_.try_emplace(*lane, position);
-  if (!fresh) found->second = std::min(found->second, position);
+  const std::optional<Course> course = travel_.course_of(check.key);
+  if (!course) return;
+  const auto lane = [&](uint8_t priority) {
+    const auto [found, fresh] = rewinds_.try_emplace(priority, position);
+    if (!fresh) found->second = std::min(found->second, position);
+  };
+  lane(course->priority);
+  for (const Course::Change& change : course->changes) {
+    if (position < change.at) lane(change.from);
+  }
 }
 
 }  // namespace hf::link

@@ -1,19 +1,22 @@
-// From which number on each of our streams goes to the peer, agreed anew at the start of every conversation. The peer's HELLO
-// names the last number that it holds of each, and that record's hash; nothing counts as receipted on a number alone.
+// From which number on each of our streams goes to the peer, agreed anew at the start of every conversation.
+// The peer's HELLO names the last number that it holds of each, and that record's hash; nothing counts as
+// receipted on a number alone.
 //
-//   the peer holds            and here                                      so
-//   n, what we saw receipted  the hash agrees                               go on from n + 1
-//   n, more than that         record n is here and its hash agrees          n counts as receipted; go on
-//   n, less than that         pair or record n agrees: a restored peer      rewind to n; what is gone here is a gap, kRewound
-//   nothing, though receipted                                               likewise, to the beginning
-//   n                         we never wrote n, or its hash differs         fork: ask for the peer's pairs, find the last
-//                                                                           agreed record, send what follows under a label
-//   anything                  the stream goes on under a label already      only what the peer lost below the label goes again
-//   n                         not ours, and not yet here: we were restored  wait for n to come again; what comes before it is
-//                             and our own child will send it again          held back (`ahead`)
+//   the peer holds        and here                              so
+//   n, as we saw it       the hash agrees                       go on from n + 1
+//   n, more than that     record n is here, its hash agrees     n counts as receipted; go on
+//   n, less than that     pair or record n agrees               the peer was restored: rewind to n; what is
+//                                                               gone here is a gap, kRewound
+//   nothing               it was receipted                      likewise, to the beginning
+//   n                     never written, or another hash        fork: ask for the peer's pairs, find the last
+//                                                               agreed record, label what follows
+//   anything              the stream is under a label by now    only what the peer lost below it goes again
+//   n                     not ours, and not here                we were restored, our own child will send it
+//                                                               again: hold back until n comes (`ahead`)
 //
-// A fork of a stream of our own renews the store's incarnation: this store was restored or cloned, or its disk lied.
-// Works in steps of a bounded number of records, as looking at them may need the disk.
+// A fork of a stream of our own renews the store's incarnation: this store was restored or cloned, or its
+// disk lied. Works in steps of a bounded number of records, as looking at them may need the disk. Nothing is
+// written before all streams are decided.
 #pragma once
 
 #include <map>
@@ -33,10 +36,10 @@ class Agreement {
  public:
   // How a travelling stream goes on. Streams that are not named start from nothing.
   struct Resumed {
-    uint64_t held = 0;               // The peer has all up to here.
-    store::Position position;        // Of that record here, where it is known.
-    bool listed = false;             // The peer has a mark, so that numbers we leave out must be named.
-    std::optional<NumberHash> ahead; // The peer says it has up to here, which is not here yet.
+    uint64_t held = 0;                // The peer has all up to here.
+    store::Position position;         // Of that record here, where it is known.
+    bool listed = false;              // The peer has a mark, so that numbers we leave out must be named.
+    std::optional<NumberHash> ahead;  // The peer says it has up to here, which is not here yet.
   };
   // By travelling key: what was sent and not receipted when the last conversation ended, ascending.
   using Unreceipted = std::map<store::StreamKey, std::vector<Pair>>;
@@ -71,19 +74,23 @@ class Agreement {
 
  private:
   enum class Phase : uint8_t { kScanMark, kAsk, kScanPairs, kMeasure, kDone };
+  enum class Verdict : uint8_t { kFresh, kAgreed, kAhead, kRewound, kForked, kClosed };
   struct Check {
-    store::StreamKey key;             // Travelling.
+    store::StreamKey key;                // Travelling.
     std::vector<store::StreamId> parts;  // The streams here that travel under it, oldest first.
     bool own = false;
     uint64_t sequence_last = 0;
-    std::optional<uint64_t> closed;   // A label took over behind this number; nothing new travels under the key.
-    std::optional<NumberHash> mark;   // What the peer holds.
-    std::optional<Pair> receipted;    // What we saw receipted last.
+    std::optional<uint64_t>
+        closed;  // A label took over behind this number; nothing new travels under the key.
+    std::optional<NumberHash> mark;  // What the peer holds.
+    std::optional<Pair> receipted;   // What we saw receipted last.
     Phase phase = Phase::kDone;
-    Pair agreed;                      // The last that both have: zero, or a number with its hash and position here.
-    std::vector<NumberHash> goals;    // What the scan compares, ascending.
+    Verdict verdict = Verdict::kFresh;
+    uint64_t lost_last = 0;  // kRewound: what is gone here, from agreed + 1; 0: nothing.
+    Pair agreed;             // The last that both have: zero, or a number with its hash and position here.
+    std::vector<NumberHash> goals;  // What the scan compares, ascending.
     size_t goal = 0;
-    size_t part = 0;                  // Where the scan is.
+    size_t part = 0;  // Where the scan is.
     store::Position after;
   };
 
@@ -92,12 +99,15 @@ class Agreement {
   // Compares goals with records until one differs, is not here, or none is left.
   State scan(Check& check, uint32_t* budget);
   State measure(Check& check);
+  void decide(Check& check, Verdict verdict);
   void disagree(Check& check);
   void scanned(Check& check);
-  void agree(Check& check);
-  void fork(Check& check);
+  // Writes what was decided, all in one group: half of it would be a lie to the next conversation.
+  void finish();
+  void resume(const Check& check);
+  void take_back(const Check& check);
+  void fork(const Check& check);
   void rewind(const Check& check, store::Position position);
-  std::optional<uint8_t> lane_of(const Check& check) const;
   store::ReaderId waiter(const Check& check) const;
   bool listed(const store::StreamKey& key) const;
 
@@ -109,6 +119,7 @@ class Agreement {
   const int64_t wall_us_;
   std::vector<Check> checks_;
   size_t done_ = 0;  // Checks before this one are done.
+  bool finished_ = false;
   std::vector<store::StreamKey> questions_;
   std::map<store::StreamKey, Resumed> resumed_;
   std::map<uint8_t, store::Position> rewinds_;
@@ -117,8 +128,9 @@ class Agreement {
   std::vector<Line> lines_;
 };
 
-// Relabels what follows `agreed` of the streams that travel under `key`, because the peer holds something else there, up to
-// `doubtful_last`. Returns the key under which it travels from now on. *renewed: the store has a new incarnation.
+// Relabels what follows `agreed` of the streams that travel under `key`, because the peer holds something
+// else there, up to `doubtful_last`. Returns the key under which it travels from now on. *renewed: the store
+// has a new incarnation.
 store::StreamKey fork_stream(store::Store& store, Travel& travel, Pairs& pairs, Entropy& entropy,
                              const store::StreamKey& key, uint64_t agreed, uint64_t doubtful_last,
                              const std::vector<Mark>& marks, bool* renewed);

@@ -47,7 +47,8 @@ uint64_t expected_wall(uint64_t mono_distance) {
 
 bool topic_sound(Bytes topic) { return mqtt::topic_name_valid(topic) && !topic.starts_with("$hf/"); }
 
-// Properties that a message carries from its publisher; what belongs to one connection or one delivery may not be there.
+// Properties that a message carries from its publisher; what belongs to one connection or one delivery may
+// not be there.
 bool headers_sound(Bytes headers) {
   mqtt::Properties properties;
   mqtt::DecodeError error;
@@ -86,10 +87,12 @@ class Encoder {
 
   void record(const BatchRecord& record) {
     const store::Arrival& arrival = record.arrival;
-    const bool same_clock = clock_.known && clock_.quality == arrival.quality && boots_[clock_.boot] == arrival.boot;
-    put_u8(out_, static_cast<uint8_t>(record.qos | (record.retain ? kRetain : 0) | (record.may_double ? kMayDouble : 0) |
-                                      (record.event_us ? kEvent : 0) | (record.expiry_s ? kExpiry : 0) |
-                                      (record.headers.empty() ? 0 : kHeaders) | (same_clock ? kSameClock : 0)));
+    const bool same_clock =
+        clock_.known && clock_.quality == arrival.quality && boots_[clock_.boot] == arrival.boot;
+    put_u8(out_, static_cast<uint8_t>(
+                     record.qos | (record.retain ? kRetain : 0) | (record.may_double ? kMayDouble : 0) |
+                     (record.event_us ? kEvent : 0) | (record.expiry_s ? kExpiry : 0) |
+                     (record.headers.empty() ? 0 : kHeaders) | (same_clock ? kSameClock : 0)));
     topic(record.topic);
     if (!same_clock) {
       put_u8(out_, static_cast<uint8_t>(arrival.quality));
@@ -103,7 +106,8 @@ class Encoder {
     put_svarint(out_, static_cast<int64_t>(wall - clock_.wall_us - expected_wall(mono_distance)));
     clock_.mono_ns = arrival.mono_ns;
     clock_.wall_us = wall;
-    if (record.event_us) put_svarint(out_, static_cast<int64_t>(static_cast<uint64_t>(*record.event_us) - wall));
+    if (record.event_us)
+      put_svarint(out_, static_cast<int64_t>(static_cast<uint64_t>(*record.event_us) - wall));
     if (record.expiry_s) put_varint(out_, *record.expiry_s);
     if (!record.headers.empty()) put_sized(out_, record.headers);
     put_sized(out_, record.payload);
@@ -149,7 +153,8 @@ class Decoder {
     for (uint64_t i = 0; i < count && in_.ok(); ++i) {
       Section& section = sections.emplace_back();
       HF_TRY(this->section(section));
-      if (!keys_.insert(section.key).second) return fail(Code::kInvalid, "a batch with two sections of one stream");
+      if (!keys_.insert(section.key).second)
+        return fail(Code::kInvalid, "a batch with two sections of one stream");
     }
     if (!in_.ok()) return fail(Code::kTruncated, "a batch ends early");
     if (!in_.done()) return fail(Code::kInvalid, "a batch is followed by something", in_.rest().size());
@@ -167,17 +172,20 @@ class Decoder {
     const uint64_t distance = in_.varint();
     const uint64_t run_count = in_.varint();
     if (!in_.ok()) return fail(Code::kTruncated, "a section ends early");
-    if (section.key.name.size() > kStreamNameBytesMax) return fail(Code::kInvalid, "a stream name that is too long");
+    if (section.key.name.size() > kStreamNameBytesMax)
+      return fail(Code::kInvalid, "a stream name that is too long");
     if (!origin_valid(section.origin, true)) return fail(Code::kInvalid, "a section with a bad origin");
     if (section.priority > 9) return fail(Code::kInvalid, "a section with a bad priority", section.priority);
-    if (time_to_live_s > UINT32_MAX) return fail(Code::kInvalid, "a section with a bad time to live", time_to_live_s);
+    if (time_to_live_s > UINT32_MAX)
+      return fail(Code::kInvalid, "a section with a bad time to live", time_to_live_s);
     section.time_to_live_s = static_cast<uint32_t>(time_to_live_s);
     if (section.first == 0 || section.first > kSequenceMax || distance > kSequenceMax) {
       return fail(Code::kInvalid, "a section with a bad range", section.first);
     }
     section.last = section.first + distance;
     runs_left_ -= std::min<uint64_t>(runs_left_, run_count);
-    if (runs_left_ == 0 && run_count > 0) return fail(Code::kTooLarge, "a batch with too many absent runs", run_count);
+    if (runs_left_ == 0 && run_count > 0)
+      return fail(Code::kTooLarge, "a batch with too many absent runs", run_count);
 
     uint64_t at = section.first;
     uint64_t absent = 0;
@@ -232,7 +240,8 @@ class Decoder {
     const auto mono_distance = static_cast<uint64_t>(in_.svarint());
     clock_.mono_ns += mono_distance;
     clock_.wall_us += static_cast<uint64_t>(in_.svarint()) + expected_wall(mono_distance);
-    record.arrival = {static_cast<int64_t>(clock_.wall_us), clock_.mono_ns, clock_.quality, boots_[clock_.boot]};
+    record.arrival = {static_cast<int64_t>(clock_.wall_us), clock_.mono_ns, clock_.quality,
+                      boots_[clock_.boot]};
     if ((flags & kEvent) != 0) {
       record.event_us = static_cast<int64_t>(clock_.wall_us + static_cast<uint64_t>(in_.svarint()));
     }
@@ -246,7 +255,8 @@ class Decoder {
     if (!in_.ok()) return fail(Code::kTruncated, "a record ends early");
     if (record.qos > 2) return fail(Code::kInvalid, "a record with a bad QoS");
     if ((flags & kHeaders) != 0 && record.headers != headers_last_) {
-      if (record.headers.empty() || !headers_sound(record.headers)) return fail(Code::kInvalid, "a record with bad headers");
+      if (record.headers.empty() || !headers_sound(record.headers))
+        return fail(Code::kInvalid, "a record with bad headers");
       headers_last_ = record.headers;
     }
     return {};
@@ -261,7 +271,8 @@ class Decoder {
       topics_.push_back(topic);
     }
     if (!in_.ok()) return fail(Code::kTruncated, "a record ends early");
-    if (number >= topics_.size()) return fail(Code::kInvalid, "a record with an unknown topic number", number);
+    if (number >= topics_.size())
+      return fail(Code::kInvalid, "a record with an unknown topic number", number);
     record.topic = topics_[number];
     return {};
   }
@@ -274,7 +285,8 @@ class Decoder {
       boots_.push_back({high, in_.u64()});
     }
     if (!in_.ok()) return fail(Code::kTruncated, "a record ends early");
-    if (quality > static_cast<uint8_t>(ClockQuality::kGnss)) return fail(Code::kInvalid, "a record with a bad clock quality");
+    if (quality > static_cast<uint8_t>(ClockQuality::kGnss))
+      return fail(Code::kInvalid, "a record with a bad clock quality");
     if (number >= boots_.size()) return fail(Code::kInvalid, "a record with an unknown boot number", number);
     clock_.known = true;
     clock_.quality = static_cast<ClockQuality>(quality);
@@ -307,7 +319,8 @@ BatchCodec::~BatchCodec() {
   ZSTD_freeDCtx(state_->decompressor);
 }
 
-void BatchCodec::encode(const std::vector<Section>& sections, bool compress, std::string* out, uint64_t* plain_size) {
+void BatchCodec::encode(const std::vector<Section>& sections, bool compress, std::string* out,
+                        uint64_t* plain_size) {
   out->clear();
   put_u8(*out, kFormat);
   put_u8(*out, 0);
@@ -326,7 +339,8 @@ void BatchCodec::encode(const std::vector<Section>& sections, bool compress, std
   put_varint(packed, body);
   const size_t packed_head = packed.size();
   packed.resize(packed_head + body);  // No room for what would not be smaller.
-  const size_t size = ZSTD_compressCCtx(state_->compressor, packed.data() + packed_head, body, out->data() + head, body, kZstdLevel);
+  const size_t size = ZSTD_compressCCtx(state_->compressor, packed.data() + packed_head, body,
+                                        out->data() + head, body, kZstdLevel);
   if (ZSTD_isError(size) != 0 || packed_head + size >= out->size()) return;
   packed.resize(packed_head + size);
   std::swap(*out, packed);
@@ -340,7 +354,8 @@ Result<std::vector<Section>> BatchCodec::decode(Bytes message) {
   if (format != kFormat) return fail(Code::kUnsupported, "a batch of an unknown format", format);
   if ((flags & ~kFlagZstd) != 0) return fail(Code::kUnsupported, "a batch with unknown flags", flags);
   if ((flags & kFlagZstd) == 0) {
-    if (in.rest().size() > kBatchPlainBytesMax) return fail(Code::kTooLarge, "a batch is too large", in.rest().size());
+    if (in.rest().size() > kBatchPlainBytesMax)
+      return fail(Code::kTooLarge, "a batch is too large", in.rest().size());
     return Decoder(in.rest()).sections();
   }
 
@@ -350,9 +365,10 @@ Result<std::vector<Section>> BatchCodec::decode(Bytes message) {
   if (state_->decompressor == nullptr) state_->decompressor = ZSTD_createDCtx();
   if (state_->decompressor == nullptr) return fail(Code::kBusy, "no memory to decompress a batch");
   state_->plain.resize(plain_size);
-  const size_t size =
-      ZSTD_decompressDCtx(state_->decompressor, state_->plain.data(), plain_size, in.rest().data(), in.rest().size());
-  if (ZSTD_isError(size) != 0 || size != plain_size) return fail(Code::kCorrupt, "a batch that does not decompress");
+  const size_t size = ZSTD_decompressDCtx(state_->decompressor, state_->plain.data(), plain_size,
+                                          in.rest().data(), in.rest().size());
+  if (ZSTD_isError(size) != 0 || size != plain_size)
+    return fail(Code::kCorrupt, "a batch that does not decompress");
   return Decoder(state_->plain).sections();
 }
 

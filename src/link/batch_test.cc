@@ -1,5 +1,5 @@
-// The codecs of the link: batches, HELLO, pairs, claims. Golden bytes fix the wire; round trips over random content show
-// that nothing is lost; every prefix of a message is refused without harm.
+// The codecs of the link: batches, HELLO, pairs, claims. Golden bytes fix the wire; round trips over random
+// content show that nothing is lost; every prefix of a message is refused without harm.
 #include "link/batch.h"
 
 #include <gtest/gtest.h>
@@ -61,24 +61,34 @@ TEST(Batch, HasTheseBytes) {
   codec.encode({golden_section()}, false, &bytes, &plain_size);
   EXPECT_EQ(plain_size, bytes.size());
   EXPECT_EQ(to_hex(Bytes(bytes)),
-            "01"                                 // format
-            "00"                                 // flags
-            "01"                                 // sections
-            "8877665544332211"                   // incarnation
-            "0974656c656d65747279"               // name
-            "06656e67696e65"                     // origin
-            "05"                                 // priority
-            "3c"                                 // time to live
-            "0703"                               // first, last - first
-            "02" "010103" "000100"               // runs: distance, count, cause
-            "01" "00" "03742f31"                 // record 7: flags, topic 0 (new)
-            "05" "00" "0100000000000000" "0200000000000000"  // clock: quality, boot 0 (new)
-            "80c8afa025" "ffa3e803"              // mono: 5 s; wall: 1 s, less 5 s
+            "01"                    // format
+            "00"                    // flags
+            "01"                    // sections
+            "8877665544332211"      // incarnation
+            "0974656c656d65747279"  // name
+            "06656e67696e65"        // origin
+            "05"                    // priority
+            "3c"                    // time to live
+            "0703"                  // first, last - first
+            "02"
+            "010103"
+            "000100"  // runs: distance, count, cause
+            "01"
+            "00"
+            "03742f31"  // record 7: flags, topic 0 (new)
+            "05"
+            "00"
+            "0100000000000000"
+            "0200000000000000"  // clock: quality, boot 0 (new)
+            "80c8afa025"
+            "ffa3e803"  // mono: 5 s; wall: 1 s, less 5 s
             "0568656c6c6f"
-            "be" "00"                            // record 10: QoS 2, retain, may double, event, expiry, clock as before
-            "e8a2ee02" "00"                      // mono 3.0005 ms; wall as expected
-            "01"                                 // event: 1 us before wall
-            "1e"                                 // expiry
+            "be"
+            "00"  // record 10: QoS 2, retain, may double, event, expiry, clock as before
+            "e8a2ee02"
+            "00"  // mono 3.0005 ms; wall as expected
+            "01"  // event: 1 us before wall
+            "1e"  // expiry
             "05776f726c64");
   const auto sections = codec.decode(bytes);
   ASSERT_TRUE(sections) << sections.error().text;
@@ -122,7 +132,8 @@ Made random_batch(Prng& prng) {
       record.qos = static_cast<uint8_t>(prng.below(3));
       record.retain = prng.chance(1, 2);
       record.may_double = prng.chance(1, 9);
-      record.arrival.wall_us = static_cast<int64_t>(prng.chance(1, 5) ? prng.next() : 1'700'000'000'000'000 + prng.below(1000));
+      record.arrival.wall_us =
+          static_cast<int64_t>(prng.chance(1, 5) ? prng.next() : 1'700'000'000'000'000 + prng.below(1000));
       record.arrival.mono_ns = prng.chance(1, 5) ? prng.next() : prng.below(1'000'000);
       record.arrival.quality = static_cast<ClockQuality>(prng.below(7));
       record.arrival.boot = {prng.below(2), 5};
@@ -225,10 +236,24 @@ TEST(Hello, HasTheseBytes) {
   hello.marks = {{{3, "b"}, 300, 4}, {{3, "a"}, 1, 5}};
   const std::string bytes = encode_hello(hello);
   EXPECT_EQ(to_hex(Bytes(bytes)),
-            "01" "01" "01" "01" "06736869702d37" "0100000000000000" "0200000000000000" "01" "02"
+            "01"
+            "01"
+            "01"
+            "01"
+            "06736869702d37"
+            "0100000000000000"
+            "0200000000000000"
+            "01"
             "02"
-            "0300000000000000" "0161" "01" "0500000000000000"
-            "0300000000000000" "0162" "ac02" "0400000000000000");
+            "02"
+            "0300000000000000"
+            "0161"
+            "01"
+            "0500000000000000"
+            "0300000000000000"
+            "0162"
+            "ac02"
+            "0400000000000000");
   const Result<Hello> back = decode_hello(bytes);
   ASSERT_TRUE(back);
   std::swap(hello.marks[0], hello.marks[1]);
@@ -252,7 +277,10 @@ TEST(Hello, RefusesDisorderAndEmptyMarks) {
 TEST(PairsMessage, ComesBackAndEveryPrefixFails) {
   PairsMessage message;
   message.key = {7, "telemetry"};
-  EXPECT_EQ(to_hex(Bytes(encode_pairs(message))), "0100" "0700000000000000" "0974656c656d65747279");
+  EXPECT_EQ(to_hex(Bytes(encode_pairs(message))),
+            "0100"
+            "0700000000000000"
+            "0974656c656d65747279");
   EXPECT_EQ(*decode_pairs(encode_pairs(message)), message);
   message.answer = true;
   message.pairs = {{5, 1}, {300, 2}};
@@ -296,7 +324,8 @@ TEST(Claim, ComesBackAndSaysWhatIsWrong) {
 
 TEST(Names, AreChecked) {
   for (const char* good : {"a", "ship-7", "a.b_c", "0"}) EXPECT_TRUE(node_name_valid(good)) << good;
-  for (const char* bad : {"", "^", "a/b", ".", ".a", "a b", "\xc3\xa4"}) EXPECT_FALSE(node_name_valid(bad)) << bad;
+  for (const char* bad : {"", "^", "a/b", ".", ".a", "a b", "\xc3\xa4"})
+    EXPECT_FALSE(node_name_valid(bad)) << bad;
   EXPECT_TRUE(origin_valid("", false));
   EXPECT_TRUE(origin_valid("a/b", false));
   EXPECT_FALSE(origin_valid("^/b", false));

@@ -4,10 +4,14 @@ namespace hf::link {
 
 Bytes topic_of(Kind kind) {
   switch (kind) {
-    case Kind::kHello: return "$hf/hello";
-    case Kind::kBatch: return "$hf/batch";
-    case Kind::kPairs: return "$hf/pairs";
-    case Kind::kClaim: return "$hf/claim";
+    case Kind::kHello:
+      return "$hf/hello";
+    case Kind::kBatch:
+      return "$hf/batch";
+    case Kind::kPairs:
+      return "$hf/pairs";
+    case Kind::kClaim:
+      return "$hf/claim";
   }
   return {};
 }

@@ -1,8 +1,9 @@
-// What a conversation stands on: something that carries messages of four kinds to the peer, tells when each was
-// acknowledged, and can be closed. Over MQTT 5 a message is a QoS 1 PUBLISH on a reserved topic and its acknowledgement is
-// the PUBACK; this is the one place where kinds become topics.
+// What a conversation stands on: something that carries messages of four kinds to the peer, tells when each
+// was acknowledged, and can be closed. Over MQTT 5 a message is a QoS 1 PUBLISH on a reserved topic and its
+// acknowledgement is the PUBACK; this is the one place where kinds become topics.
 //
-// The parent's channel is made in node/ over the broker's connection, the child's is Uplink; tests make a third in memory.
+// The parent's channel is made in node/ over the broker's connection, the child's is Uplink; tests make a
+// third in memory.
 #pragma once
 
 #include <cstdint>
@@ -23,12 +24,13 @@ class Channel {
  public:
   virtual ~Channel() = default;
 
-  // Sends a message once `commit` is durable (0: at once). Its acknowledgement comes back under the number returned; 0 if
-  // the channel is gone. The bytes are copied.
+  // Sends a message once `commit` is durable (0: at once). Its acknowledgement comes back under the number
+  // returned; 0 if the channel is gone. The bytes are copied.
   virtual uint16_t send(Kind kind, Bytes message, uint64_t commit) = 0;
   // Acknowledges a message of the peer once `commit` is durable.
   virtual void acknowledge(uint16_t id, mqtt::Reason reason, uint64_t commit) = 0;
-  // Ends the conversation; Conversation::end() follows later, never from within this call. `why` is for people.
+  // Ends the conversation; Conversation::end() follows later, never from within this call. `why` is for
+  // people.
   virtual void close(const char* why) = 0;
   // The largest message that the peer takes.
   virtual uint64_t message_bytes_max() const = 0;

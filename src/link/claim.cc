@@ -23,9 +23,10 @@ bool secret_sound(Bytes secret) { return secret.size() == kSecretDigits && !from
 }  // namespace
 
 std::string encode_claim(const Claim& claim) {
-  std::string text = "# A claim for a Holdfast node: whoever has it can become this node, once. Give it to the site with\n"
-                     "# `holdfast claim`, and keep it secret until then.\n"
-                     "holdfast-claim: 1\n";
+  std::string text =
+      "# A claim for a Holdfast node: whoever has it can become this node, once. Give it to the site with\n"
+      "# `holdfast init DIR --claim FILE`, and keep it secret until then.\n"
+      "holdfast-claim: 1\n";
   text += "node: " + claim.node + "\n";
   text += "parent: " + to_hex(claim.parent_store_id) + "\n";
   text += "token: " + claim.token + "\n";

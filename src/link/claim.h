@@ -1,5 +1,5 @@
-// How a node comes to be known to its parent: the claim, a small text that the parent's operator hands to the site, and what
-// the child makes of it. The parent's half is Registry.
+// How a node comes to be known to its parent: the claim, a small text that the parent's operator hands to the
+// site, and what the child makes of it. The parent's half is Registry.
 //
 //   claim file   lines "key: value"; '#' begins a comment line; unknown keys are passed over
 //                holdfast-claim: 1
@@ -10,9 +10,10 @@
 //   claim        format:u8 (1), secret (sized)   the message on $hf/claim
 //   row kParent 'C'   name (sized), parent:u64, token (sized), secret (sized), confirmed:u8
 //
-// The child draws its own secret, stores it, connects with the token and hands the secret over; once the parent has
-// acknowledged that, the token is worth nothing and the secret is the password from then on. No step can be lost: until the
-// acknowledgement the child tries token and secret in turn, and the parent takes the same secret twice.
+// The child draws its own secret, stores it, connects with the token and hands the secret over; once the
+// parent has acknowledged that, the token is worth nothing and the secret is the password from then on. No
+// step can be lost: until the acknowledgement the child tries token and secret in turn, and the parent takes
+// the same secret twice.
 #pragma once
 
 #include <cstdint>
@@ -48,7 +49,8 @@ class Credentials {
  public:
   explicit Credentials(store::Store& store);
 
-  // Takes a claim in the place of whatever was there. Holds once store.open_commit() (as it is now) is durable.
+  // Takes a claim in the place of whatever was there. Holds once store.open_commit() (as it is now) is
+  // durable.
   Result<> take(Bytes claim_text, Entropy& entropy);
   bool known() const { return !secret_.empty(); }
   const std::string& name() const { return name_; }

@@ -13,7 +13,8 @@ constexpr Duration kHelloTimeout = seconds(30);
 
 }  // namespace
 
-Conversation::Conversation(store::Store& store, Host& host, Entropy& entropy, Settings settings, std::string peer)
+Conversation::Conversation(store::Store& store, Host& host, Entropy& entropy, Settings settings,
+                           std::string peer)
     : store_(store),
       host_(host),
       settings_(std::move(settings)),
@@ -44,7 +45,9 @@ void Conversation::begin(Channel& channel, const Now& now) {
 
 void Conversation::end(const Now&) {
   if (state_ == State::kSilent) return;
-  if (told_up_) host_.log("HF-LINK-002", "the link to " + called_ + " is down" + (last_error_.empty() ? "" : ": " + last_error_));
+  if (told_up_)
+    host_.log("HF-LINK-002",
+              "the link to " + called_ + " is down" + (last_error_.empty() ? "" : ": " + last_error_));
   sender_.stop();
   state_ = State::kSilent;
   channel_ = nullptr;
@@ -73,9 +76,12 @@ void Conversation::received(Kind kind, Bytes message, uint16_t id, const Now& no
       channel_->acknowledge(id, outcome.reason, outcome.commit);
       return;
     }
-    case Kind::kPairs: return pairs(message, id);
-    case Kind::kHello: return close("HF-LINK-003", "it said HELLO twice");
-    case Kind::kClaim: return close("HF-LINK-003", "it claimed again");
+    case Kind::kPairs:
+      return pairs(message, id);
+    case Kind::kHello:
+      return close("HF-LINK-003", "it said HELLO twice");
+    case Kind::kClaim:
+      return close("HF-LINK-003", "it claimed again");
   }
 }
 
@@ -139,8 +145,9 @@ void Conversation::pump(const Now& now) {
   if (!awaiting) alive_ = now.mono;
   if (!told_up_ && sender_.flowing()) {
     told_up_ = true;
-    host_.log("HF-LINK-001", "the link to " + called_ + " is up (" + hello_->name + ", store " + to_hex(hello_->store_id) +
-                                 "); " + std::to_string(sender_.backlog_count()) + " records to send");
+    host_.log("HF-LINK-001", "the link to " + called_ + " is up (" + hello_->name + ", store " +
+                                 to_hex(hello_->store_id) + "); " + std::to_string(sender_.backlog_count()) +
+                                 " records to send");
   }
 }
 

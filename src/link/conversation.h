@@ -1,13 +1,15 @@
-// A conversation with one peer, the same at both ends of the link: HELLO both ways, then batches both ways, each answered by
-// its receipt. The relation outlives its conversations: readers, labels, counters and the pace stay when a channel goes.
+// A conversation with one peer, the same at both ends of the link: HELLO both ways, then batches both ways,
+// each answered by its receipt. The relation outlives its conversations: readers, labels, counters and the
+// pace stay when a channel goes.
 //
 //   silent --begin()--> greeting --HELLO from the peer--> talking --end()--> silent
 //
-// In `talking` the sending half first agrees on where each stream goes on (Agreement) and then sends; the receiving half
-// works at once.
+// In `talking` the sending half first agrees on where each stream goes on (Agreement) and then sends; the
+// receiving half works at once.
 //
-// The owner calls pump() after whatever may have changed what can be sent: bytes came, commits became durable, a reader was
-// woken, time passed. Each call here is one group for the store: store.boundary() may follow it, never stand inside.
+// The owner calls pump() after whatever may have changed what can be sent: bytes came, commits became
+// durable, a reader was woken, time passed. Each call here is one group for the store: store.boundary() may
+// follow it, never stand inside.
 #pragma once
 
 #include <memory>
@@ -25,8 +27,8 @@
 namespace hf::link {
 
 struct Settings {
-  std::string name;       // Our own.
-  bool compress = true;   // Offer zstd.
+  std::string name;      // Our own.
+  bool compress = true;  // Offer zstd.
 };
 
 class Conversation {
@@ -82,7 +84,7 @@ class Conversation {
   State state_ = State::kSilent;
   Channel* channel_ = nullptr;
   Instant began_{};
-  Instant alive_{};           // The last sign of life that a waiting sender goes by.
+  Instant alive_{};  // The last sign of life that a waiting sender goes by.
   uint64_t unsent_bytes_ = 0;
   bool told_up_ = false;
   std::optional<Hello> hello_;

@@ -18,7 +18,8 @@ bool name_sound(Bytes name) { return name.size() <= kStreamNameBytesMax; }
 size_t mark_size(const store::StreamKey& key) { return 8 + 2 + key.name.size() + kVarintBytesMax + 8; }
 
 std::string encode_hello(Hello hello) {
-  std::sort(hello.marks.begin(), hello.marks.end(), [](const Mark& a, const Mark& b) { return a.key < b.key; });
+  std::sort(hello.marks.begin(), hello.marks.end(),
+            [](const Mark& a, const Mark& b) { return a.key < b.key; });
   std::string out;
   put_u8(out, kFormat);
   put_varint(out, hello.version_min);
@@ -56,9 +57,11 @@ Result<Hello> decode_hello(Bytes message) {
   const uint8_t quality = in.u8();
   const uint64_t count = in.varint();
   if (!in.ok()) return fail(Code::kTruncated, "HELLO ends early", message.size());
-  if (hello.version_min > hello.version_max) return fail(Code::kInvalid, "HELLO with an empty range of versions");
+  if (hello.version_min > hello.version_max)
+    return fail(Code::kInvalid, "HELLO with an empty range of versions");
   if (!node_name_valid(hello.name)) return fail(Code::kInvalid, "HELLO with a bad node name");
-  if (quality > static_cast<uint8_t>(ClockQuality::kGnss)) return fail(Code::kInvalid, "HELLO with a bad clock quality");
+  if (quality > static_cast<uint8_t>(ClockQuality::kGnss))
+    return fail(Code::kInvalid, "HELLO with a bad clock quality");
   hello.quality = static_cast<ClockQuality>(quality);
   if (count > kMarksMax) return fail(Code::kTooLarge, "HELLO with too many streams", count);
   hello.marks.reserve(std::min<size_t>(count, in.rest().size() / 18));
@@ -69,7 +72,8 @@ Result<Hello> decode_hello(Bytes message) {
     mark.number = in.varint();
     mark.hash = in.u64();
     if (!in.ok()) break;
-    if (!name_sound(name)) return fail(Code::kInvalid, "HELLO with a stream name that is too long", name.size());
+    if (!name_sound(name))
+      return fail(Code::kInvalid, "HELLO with a stream name that is too long", name.size());
     mark.key.name = name;
     if (mark.number == 0) return fail(Code::kInvalid, "HELLO with a mark of zero");
     if (!hello.marks.empty() && !(hello.marks.back().key < mark.key)) {
@@ -132,7 +136,8 @@ Result<PairsMessage> decode_pairs(Bytes message) {
   return pairs;
 }
 
-uint64_t record_hash(uint64_t sequence, const store::Arrival& arrival, Bytes topic, Bytes headers, Bytes payload) {
+uint64_t record_hash(uint64_t sequence, const store::Arrival& arrival, Bytes topic, Bytes headers,
+                     Bytes payload) {
   std::string canonical;
   canonical.reserve(64 + topic.size() + headers.size() + payload.size());
   put_varint(canonical, sequence);

@@ -1,8 +1,8 @@
 // HELLO, the first message of both sides, and the question for pairs that may follow it.
 //
-//   hello   = format:u8 (1), version_min, version_max, features (varints), name (sized), store:u64, incarnation:u64,
-//             wall_us (svarint), quality:u8, count (varint), mark ...
-//   mark    = incarnation:u64, name (sized), number (varint), hash:u64           in ascending order of (incarnation, name)
+//   hello   = format:u8 (1), version_min, version_max, features (varints), name (sized), store:u64,
+//             incarnation:u64, wall_us (svarint), quality:u8, count (varint), mark ...
+//   mark    = incarnation:u64, name (sized), number (varint), hash:u64     ascending by (incarnation, name)
 //   pairs   = format:u8 (1), answer:u8 (0 or 1), incarnation:u64, name (sized) [ count (varint), pair ... ]
 //   pair    = number (varint, distance from the one before), hash:u64            ascending; only in an answer
 //
@@ -71,6 +71,7 @@ std::string encode_pairs(const PairsMessage& message);
 Result<PairsMessage> decode_pairs(Bytes message);
 
 // The hash of a record in marks and pairs: what its origin gave it and nothing that a hop may change.
-uint64_t record_hash(uint64_t sequence, const store::Arrival& arrival, Bytes topic, Bytes headers, Bytes payload);
+uint64_t record_hash(uint64_t sequence, const store::Arrival& arrival, Bytes topic, Bytes headers,
+                     Bytes payload);
 
 }  // namespace hf::link

@@ -12,8 +12,9 @@ class Host {
  public:
   virtual ~Host() = default;
 
-  // A record that `peer` sent (kParentName for the parent): append it in the open batch, audience decided by the node, with
-  // the stream, number and stamps that it has. store.admit() was asked for the whole batch; no boundary() in here.
+  // A record that `peer` sent (kParentName for the parent): append it in the open batch, audience decided by
+  // the node, with the stream, number and stamps that it has. store.admit() was asked for the whole batch; no
+  // boundary() in here.
   virtual void ingest(const std::string& peer, const store::NewRecord& record, const Now& now) = 0;
   // The store has a new incarnation: its own streams have new ids, so routes are to be looked up again.
   virtual void incarnation_renewed() = 0;

@@ -1,5 +1,5 @@
-// A small world for the tests of link/: nodes with real stores on disks in memory, joined by wires that carry messages one
-// by one, so that a test can cut, crash or restore at any of them.
+// A small world for the tests of link/: nodes with real stores on disks in memory, joined by wires that carry
+// messages one by one, so that a test can cut, crash or restore at any of them.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -29,6 +29,11 @@ struct TestStore {
 
   explicit TestStore(uint64_t store_id = 42) : entropy(store_id) {
     options.quota_bytes = 256 << 20;
+    // So small that most is read back from disk.
+    options.segment_bytes_min = 64 << 10;
+    options.segment_bytes_max = 4 << 20;
+    options.tail_cache_bytes = 16 << 10;
+    options.index_cache_bytes = 16 << 10;
     now.mono = {1'000'000'000};
     now.wall_us = 1'700'000'000'000'000;
     now.quality = ClockQuality::kNtp;
@@ -70,8 +75,8 @@ struct Kept {
   bool may_double = false;
   friend auto operator<=>(const Kept&, const Kept&) = default;
   friend void PrintTo(const Kept& kept, std::ostream* out) {
-    *out << kept.origin << ":" << to_hex(kept.incarnation).substr(0, 4) << ":" << kept.stream << ":" << kept.sequence << "="
-         << kept.payload.substr(0, 20) << (kept.may_double ? "?" : "");
+    *out << kept.origin << ":" << to_hex(kept.incarnation).substr(0, 4) << ":" << kept.stream << ":"
+         << kept.sequence << "=" << kept.payload.substr(0, 20) << (kept.may_double ? "?" : "");
   }
 };
 
@@ -85,20 +90,23 @@ class TestNode : public Host {
   uint32_t renewed = 0;
   // Whether a peer is owed a record; `from` is empty for one of our own.
   std::function<bool(const std::string& peer, const std::string& from, Bytes topic)> owed =
-      [](const std::string& peer, const std::string& from, Bytes) { return peer == kParentName && from != kParentName; };
+      [](const std::string& peer, const std::string& from, Bytes) {
+        return peer == kParentName && from != kParentName;
+      };
 
   const std::string& name() const { return name_; }
   store::Store& store() { return *base.store; }
   Conversation& with(const std::string& peer) {
     std::unique_ptr<Conversation>& conversation = conversations_[peer];
     if (conversation == nullptr) {
-      conversation = std::make_unique<Conversation>(store(), *this, base.entropy, Settings{name_, true}, peer);
+      conversation =
+          std::make_unique<Conversation>(store(), *this, base.entropy, Settings{name_, true}, peer);
     }
     return *conversation;
   }
 
-  void write(Bytes stream, Bytes payload, uint8_t priority = 5, Bytes topic = "t", uint32_t time_to_live_s = 0,
-             std::optional<uint32_t> expiry_s = {}) {
+  void write(Bytes stream, Bytes payload, uint8_t priority = 5, Bytes topic = "t",
+             uint32_t time_to_live_s = 0, std::optional<uint32_t> expiry_s = {}) {
     store::NewRecord record;
     record.stream = store().open_local_stream(stream, priority, time_to_live_s);
     record.topic = topic;
@@ -109,9 +117,13 @@ class TestNode : public Host {
     append("", record);
   }
 
-  void ingest(const std::string& peer, const store::NewRecord& record, const Now&) override { append(peer, record); }
+  void ingest(const std::string& peer, const store::NewRecord& record, const Now&) override {
+    append(peer, record);
+  }
   void incarnation_renewed() override { ++renewed; }
-  void log(const char* event, std::string text) override { log_lines.push_back(std::string(event) + " " + text); }
+  void log(const char* event, std::string text) override {
+    log_lines.push_back(std::string(event) + " " + text);
+  }
 
   bool step() {
     bool any = !stalled && base.run();
@@ -183,7 +195,8 @@ class TestNode : public Host {
   void append(const std::string& from, store::NewRecord record) {
     std::vector<store::Member> audience;
     for (auto& [peer, conversation] : conversations_) {
-      if (owed(peer, from, record.topic)) audience.push_back({conversation->reader_for(record.stream), 2, false, {}});
+      if (owed(peer, from, record.topic))
+        audience.push_back({conversation->reader_for(record.stream), 2, false, {}});
     }
     const std::string encoded = store::encode_audience(std::move(audience));
     record.audience = encoded;
@@ -195,7 +208,8 @@ class TestNode : public Host {
   std::map<std::string, std::unique_ptr<Conversation>> conversations_;
 };
 
-// Joins a child and its parent. Everything waits for its commit at the node it leaves, in order, as over MQTT.
+// Joins a child and its parent. Everything waits for its commit at the node it leaves, in order, as over
+// MQTT.
 class Wire {
  public:
   Wire(TestNode& child, TestNode& parent)
@@ -221,8 +235,8 @@ class Wire {
   }
   bool up() const { return up_; }
 
-  uint64_t delivered = 0;                  // Messages and acknowledgements, both ways.
-  std::optional<uint64_t> cut_after;       // The wire is cut when so many were delivered.
+  uint64_t delivered = 0;             // Messages and acknowledgements, both ways.
+  std::optional<uint64_t> cut_after;  // The wire is cut when so many were delivered.
   // Changes what the parent acknowledges a batch with.
   std::function<mqtt::Reason(mqtt::Reason)> answer = [](mqtt::Reason reason) { return reason; };
   uint64_t message_bytes_max = 1 << 20;
@@ -237,7 +251,8 @@ class Wire {
     uint64_t commit = 0;
   };
   struct End final : Channel {
-    End(Wire& wire_in, TestNode& node_in, std::string peer_in) : wire(wire_in), node(node_in), peer(std::move(peer_in)) {}
+    End(Wire& wire_in, TestNode& node_in, std::string peer_in)
+        : wire(wire_in), node(node_in), peer(std::move(peer_in)) {}
     Conversation& conversation() { return node.with(peer); }
 
     uint16_t send(Kind kind, Bytes message, uint64_t commit) override {
@@ -266,7 +281,8 @@ class Wire {
           to.conversation().received(item.kind, item.bytes, item.id, to.node.base.now);
         } else {
           const bool down = &to == &wire.child_;
-          to.conversation().acknowledged(item.id, down ? wire.answer(item.reason) : item.reason, to.node.base.now);
+          to.conversation().acknowledged(item.id, down ? wire.answer(item.reason) : item.reason,
+                                         to.node.base.now);
         }
         to.node.store().boundary();
         ++wire.delivered;
@@ -293,7 +309,8 @@ class Wire {
 };
 
 // Steps until nothing happens any more. Time goes on by `tick` a round.
-inline void settle(const std::vector<TestNode*>& nodes, const std::vector<Wire*>& wires, Duration tick = milliseconds(1)) {
+inline void settle(const std::vector<TestNode*>& nodes, const std::vector<Wire*>& wires,
+                   Duration tick = milliseconds(1)) {
   int idle = 0;
   for (int round = 0; round < 100'000; ++round) {
     bool any = false;

@@ -74,7 +74,8 @@ void Pace::receipted(uint64_t bytes, Instant sent, bool alone, const Now& now) {
   outstanding_ -= bytes;
   measured_bytes_ += bytes;
   if (alone) {
-    round_trips_[round_trip_next_++ % round_trips_.size()] = std::clamp(now.mono - sent, microseconds(100), kRoundTripMax);
+    round_trips_[round_trip_next_++ % round_trips_.size()] =
+        std::clamp(now.mono - sent, microseconds(100), kRoundTripMax);
   }
   const Duration busy = now.mono - measured_from_;
   if (busy < kMeasureTime && outstanding_ > 0) return;

@@ -1,14 +1,14 @@
-// How much may be under way: bytes sent and not receipted stay within what the link carries in a few seconds, so that an
-// alarm that comes now waits behind seconds and not behind the backlog.
+// How much may be under way: bytes sent and not receipted stay within what the link carries in a few seconds,
+// so that an alarm that comes now waits behind seconds and not behind the backlog.
 //
 //   window = max(4 KiB, max(2 s, 2 x round trip) x goodput), at most 8 MiB
 //   batch  = 1 s x goodput, from 1 KiB to 256 KiB
 //
-// Goodput is what receipts cover for each second in which something was under way: it rises at once by half the distance
-// to a better measurement, and falls by a quarter only if the window was what held us back (a link that has nothing to
-// carry is not a slow link). The round trip is measured on batches that were alone on the way: any other waited behind our
-// own bytes, and a window made of that would feed itself. Where none was alone for half a minute, the pipe is let run dry
-// once.
+// Goodput is what receipts cover for each second in which something was under way: it rises at once by half
+// the distance to a better measurement, and falls by a quarter only if the window was what held us back (a
+// link that has nothing to carry is not a slow link). The round trip is measured on batches that were alone
+// on the way: any other waited behind our own bytes, and a window made of that would feed itself. Where none
+// was alone for half a minute, the pipe is let run dry once.
 //
 // All numbers are integers, so that two machines decide alike.
 #pragma once
@@ -20,7 +20,8 @@
 
 namespace hf::link {
 
-inline constexpr uint64_t kGoodputStart = 2 << 10;  // One lost second at 20 kbit/s; loopback leaves it behind in a round trip.
+// A window of this is a second and a half at 20 kbit/s; loopback leaves it behind in a round trip.
+inline constexpr uint64_t kGoodputStart = 2 << 10;
 inline constexpr uint64_t kWindowBytesMin = 4 << 10;
 inline constexpr uint64_t kWindowBytesMax = 8 << 20;
 inline constexpr uint64_t kBatchBytesMin = 1 << 10;
@@ -57,12 +58,12 @@ class Pace {
 
   uint64_t goodput_;
   uint64_t outstanding_ = 0;
-  uint64_t measured_bytes_ = 0;   // Receipted since `measured_from_`.
+  uint64_t measured_bytes_ = 0;  // Receipted since `measured_from_`.
   Instant measured_from_{};
-  bool held_back_ = false;        // The window was full while there was more to send.
+  bool held_back_ = false;                 // The window was full while there was more to send.
   std::array<Duration, 8> round_trips_{};  // Zero: none.
   uint32_t round_trip_next_ = 0;
-  Instant alone_last_{};          // When a batch last left alone.
+  Instant alone_last_{};  // When a batch last left alone.
 };
 
 }  // namespace hf::link

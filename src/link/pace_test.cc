@@ -1,4 +1,5 @@
-// The pace, the thinning of pairs, lanes and labels, the registry: what a conversation is made of, each by itself.
+// The pace, the thinning of pairs, lanes and labels, the registry: what a conversation is made of, each by
+// itself.
 #include "link/pace.h"
 
 #include <gtest/gtest.h>
@@ -35,8 +36,8 @@ struct TestLink {
   }
 };
 
-// Drains without end; returns the longest that a byte waited behind others once `settled` has passed, and the bytes that
-// came through in all.
+// Drains without end; returns the longest that a byte waited behind others once `settled` has passed, and the
+// bytes that came through in all.
 struct Drained {
   Duration wait_max{};
   uint64_t bytes = 0;

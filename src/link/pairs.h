@@ -1,10 +1,11 @@
-// What two nodes have agreed on, stream by stream: pairs (number, hash of that record). The receiver writes one with every
-// batch it commits, the sender one with every receipt; the sender's also knows where the record stands in its log. With
-// them two sides find the last record that both have, after one of them was restored, cloned, or lied to by its disk.
+// What two nodes have agreed on, stream by stream: pairs (number, hash of that record). The receiver writes
+// one with every batch it commits, the sender one with every receipt; the sender's also knows where the
+// record stands in its log. With them two sides find the last record that both have, after one of them was
+// restored, cloned, or lied to by its disk.
 //
-// Kept are the last 64 of each stream, and of the older ones one for each doubling of the distance to the newest. Which one
-// is decided by the number alone (the one whose hash of the number has most trailing zeros), so that both sides, thinning at
-// different moments, keep the same.
+// Kept are the last 64 of each stream, and of the older ones one for each doubling of the distance to the
+// newest. Which one is decided by the number alone (the one whose hash of the number has most trailing
+// zeros), so that both sides, thinning at different moments, keep the same.
 #pragma once
 
 #include <map>

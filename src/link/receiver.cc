@@ -48,7 +48,8 @@ std::string Receiver::answer(const StreamKey& key) const {
   answer.key = key;
   for (const Pair& pair : pairs_.all(key)) answer.pairs.push_back({pair.number, pair.hash});
   // The newest are the ones that matter.
-  if (answer.pairs.size() > kPairsMax) answer.pairs.erase(answer.pairs.begin(), answer.pairs.end() - kPairsMax);
+  if (answer.pairs.size() > kPairsMax)
+    answer.pairs.erase(answer.pairs.begin(), answer.pairs.end() - kPairsMax);
   return encode_pairs(answer);
 }
 

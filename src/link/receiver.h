@@ -1,9 +1,11 @@
-// The receiving half of a conversation: checks a batch as a whole, and appends its records together with the marks that say
-// how far each stream is held here. All of it is one atomic group of the open batch; the receipt is due when that is durable.
+// The receiving half of a conversation: checks a batch as a whole, and appends its records together with the
+// marks that say how far each stream is held here. All of it is one atomic group of the open batch; the
+// receipt is due when that is durable.
 //
-// Numbers up to the mark are repeats and are passed over. The first new one follows the mark, or the batch is refused and
-// nothing of it is applied. A stream keeps the key that its origin gave it, unless another peer brought that key here first:
-// then it is kept under a key of its own, so that no peer can write into what came from elsewhere.
+// Numbers up to the mark are repeats and are passed over. The first new one follows the mark, or the batch is
+// refused and nothing of it is applied. A stream keeps the key that its origin gave it, unless another peer
+// brought that key here first: then it is kept under a key of its own, so that no peer can write into what
+// came from elsewhere.
 #pragma once
 
 #include <string>
@@ -19,10 +21,10 @@
 namespace hf::link {
 
 struct ReceiverCounters {
-  uint64_t received_bytes = 0;   // Batches as they travel.
+  uint64_t received_bytes = 0;  // Batches as they travel.
   uint64_t records_received = 0;
   uint64_t repeats_ignored = 0;
-  uint64_t absent_named = 0;     // Numbers that the peer said do not come, whatever the cause.
+  uint64_t absent_named = 0;  // Numbers that the peer said do not come, whatever the cause.
   uint64_t batches_refused = 0;
 };
 
@@ -40,7 +42,7 @@ class Receiver {
   struct Outcome {
     mqtt::Reason reason = mqtt::Reason::kSuccess;  // Acknowledge with this...
     uint64_t commit = 0;                           // ... once this is durable.
-    const char* broken = nullptr;                  // The peer breaks the protocol: close, nothing was applied.
+    const char* broken = nullptr;  // The peer breaks the protocol: close, nothing was applied.
   };
   Outcome batch(Bytes message, const Now& now);
 
@@ -48,7 +50,7 @@ class Receiver {
 
  private:
   struct Held {
-    uint64_t number = 0;        // The mark.
+    uint64_t number = 0;  // The mark.
     bool marked = false;
     store::StreamId stream = 0;
   };
@@ -65,9 +67,9 @@ class Receiver {
   Pairs pairs_;
   BatchCodec codec_;
   uint64_t commit_ = 0;
-  bool counted_ = false;      // The next two are known.
+  bool counted_ = false;  // The next two are known.
   uint64_t mark_count_ = 0;
-  uint64_t mark_bytes_ = 0;   // Of all marks in HELLO.
+  uint64_t mark_bytes_ = 0;  // Of all marks in HELLO.
   ReceiverCounters counters_;
 };
 

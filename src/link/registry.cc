@@ -65,13 +65,16 @@ std::string Registry::claim(Child& child, Entropy& entropy, Bytes address) {
   return text;
 }
 
-Result<std::string> Registry::add(Bytes name, const std::vector<std::string>& down_filters, Entropy& entropy, Bytes address) {
+Result<std::string> Registry::add(Bytes name, const std::vector<std::string>& down_filters, Entropy& entropy,
+                                  Bytes address) {
   if (!node_name_valid(name)) {
-    return fail(Code::kInvalid, "a node's name is 1 to 64 letters, digits, '-', '_' and '.', not starting with '.'");
+    return fail(Code::kInvalid,
+                "a node's name is 1 to 64 letters, digits, '-', '_' and '.', not starting with '.'");
   }
   if (children_.contains(name)) return fail(Code::kExists, "a node of this name is registered already");
   for (const std::string& filter : down_filters) {
-    if (!filter_sound(filter)) return fail(Code::kInvalid, "a filter of the node is not a valid topic filter");
+    if (!filter_sound(filter))
+      return fail(Code::kInvalid, "a filter of the node is not a valid topic filter");
   }
   Child& child = children_[std::string(name)];
   child.name = name;
@@ -147,7 +150,8 @@ void Registry::for_each(const std::function<void(const Child&)>& visit) const {
 std::vector<const Child*> Registry::children_for(Bytes topic) const {
   std::vector<const Child*> children;
   filters_.match(topic, [&](const std::string& name) { children.push_back(find(name)); });
-  std::sort(children.begin(), children.end(), [](const Child* a, const Child* b) { return a->name < b->name; });
+  std::sort(children.begin(), children.end(),
+            [](const Child* a, const Child* b) { return a->name < b->name; });
   children.erase(std::unique(children.begin(), children.end()), children.end());
   return children;
 }

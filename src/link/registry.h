@@ -1,10 +1,11 @@
 // The nodes that are registered below this one: who they are, and which topics go down to them.
 //
-//   row kNode 'N' name:  format:u8 (1), token hash (sized: 32 bytes, or none once used), secret hash (sized: likewise),
-//                        last seen (svarint, wall time in microseconds; 0: never), filter count (varint), filter (sized) ...
+//   row kNode 'N' name:  format:u8 (1), token hash (sized: 32 bytes, or none once used),
+//                        secret hash (sized: likewise), last seen (svarint, wall microseconds; 0: never),
+//                        filter count (varint), filter (sized) ...
 //
-// Of tokens and secrets only the SHA-256 is kept: both are 256 random bits, so nothing slower is needed. A token is void in
-// the same commit that makes its secret valid, and never valid again.
+// Of tokens and secrets only the SHA-256 is kept: both are 256 random bits, so nothing slower is needed. A
+// token is void in the same commit that makes its secret valid, and never valid again.
 #pragma once
 
 #include <cstdint>
@@ -35,10 +36,12 @@ class Registry {
  public:
   explicit Registry(store::Store& store);
 
-  // Registers a child and returns its claim, the only time that the token is there to see. kExists; kInvalid: the name or a
-  // filter. Holds once store.open_commit() (as it is now) is durable.
-  Result<std::string> add(Bytes name, const std::vector<std::string>& down_filters, Entropy& entropy, Bytes address = {});
-  // A new claim for a node that lost its secret (its disk was replaced); the old secret goes on until the claim is used.
+  // Registers a child and returns its claim, the only time that the token is there to see. kExists; kInvalid:
+  // the name or a filter. Holds once store.open_commit() (as it is now) is durable.
+  Result<std::string> add(Bytes name, const std::vector<std::string>& down_filters, Entropy& entropy,
+                          Bytes address = {});
+  // A new claim for a node that lost its secret (its disk was replaced); the old secret goes on until the
+  // claim is used.
   Result<std::string> reissue(Bytes name, Entropy& entropy, Bytes address = {});
   // Its readers are another matter: Conversation::forget(). kNotFound.
   Result<> remove(Bytes name);
@@ -50,8 +53,8 @@ class Registry {
   };
   // In constant time for a given name.
   Entry authenticate(Bytes name, Bytes password) const;
-  // The message on $hf/claim: makes the secret in it valid and the token void. The acknowledgement (the reason returned)
-  // leaves once *commit is durable, and then the conversation may begin.
+  // The message on $hf/claim: makes the secret in it valid and the token void. The acknowledgement (the
+  // reason returned) leaves once *commit is durable, and then the conversation may begin.
   mqtt::Reason exchange(Bytes name, Bytes message, uint64_t* commit);
   // Rides with the next commit.
   void seen(Bytes name, int64_t wall_us);

@@ -20,7 +20,8 @@ std::string tagged(char tag, Bytes peer) {
 bool node_name_valid(Bytes name) {
   if (name.empty() || name.size() > 64 || name.front() == '.') return false;
   for (const char c : name) {
-    const bool good = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.';
+    const bool good = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                      c == '-' || c == '_' || c == '.';
     if (!good) return false;
   }
   return true;
@@ -39,7 +40,9 @@ bool origin_valid(Bytes origin, bool up) {
   return false;
 }
 
-store::Table table_of(Bytes peer) { return peer == kParentName ? store::Table::kParent : store::Table::kNode; }
+store::Table table_of(Bytes peer) {
+  return peer == kParentName ? store::Table::kParent : store::Table::kNode;
+}
 
 std::string mark_prefix(Bytes peer) {
   std::string key;
@@ -60,12 +63,16 @@ bool parse_stream(Bytes rest, store::StreamKey* stream) {
   return in.ok();
 }
 
+std::string label_prefix(Bytes peer) { return tagged('L', peer); }
+
 std::string label_key(Bytes peer, uint64_t store_id, const store::StreamKey& stream) {
   std::string key = tagged('L', peer);
   put_u64be(key, store_id);
   put_stream(key, stream);
   return key;
 }
+
+std::string lane_prefix(Bytes peer) { return tagged('R', peer); }
 
 std::string lane_key(Bytes peer, const store::StreamKey& stream) {
   std::string key = tagged('R', peer);

@@ -4,7 +4,7 @@
 //   kPair    'r' peer sized-stream number      -> hash u64
 //            's' peer store sized-stream number -> hash u64, position varint
 //   kLabel   'L' peer store stream             -> { from varint, incarnation u64, doubtful_last varint } ...
-//            'R' peer stream                   -> priority u8
+//            'R' peer stream                   -> priority u8, { from u8, position varint } ...
 //   kNode    'N' name                          -> registration (registry.cc)
 //            'R' peer priority:u8              -> reader varint
 //            'P' peer                          -> store u64, goodput varint
@@ -16,8 +16,9 @@
 //   stream   = incarnation u64be, name;  sized-stream = incarnation u64be, sized name
 //   number   = u64be, so that rows of a stream stand in order
 //
-// Marks are of a peer's name alone: they are listed in HELLO before the peer has said which store it is, and a stream's key
-// is unique anyway. What was receipted (pairs 's', labels) is a promise of one store, so its id is part of the key.
+// Marks are of a peer's name alone: they are listed in HELLO before the peer has said which store it is, and
+// a stream's key is unique anyway. What was receipted (pairs 's', labels) is a promise of one store, so its
+// id is part of the key.
 #pragma once
 
 #include <cstdint>
@@ -48,7 +49,9 @@ std::string mark_prefix(Bytes peer);
 std::string mark_key(Bytes peer, const store::StreamKey& stream);
 // The stream of a key of kMark, after its prefix; false if it is none.
 bool parse_stream(Bytes rest, store::StreamKey* stream);
+std::string label_prefix(Bytes peer);
 std::string label_key(Bytes peer, uint64_t store_id, const store::StreamKey& stream);
+std::string lane_prefix(Bytes peer);
 std::string lane_key(Bytes peer, const store::StreamKey& stream);
 std::string reader_prefix(Bytes peer);
 std::string reader_key(Bytes peer, uint8_t priority);

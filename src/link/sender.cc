@@ -21,13 +21,13 @@ using FetchStatus = Store::FetchStatus;
 
 namespace {
 
-constexpr size_t kFlightsMax = 64;            // Batches under way; below any receive maximum we state or expect.
+constexpr size_t kFlightsMax = 64;  // Batches under way; below any receive maximum we state or expect.
 constexpr uint64_t kUnsentBytesMax = 256 << 10;
-constexpr uint32_t kLooksPerBatch = 16'384;   // Records looked at for one batch, skipped ones included.
+constexpr uint32_t kLooksPerBatch = 16'384;  // Records looked at for one batch, skipped ones included.
 constexpr uint32_t kBatchesPerPump = 8;
 constexpr uint32_t kLooksPerAgreementStep = 4096;
-constexpr size_t kWaitingMax = 1 << 18;       // Records held back until the peer's word on them is verified.
-constexpr uint64_t kRecordCostBytes = 16;     // What a record takes in a batch besides its own bytes, about.
+constexpr size_t kWaitingMax = 1 << 18;    // Records held back until the peer's word on them is verified.
+constexpr uint64_t kRecordCostBytes = 16;  // What a record takes in a batch besides its own bytes, about.
 constexpr uint64_t kShrinkMax = 32 * 16;
 constexpr Duration kRestMin = seconds(1);
 constexpr Duration kRestMax = seconds(30);
@@ -58,13 +58,15 @@ void Sender::start(Channel& channel, const Hello& hello, bool compress, const No
   closing_ = false;
   compress_ = compress;
   if (travel_.meet(hello.store_id)) {
-    host_.log("HF-LINK-006", std::string(peer_ == kParentName ? "the parent" : peer_) + " is another store than before (" +
-                                 to_hex(hello.store_id) + "): it gets what was not receipted yet, and nothing twice");
+    host_.log("HF-LINK-006", std::string(peer_ == kParentName ? "the parent" : peer_) +
+                                 " is another store than before (" + to_hex(hello.store_id) +
+                                 "): it gets what was not receipted yet, and nothing twice");
   }
   pairs_ = Pairs::sent(store_, peer_, hello.store_id);
   pace_.begin();
   marks_ = hello.marks;
-  agreement_ = std::make_unique<Agreement>(store_, travel_, *pairs_, entropy_, hello.marks, unreceipted_, now);
+  agreement_ =
+      std::make_unique<Agreement>(store_, travel_, *pairs_, entropy_, hello.marks, unreceipted_, now);
   unreceipted_.clear();
 }
 
@@ -138,6 +140,7 @@ void Sender::agree(const Now&) {
 void Sender::flow() {
   roads_.clear();
   lay_roads();
+  barriers_ = travel_.barriers();
   for (const Road& road : roads_) {
     const store::ReaderInfo* reader = store_.reader(road.lane.reader);
     if (reader != nullptr) store_.rewind(road.lane.reader, reader->low_water);
@@ -171,7 +174,10 @@ Sender::Road* Sender::road_of(uint8_t priority) {
 bool Sender::woken(ReaderId reader) {
   for (const Lane& lane : travel_.lanes()) {
     if (lane.reader != reader) continue;
-    if (Road* road = road_of(lane.priority)) road->ready = true;
+    if (Road* road = road_of(lane.priority)) {
+      road->ready = true;
+      road->drained = false;
+    }
     return true;
   }
   return false;
@@ -206,12 +212,28 @@ void Sender::pump(const Now& now) {
   more_ = choose() != nullptr;
 }
 
+bool Sender::barred(const Road& road, Position position) {
+  for (const Barrier& barrier : barriers_) {
+    if (barrier.priority != road.lane.priority || position <= barrier.at) continue;
+    const Road* before = road_of(barrier.before);
+    if (before == nullptr) continue;
+    if (!before->stash.empty()) {
+      if (before->stash.front().record.position <= barrier.at) return true;
+      continue;
+    }
+    const store::ReaderInfo* reader = store_.reader(before->lane.reader);
+    if (!before->drained && reader != nullptr && reader->cursor < barrier.at) return true;
+  }
+  return false;
+}
+
 Sender::Road* Sender::choose() {
   Road* first = nullptr;
   Road* turn = nullptr;    // The next lane behind the first, after the one whose turn was last.
   Road* behind = nullptr;  // The first of those, for when the turns begin anew.
   for (Road& road : roads_) {
     if (!road.has()) continue;
+    if (!road.stash.empty() && barred(road, road.stash.front().record.position)) continue;
     if (first == nullptr) {
       first = &road;
       continue;
@@ -251,7 +273,8 @@ Sender::Sent Sender::send_batch(Road& road, uint64_t room, const Now& now) {
     stash(road, &records, made.taken);
     if (made.sections.empty()) return Sent::kYes;  // All of it was given up.
     codec_.encode(made.sections, compress_, &message, &plain_bytes);
-    const bool too_large = message.size() > channel_->message_bytes_max() || plain_bytes > kBatchPlainBytesMax;
+    const bool too_large =
+        message.size() > channel_->message_bytes_max() || plain_bytes > kBatchPlainBytesMax;
     if (records.size() > 1 && (too_large || message.size() > room + room / 4)) {
       // It shrank less than the ones before: the rest waits for the next batch.
       stash(road, &records, records.size() / 2);
@@ -266,7 +289,10 @@ Sender::Sent Sender::send_batch(Road& road, uint64_t room, const Now& now) {
 
   Flight flight;
   flight.id = channel_->send(Kind::kBatch, message, labels_commit_);
-  if (flight.id == 0) return Sent::kStop;
+  if (flight.id == 0) {
+    stash(road, &records, 0);
+    return Sent::kStop;
+  }
   flight.reader = road.lane.reader;
   flight.sent = now.mono;
   flight.bytes = message.size();
@@ -276,7 +302,8 @@ Sender::Sent Sender::send_batch(Road& road, uint64_t room, const Now& now) {
   flight.ends = std::move(made.ends);
   for (const Fetch& fetch : records) {
     flight.positions.push_back(fetch.record.position);
-    if (planted(PlantedBug::kDeleteBeforeReceipt)) store_.acknowledge(road.lane.reader, fetch.record.position);
+    if (planted(PlantedBug::kDeleteBeforeReceipt))
+      store_.acknowledge(road.lane.reader, fetch.record.position);
   }
   for (const End& end : flight.ends) {
     end.out->last_sent = end.pair.number;
@@ -305,10 +332,11 @@ Sender::Sent Sender::send_batch(Road& road, uint64_t room, const Now& now) {
 void Sender::collect(Road& road, uint64_t plain_bytes_max, std::vector<Fetch>* records, const Now& now) {
   uint64_t bytes = 0;
   const auto fits = [&](const Fetch& fetch) {
-    return records->empty() || (bytes + cost(fetch.record) <= plain_bytes_max && records->size() < kBatchRecordsMax);
+    return records->empty() ||
+           (bytes + cost(fetch.record) <= plain_bytes_max && records->size() < kBatchRecordsMax);
   };
   while (!road.stash.empty()) {
-    if (!fits(road.stash.front())) return;
+    if (!fits(road.stash.front()) || barred(road, road.stash.front().record.position)) return;
     bytes += cost(road.stash.front().record);
     records->push_back(std::move(road.stash.front()));
     road.stash.pop_front();
@@ -318,10 +346,11 @@ void Sender::collect(Road& road, uint64_t plain_bytes_max, std::vector<Fetch>* r
     Fetch fetch = store_.next(road.lane.reader);
     if (fetch.status != FetchStatus::kRecord) {
       road.ready = false;
+      road.drained = fetch.status == FetchStatus::kNone;
       return;
     }
     if (!wanted(road, fetch, now)) continue;
-    if (!fits(fetch)) {
+    if (!fits(fetch) || barred(road, fetch.record.position)) {
       road.stash.push_back(std::move(fetch));
       return;
     }
@@ -343,7 +372,8 @@ bool Sender::wanted(Road& road, const Fetch& fetch, const Now& now) {
   const StreamInfo* info = store_.stream(record.stream);
   if (expired(record, info->options.time_to_live_s, now)) {
     ++counters_.records_expired;
-    if (!expired_.empty() && expired_.back().stream == record.stream && expired_.back().last + 1 == record.sequence) {
+    if (!expired_.empty() && expired_.back().stream == record.stream &&
+        expired_.back().last + 1 == record.sequence) {
       ++expired_.back().last;
     } else {
       expired_.push_back({record.stream, record.sequence, record.sequence});
@@ -354,8 +384,9 @@ bool Sender::wanted(Road& road, const Fetch& fetch, const Now& now) {
   return true;
 }
 
-// The peer says that it holds the stream up to a number that was not here when it said so: this store was restored, and
-// its own child sends again what we had passed on. Nothing of it counts until the record of that very number comes by.
+// The peer says that it holds the stream up to a number that was not here when it said so: this store was
+// restored, and its own child sends again what we had passed on. Nothing of it counts until the record of
+// that very number comes by.
 bool Sender::held_back(Road& road, Out& out, const Fetch& fetch) {
   const Record& record = fetch.record;
   if (record.sequence < out.ahead->number && out.waiting.size() < kWaitingMax) {
@@ -380,7 +411,8 @@ bool Sender::held_back(Road& road, Out& out, const Fetch& fetch) {
   ++counters_.forks;
   host_.log("HF-LINK-004", "the peer holds other records of stream " + out.key.name + " (incarnation " +
                                to_hex(out.key.incarnation) + ") after number " + std::to_string(out.held) +
-                               " than came here again; what follows goes under incarnation " + to_hex(fresh.incarnation));
+                               " than came here again; what follows goes under incarnation " +
+                               to_hex(fresh.incarnation));
   if (renewed) host_.incarnation_renewed();
   close("a stream has forked: begin anew");
   return false;
@@ -479,7 +511,8 @@ void Sender::draft(const Road& road, std::span<const Fetch> records, Draft* draf
       continue;
     }
     const BatchRecord& last = section.records.back();
-    draft->ends[i].pair.hash = record_hash(last.sequence, last.arrival, last.topic, last.headers, last.payload);
+    draft->ends[i].pair.hash =
+        record_hash(last.sequence, last.arrival, last.topic, last.headers, last.payload);
   }
 }
 
@@ -496,7 +529,8 @@ void Sender::name_absent(const Road& road, const Pair& after, uint64_t first, co
   // A gap of unknown stream is a range of positions: it may hold any number between the two records.
   uint8_t rest = kNotRouted;
   for (const store::Gap& gap : gaps_[0]) {
-    if (gap.last > after.position.value && gap.first < record.position.value) rest = static_cast<uint8_t>(gap.cause);
+    if (gap.last > after.position.value && gap.first < record.position.value)
+      rest = static_cast<uint8_t>(gap.cause);
   }
   uint64_t next = first;
   const auto run = [&](uint64_t last, uint8_t cause) {
@@ -516,8 +550,9 @@ void Sender::name_absent(const Road& road, const Pair& after, uint64_t first, co
 
 void Sender::give_up(const Road& road, const Record& record, const char* why, const Now& now) {
   const StreamInfo* info = store_.stream(record.stream);
-  host_.log("HF-LINK-008", "record " + std::to_string(record.sequence) + " of stream " + info->key.name + " (" +
-                               std::to_string(record.size_bytes()) + " bytes) " + why + ": it is given up");
+  host_.log("HF-LINK-008", "record " + std::to_string(record.sequence) + " of stream " + info->key.name +
+                               " (" + std::to_string(record.size_bytes()) + " bytes) " + why +
+                               ": it is given up");
   store::Gap gap;
   gap.stream = record.stream;
   gap.first = gap.last = record.sequence;
@@ -546,7 +581,8 @@ void Sender::flush_expired(const Road& road, const Now& now) {
 // --- Receipts.
 
 bool Sender::receipt(uint16_t id, mqtt::Reason reason, const Now& now) {
-  const auto found = std::find_if(flights_.begin(), flights_.end(), [&](const Flight& flight) { return flight.id == id; });
+  const auto found =
+      std::find_if(flights_.begin(), flights_.end(), [&](const Flight& flight) { return flight.id == id; });
   if (found == flights_.end()) return false;
   Flight flight = std::move(*found);
   flights_.erase(found);
@@ -568,14 +604,16 @@ bool Sender::receipt(uint16_t id, mqtt::Reason reason, const Now& now) {
   return true;
 }
 
-// Not a receipt. A peer without space is left alone for a while, and then everything goes again from the last receipt; a
-// record that no batch can bring is given up; anything else means that the two sides do not agree, so they begin anew.
+// Not a receipt. A peer without space is left alone for a while, and then everything goes again from the last
+// receipt; a record that no batch can bring is given up; anything else means that the two sides do not agree,
+// so they begin anew.
 void Sender::refused(Flight& flight, mqtt::Reason reason, const Now& now) {
   ++counters_.batches_refused;
-  // What follows a refused batch cannot be accepted: its numbers would leave a hole. It answers for the first.
+  // What follows a refused batch cannot be accepted: its numbers would leave a hole. It answers for the
+  // first.
   if (rest_until_) return;
-  host_.log("HF-LINK-007", std::string("the peer refused a batch of ") + std::to_string(flight.records) + " records: " +
-                               mqtt::reason_name(reason));
+  host_.log("HF-LINK-007", std::string("the peer refused a batch of ") + std::to_string(flight.records) +
+                               " records: " + mqtt::reason_name(reason));
   if (reason == mqtt::Reason::kPacketTooLarge && flight.records == 1) {
     Record record;
     record.stream = flight.ends.front().stream;

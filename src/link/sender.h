@@ -1,15 +1,16 @@
-// The sending half of a conversation: takes what the peer is owed from its lanes, packs it into batches, and gives it up when
-// the receipt comes, never before.
+// The sending half of a conversation: takes what the peer is owed from its lanes, packs it into batches, and
+// gives it up when the receipt comes, never before.
 //
 //   start(): Agreement finds from where each stream goes on  ->  lanes rewind to their low-water position
 //   pump():  lane -> records -> sections -> Channel::send        as far as the pace allows
-//   receipt(): the store's readers move on, and the pairs are written, with the next commit that anything causes
+//   receipt(): the store's readers move on and the pairs are written, with the next commit
 //
-// Which lane: the lowest priority number that has something; of every ten bytes one is for the lanes behind it, in turn, so
-// that a flood of the urgent does not stop the rest.
+// Which lane: the lowest priority number that has something; of every ten bytes one is for the lanes behind
+// it, in turn, so that a flood of the urgent does not stop the rest.
 //
-// Invariant: a record is acknowledged at the store only when the peer is known to hold it (its receipt, or its mark with the
-// right hash), or when nobody can want it any more (expired, too large for the peer: then a gap record says so).
+// Invariant: a record is acknowledged at the store only when the peer is known to hold it (its receipt, or
+// its mark with the right hash), or when nobody can want it any more (expired, too large for the peer: then a
+// gap record says so).
 #pragma once
 
 #include <deque>
@@ -37,9 +38,9 @@ struct SenderCounters {
   uint64_t batches_sent = 0;
   uint64_t records_sent = 0;
   uint64_t records_receipted = 0;
-  uint64_t records_held = 0;        // The peer had them already: known by number and hash, not sent.
+  uint64_t records_held = 0;  // The peer had them already: known by number and hash, not sent.
   uint64_t records_expired = 0;
-  uint64_t records_given_up = 0;    // Too large for the peer.
+  uint64_t records_given_up = 0;  // Too large for the peer.
   uint64_t batches_refused = 0;
   uint64_t forks = 0;
 };
@@ -70,7 +71,8 @@ class Sender {
 
   // The streams are agreed, and records may flow.
   bool flowing() const { return channel_ != nullptr && agreement_ == nullptr; }
-  // A receipt is owed to us; the peer is taken for dead when it showed no sign of life for as long as patience().
+  // A receipt is owed to us; the peer is taken for dead when it showed no sign of life for as long as
+  // patience().
   bool awaiting() const { return !flights_.empty(); }
   Duration patience() const;
   void silent() { pace_.silent(); }
@@ -86,11 +88,11 @@ class Sender {
   // A stream as the peer sees it, for one conversation.
   struct Out {
     store::StreamKey key;
-    uint64_t held = 0;         // The peer has all up to here, verified or receipted.
+    uint64_t held = 0;  // The peer has all up to here, verified or receipted.
     store::Position held_position;
-    uint64_t last_sent = 0;    // Also what is under way.
+    uint64_t last_sent = 0;  // Also what is under way.
     store::Position last_position;
-    bool started = false;      // The peer expects last_sent + 1 next.
+    bool started = false;  // The peer expects last_sent + 1 next.
     std::optional<NumberHash> ahead;
     std::vector<store::Position> waiting;  // Up to `ahead`: taken, neither sent nor given up.
   };
@@ -105,6 +107,7 @@ class Sender {
   struct Road {  // A lane while the conversation lasts.
     Lane lane;
     bool ready = true;                      // next() may have something.
+    bool drained = false;                   // And nothing is on its way from the disk.
     std::deque<store::Store::Fetch> stash;  // Taken and not sent yet.
     bool has() const { return ready || !stash.empty(); }
   };
@@ -144,9 +147,12 @@ class Sender {
   void flow();
   void lay_roads();
   Road* road_of(uint8_t priority);
+  // Whether the road's next record must wait for another lane, in which its stream was before.
+  bool barred(const Road& road, store::Position position);
   Road* choose();
   Sent send_batch(Road& road, uint64_t room, const Now& now);
-  void collect(Road& road, uint64_t plain_bytes_max, std::vector<store::Store::Fetch>* records, const Now& now);
+  void collect(Road& road, uint64_t plain_bytes_max, std::vector<store::Store::Fetch>* records,
+               const Now& now);
   // Decides about one record as it comes from the store: true if it is to be sent.
   bool wanted(Road& road, const store::Store::Fetch& fetch, const Now& now);
   void draft(const Road& road, std::span<const store::Store::Fetch> records, Draft* draft, const Now& now);
@@ -178,20 +184,22 @@ class Sender {
   std::unique_ptr<Agreement> agreement_;
   Agreement::Unreceipted unreceipted_;  // Of the conversation before.
   std::vector<Mark> marks_;
-  uint64_t labels_commit_ = 0;          // Nothing leaves before this is durable: it holds labels.
+  uint64_t labels_commit_ = 0;  // Nothing leaves before this is durable: it holds labels.
   std::map<store::StreamKey, Out> outs_;
-  Way way_;                             // The last one looked up.
+  Way way_;  // The last one looked up.
   std::vector<Road> roads_;
+  std::vector<Barrier> barriers_;
   std::deque<Flight> flights_;
   std::vector<Expired> expired_;
-  std::map<store::StreamId, std::vector<store::Gap>> gaps_;  // Looked up once a batch, when a number is absent.
+  std::map<store::StreamId, std::vector<store::Gap>>
+      gaps_;  // Looked up once a batch, when a number is absent.
   bool gaps_known_ = false;
   uint64_t unsent_bytes_ = 0;
-  uint64_t share_debt_ = 0;             // What the lanes behind are owed, times nine.
-  uint8_t share_last_ = 0;              // Whose turn was last.
-  uint64_t shrink_ = 16;                // Plain bytes for 16 bytes on the wire.
+  uint64_t share_debt_ = 0;  // What the lanes behind are owed, times nine.
+  uint8_t share_last_ = 0;   // Whose turn was last.
+  uint64_t shrink_ = 16;     // Plain bytes for 16 bytes on the wire.
   bool more_ = false;
-  std::optional<Instant> rest_until_;   // The peer refused: nothing is sent, and then all again.
+  std::optional<Instant> rest_until_;  // The peer refused: nothing is sent, and then all again.
   Duration rest_{};
 };
 

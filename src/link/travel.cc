@@ -12,6 +12,26 @@ using store::ReaderId;
 using store::StreamKey;
 using store::Table;
 
+namespace {
+
+constexpr size_t kChangesMax = 16;
+
+std::optional<Course> parse_course(Bytes row) {
+  ByteReader in(row);
+  Course course;
+  course.priority = in.u8();
+  while (!in.empty()) {
+    Course::Change change;
+    change.from = in.u8();
+    change.at.value = in.varint();
+    course.changes.push_back(change);
+  }
+  if (!in.ok()) return std::nullopt;
+  return course;
+}
+
+}  // namespace
+
 Travel::Travel(store::Store& store, std::string peer) : store_(store), peer_(std::move(peer)) {
   const std::string prefix = reader_prefix(peer_);
   store_.scan(table_of(peer_), prefix, [&](Bytes key, Bytes value) {
@@ -29,8 +49,9 @@ Travel::Travel(store::Store& store, std::string peer) : store_(store), peer_(std
 }
 
 ReaderId Travel::lane_reader(uint8_t priority) {
-  const auto place = std::lower_bound(lanes_.begin(), lanes_.end(), priority,
-                                      [](const Lane& lane, uint8_t wanted) { return lane.priority < wanted; });
+  const auto place =
+      std::lower_bound(lanes_.begin(), lanes_.end(), priority,
+                       [](const Lane& lane, uint8_t wanted) { return lane.priority < wanted; });
   if (place != lanes_.end() && place->priority == priority) return place->reader;
   const ReaderId reader = store_.create_reader(true);
   std::string value;
@@ -45,24 +66,49 @@ ReaderId Travel::reader_for(store::StreamId stream) {
   HF_ASSERT(info != nullptr);
   const uint8_t wanted = info->options.priority;
   const StreamKey key = open_key(info->key);
-  const std::optional<uint8_t> bound = lane_of(key);
-  if (bound && *bound != wanted) {
-    const ReaderId reader = lane_reader(*bound);
-    const store::ReaderInfo* state = store_.reader(reader);
-    if (state != nullptr && state->owed_count > 0) return reader;
+  Course course = course_of(key).value_or(Course{{}, wanted});
+  if (course.priority != wanted) {
+    const ReaderId old = lane_reader(course.priority);
+    const store::ReaderInfo* state = store_.reader(old);
+    // Both may be too pessimistic for a while, the count after a rewind, the other after a restart.
+    const bool nothing_owed = state->owed_count == 0 || store_.caught_up(old);
+    if (!nothing_owed || state->low_water < state->cursor) return old;
+    course.changes.push_back({course.priority, state->cursor});
+    if (course.changes.size() > kChangesMax) course.changes.erase(course.changes.begin());
+    course.priority = wanted;
+    put_course(key, course);
+  } else if (!course_of(key)) {
+    put_course(key, course);
   }
-  if (!bound || *bound != wanted) bind_lane(key, wanted);
   return lane_reader(wanted);
 }
 
-std::optional<uint8_t> Travel::lane_of(const StreamKey& travelling) const {
+std::optional<Course> Travel::course_of(const StreamKey& travelling) const {
   const auto row = store_.get(Table::kLabel, lane_key(peer_, travelling));
-  if (!row || row->size() != 1) return std::nullopt;
-  return static_cast<uint8_t>(row->front());
+  return row ? parse_course(*row) : std::nullopt;
 }
 
-void Travel::bind_lane(const StreamKey& travelling, uint8_t priority) {
-  store_.put(Table::kLabel, lane_key(peer_, travelling), std::string(1, static_cast<char>(priority)));
+void Travel::put_course(const StreamKey& travelling, const Course& course) {
+  std::string row;
+  put_u8(row, course.priority);
+  for (const Course::Change& change : course.changes) {
+    put_u8(row, change.from);
+    put_varint(row, change.at.value);
+  }
+  store_.put(Table::kLabel, lane_key(peer_, travelling), row);
+}
+
+std::vector<Barrier> Travel::barriers() const {
+  std::vector<Barrier> barriers;
+  store_.scan(Table::kLabel, lane_prefix(peer_), [&](Bytes, Bytes row) {
+    const std::optional<Course> course = parse_course(row);
+    for (size_t i = 0; course && i < course->changes.size(); ++i) {
+      const uint8_t to = i + 1 < course->changes.size() ? course->changes[i + 1].from : course->priority;
+      barriers.push_back({to, course->changes[i].from, course->changes[i].at});
+    }
+    return true;
+  });
+  return barriers;
 }
 
 bool Travel::meet(uint64_t store_id) {
@@ -133,9 +179,7 @@ void Travel::remove() {
   lanes_.clear();
   store_.erase(table_of(peer_), memory_key(peer_));
   std::vector<std::string> keys;
-  for (const char tag : {'L', 'R'}) {
-    std::string prefix(1, tag);
-    put_sized(prefix, peer_);
+  for (const std::string& prefix : {label_prefix(peer_), lane_prefix(peer_)}) {
     store_.scan(Table::kLabel, prefix, [&](Bytes key, Bytes) {
       keys.emplace_back(key);
       return true;

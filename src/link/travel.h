@@ -1,11 +1,13 @@
 // How our streams travel to one peer: by which reader, and under which incarnation.
 //
-// A *lane* is one durable reader of the store: one for each priority in use. A stream stays in the lane it began in, even if
-// its priority changes, until that lane owes nothing more: in two lanes at once its records could overtake each other, and a
-// receiver takes an overtaken one for a repeat.
+// A *lane* is one durable reader of the store: one for each priority in use. A stream stays in the lane it
+// began in, even if its priority changes, until that lane owes nothing more: in two lanes at once its records
+// could overtake each other, and a receiver takes an overtaken one for a repeat. Where it changed lanes is
+// kept, because a rewind may go back beyond that.
 //
-// A *label* is the trace of a fork: from number `from` on the stream's records travel under another incarnation, because the
-// peer holds other records than ours under the old one. Labels are of one peer's store.
+// A *label* is the trace of a fork: from number `from` on the stream's records travel under another
+// incarnation, because the peer holds other records than ours under the old one. Labels are of one peer's
+// store.
 #pragma once
 
 #include <map>
@@ -20,13 +22,33 @@ namespace hf::link {
 struct Label {
   uint64_t from = 0;
   uint64_t incarnation = 0;
-  uint64_t doubtful_last = 0;  // Up to this number the peer may hold the record already, under the old incarnation.
+  uint64_t doubtful_last =
+      0;  // Up to this number the peer may hold the record already, under the old incarnation.
   bool operator==(const Label&) const = default;
 };
 
 struct Lane {
   uint8_t priority = 0;
   store::ReaderId reader = 0;
+};
+
+// Through which lanes a stream went, one after the other.
+struct Course {
+  struct Change {
+    uint8_t from = 0;    // The lane of everything up to...
+    store::Position at;  // ... here.
+    bool operator==(const Change&) const = default;
+  };
+  std::vector<Change> changes;  // Oldest first.
+  uint8_t priority = 0;         // The lane since then.
+  bool operator==(const Course&) const = default;
+};
+
+// Lane `priority` may not go on beyond `at` before lane `before` has.
+struct Barrier {
+  uint8_t priority = 0;
+  uint8_t before = 0;
+  store::Position at;
 };
 
 class Travel {
@@ -38,9 +60,11 @@ class Travel {
   store::ReaderId reader_for(store::StreamId stream);
   // In order of priority.
   const std::vector<Lane>& lanes() const { return lanes_; }
-  // The lane that a travelling stream is bound to, if it ever was in one.
-  std::optional<uint8_t> lane_of(const store::StreamKey& travelling) const;
-  void bind_lane(const store::StreamKey& travelling, uint8_t priority);
+  // The course of a travelling stream, if it ever was in a lane.
+  std::optional<Course> course_of(const store::StreamKey& travelling) const;
+  void put_course(const store::StreamKey& travelling, const Course& course);
+  // Of all streams that changed lanes.
+  std::vector<Barrier> barriers() const;
 
   // The store that the labels are of; from its HELLO, remembered over restarts. 0: none was met yet.
   uint64_t store_id() const { return store_id_; }

@@ -18,7 +18,7 @@ constexpr Duration kSettled = seconds(10);        // Up for so long: the next fa
 constexpr size_t kPacketBytesMax = 5 << 20;       // A batch at its largest, and its PUBLISH.
 constexpr uint64_t kPublishHeadBytes = 64;
 constexpr uint16_t kReceiveMaximum = 128;
-constexpr uint16_t kReceiveMaximumMin = 80;       // What we may have under way, and some.
+constexpr uint16_t kReceiveMaximumMin = 80;  // What we may have under way, and some.
 
 }  // namespace
 
@@ -109,8 +109,10 @@ void Uplink::connack(const mqtt::Connack& connack, const Now& now) {
   if (connack.properties.receive_maximum.value_or(UINT16_MAX) < kReceiveMaximumMin) {
     return end("the parent takes too few messages at once", true, now);
   }
-  if (connack.properties.server_keep_alive_s.value_or(0) != 0) keep_alive_s_ = *connack.properties.server_keep_alive_s;
-  message_bytes_max_ = std::min<uint64_t>(connack.properties.maximum_packet_size.value_or(kPacketBytesMax), kPacketBytesMax);
+  if (connack.properties.server_keep_alive_s.value_or(0) != 0)
+    keep_alive_s_ = *connack.properties.server_keep_alive_s;
+  message_bytes_max_ =
+      std::min<uint64_t>(connack.properties.maximum_packet_size.value_or(kPacketBytesMax), kPacketBytesMax);
   message_bytes_max_ -= std::min(message_bytes_max_, kPublishHeadBytes);
   if (!with_token_) {
     // The parent knows the secret, whatever became of the acknowledgement that would have told us.
@@ -130,10 +132,11 @@ void Uplink::refused(Reason reason, const Now& now) {
     if (!credentials_.confirmed() && refusals_ == 1) {
       failures_ = 0;  // The other one is tried soon.
     } else {
-      why = credentials_.confirmed()
-                ? "the parent does not know this node any more: register it there again and take the new claim here"
-                : "the parent takes neither our claim nor our secret: the claim was used by another node or withdrawn; ask "
-                  "for a new one";
+      why = credentials_.confirmed() ? "the parent does not know this node any more: register it there again "
+                                       "and take the new claim here"
+                                     : "the parent takes neither our claim nor our secret: the claim was "
+                                       "used by another node or withdrawn; ask "
+                                       "for a new one";
     }
   }
   end(why, true, now);
@@ -192,7 +195,8 @@ bool Uplink::packet(const mqtt::Packet& packet, const Now& now) {
     return true;
   }
   if (const auto* ack = std::get_if<mqtt::Ack>(&packet)) {
-    if (ack->type != mqtt::PacketType::kPuback || ids_.erase(ack->packet_id) == 0) return broken("an acknowledgement of nothing");
+    if (ack->type != mqtt::PacketType::kPuback || ids_.erase(ack->packet_id) == 0)
+      return broken("an acknowledgement of nothing");
     if (state_ == State::kClaiming && ack->packet_id == claim_id_) {
       if (static_cast<uint8_t>(ack->reason) >= 0x80) {
         refused(ack->reason, now);
@@ -276,9 +280,10 @@ void Uplink::pump(const Now& now) {
         last_error_.clear();
         last_logged_.clear();
         if (conversation_.peer_hello()->store_id != credentials_.parent_store_id()) {
-          output_.log("HF-LINK-012", "the node at the parent's address is another one than the claim was from: store " +
-                                         to_hex(conversation_.peer_hello()->store_id) + ", not " +
-                                         to_hex(credentials_.parent_store_id()));
+          output_.log("HF-LINK-012",
+                      "the node at the parent's address is another one than the claim was from: store " +
+                          to_hex(conversation_.peer_hello()->store_id) + ", not " +
+                          to_hex(credentials_.parent_store_id()));
         }
       }
     }
@@ -299,16 +304,20 @@ void Uplink::pump(const Now& now) {
 std::optional<Instant> Uplink::next_deadline() const {
   switch (state_) {
     case State::kIdle:
-      if (stopped_ || !credentials_.known() || credentials_.commit() > store_.durable_commit()) return std::nullopt;
+      if (stopped_ || !credentials_.known() || credentials_.commit() > store_.durable_commit())
+        return std::nullopt;
       return dial_at_.value_or(Instant{});
-    case State::kDialing: return std::nullopt;
+    case State::kDialing:
+      return std::nullopt;
     case State::kConnecting:
-    case State::kClaiming: return started_ + kAnswerTimeout;
-    case State::kTalking: break;
+    case State::kClaiming:
+      return started_ + kAnswerTimeout;
+    case State::kTalking:
+      break;
   }
   const Duration slack = conversation_.sender().pace().expected() * 2;
-  Instant deadline = ping_out_ ? alive_at_ + keep_alive() * 3 / 2 + slack
-                               : std::min(sent_at_, alive_at_) + keep_alive();
+  Instant deadline =
+      ping_out_ ? alive_at_ + keep_alive() * 3 / 2 + slack : std::min(sent_at_, alive_at_) + keep_alive();
   if (const auto conversation = conversation_.next_deadline()) deadline = std::min(deadline, *conversation);
   return deadline;
 }

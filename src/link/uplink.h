@@ -4,9 +4,9 @@
 //     ^                                                                                            |
 //     +------------- backoff, 0.2 s doubling to 30 s, each with jitter <-------- any end ----------+
 //
-// A link that goes without a word (no FIN, no RST) is noticed by what does not come: nothing at all for one and a half keep
-// alives, or no receipt for as long as Conversation's patience. No subscription is needed: to be a registered node is to be
-// owed the reserved topics.
+// A link that goes without a word (no FIN, no RST) is noticed by what does not come: nothing at all for one
+// and a half keep alives, or no receipt for as long as Conversation's patience. No subscription is needed: to
+// be a registered node is to be owed the reserved topics.
 //
 // Outputs that depend on a commit wait in order in the gate; pings do not.
 #pragma once
@@ -54,7 +54,8 @@ class Uplink final : public Channel {
   void received(ConnectionId connection, Bytes bytes, const Now& now);
   void closed(ConnectionId connection, const Now& now);
   void unsent(ConnectionId connection, uint64_t bytes, const Now& now);
-  // At the end of every step: what became durable leaves, time passes, and the conversation sends what it may.
+  // At the end of every step: what became durable leaves, time passes, and the conversation sends what it
+  // may.
   void pump(const Now& now);
   std::optional<Instant> next_deadline() const;
 
@@ -111,23 +112,23 @@ class Uplink final : public Channel {
 
   State state_ = State::kIdle;
   ConnectionId connection_ = 0;
-  std::optional<Instant> dial_at_;      // Idle, and when that ends; nothing: at the next look.
-  uint32_t failures_ = 0;               // In a row; decides the backoff.
+  std::optional<Instant> dial_at_;  // Idle, and when that ends; nothing: at the next look.
+  uint32_t failures_ = 0;           // In a row; decides the backoff.
   bool stopped_ = false;
-  bool with_token_ = false;             // What this CONNECT shows.
-  bool other_first_ = false;            // The last one was refused: show the other.
-  uint32_t refusals_ = 0;               // In a row, of credentials.
+  bool with_token_ = false;   // What this CONNECT shows.
+  bool other_first_ = false;  // The last one was refused: show the other.
+  uint32_t refusals_ = 0;     // In a row, of credentials.
   uint16_t claim_id_ = 0;
-  std::string in_;                      // A packet that is not whole yet.
-  std::string out_;                     // Leaves at the end of this call.
+  std::string in_;   // A packet that is not whole yet.
+  std::string out_;  // Leaves at the end of this call.
   std::deque<Gated> gated_;
-  std::set<uint16_t> ids_;              // Of our PUBLISHes under way.
+  std::set<uint16_t> ids_;  // Of our PUBLISHes under way.
   uint16_t id_last_ = 0;
   uint64_t message_bytes_max_ = 0;
   uint16_t keep_alive_s_ = 0;
-  Instant started_{};                   // Of the state.
+  Instant started_{};  // Of the state.
   Instant sent_at_{};
-  Instant alive_at_{};                  // Last byte from the parent, or last bytes that left.
+  Instant alive_at_{};  // Last byte from the parent, or last bytes that left.
   bool ping_out_ = false;
   uint64_t unsent_bytes_ = 0;
   std::optional<std::string> close_wanted_;

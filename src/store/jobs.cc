@@ -33,7 +33,7 @@ void PrepareJob::run(Disk& disk, Entropy& /*entropy*/) {
   if (outcome) outcome = disk.sync(name);
   if (outcome && !planted(PlantedBug::kForgetDirectorySync)) outcome = disk.sync_directory();
   if (!outcome) (void)disk.remove(name);
-  free_bytes = disk.free_bytes().value_or(0);
+  if (const Result<uint64_t> left = disk.free_bytes()) free_bytes = *left;
 }
 
 void SealJob::run(Disk& disk, Entropy& entropy) {
@@ -239,6 +239,7 @@ void DropJob::run(Disk& disk, Entropy& /*entropy*/) {
   for (const uint64_t segment : segments) {
     if (!gone(index_name(segment)) || !gone(segment_name(segment))) return;
   }
+  if (const Result<uint64_t> left = disk.free_bytes()) free_bytes = *left;
 }
 
 }  // namespace hf::store

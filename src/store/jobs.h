@@ -55,7 +55,7 @@ class PrepareJob : public StoreJob {
 
   SegmentHeader header;
   uint64_t size = 0;
-  uint64_t free_bytes = 0;
+  std::optional<uint64_t> free_bytes;  // Of the disk, afterwards.
 };
 
 // Cuts a full segment to what is used and writes its index.
@@ -143,7 +143,8 @@ class DropJob : public StoreJob {
   void run(Disk& disk, Entropy& entropy) override;
 
   std::vector<uint64_t> segments;  // The oldest first.
-  bool spares = false;             // Never used: no order to keep.
+  std::optional<uint64_t> free_bytes;
+  bool spares = false;  // Never used: no order to keep.
 };
 
 }  // namespace hf::store

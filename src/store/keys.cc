@@ -141,6 +141,9 @@ Result<Keys> load_keys(Disk& disk, Entropy& entropy, const crypto::Key& kek) {
       keys = std::move(slot);
     }
   }
+  if (!keys && worst.code == Code::kCorrupt) {
+    return fail(Code::kForeign, "both key files are damaged; put back keys.0 or keys.1 from a copy");
+  }
   if (!keys) return std::unexpected(worst);
   for (int i = 0; i < 2; ++i) {
     if (!missing[i]) continue;

@@ -57,6 +57,9 @@ void Store::Impl::want_spare(uint64_t size) {
   const uint64_t allowed = options.quota_bytes - std::min(options.quota_bytes, files);
   // The last ones before the quota or the disk's end may be smaller.
   if (size > allowed) size = allowed / kPageBytes * kPageBytes;
+  // A commit that was admitted and finds no place in one piece: nothing would ever be durable again, and nothing freed. The
+  // quota gives way to it.
+  if (size < least && staged != nullptr) size = least;
   if (size < least) {
     full = true;
     prepare_retry = now_mono + kPrepareRetry;
@@ -76,7 +79,7 @@ void Store::Impl::want_spare(uint64_t size) {
 
 void Store::Impl::prepare_done(PrepareJob& job, const Now& now) {
   preparing = false;
-  free_bytes = job.free_bytes;
+  free_bytes = job.free_bytes.value_or(free_bytes);
   if (!job.outcome) {
     ++counters.prepare_failures;
     prepare_retry = now.mono + kPrepareRetry;
@@ -164,8 +167,11 @@ bool Store::Impl::move_rows(const Segment& segment, bool oldest) {
       ++row;
     }
   }
-  for (const Moved& row : moved) write_row(row.table, row.key, row.erased, row.value, Haste::kCommit);
-  open_batch.urgent |= !moved.empty();
+  for (const Moved& row : moved) {
+    write_row(row.table, row.key, row.erased, row.value, Haste::kCommit);
+    if (row.table != Table::kRetained) reclaim->moved.emplace_back(row.table, row.key);
+    boundary();
+  }
   return !moved.empty();
 }
 
@@ -249,6 +255,21 @@ void Store::Impl::drive_reclaim() {
   if (!reclaim || storage_failed) return;
   Reclaim& work = *reclaim;
   if (durable < work.after_commit) return;
+  if (!work.moved.empty()) {
+    // What identifies the node and its clients stands twice before its old place goes: one rotten frame is not to cost it.
+    // (The index of the segment will repeat it too, but that is written when the segment is full.)
+    for (const auto& [table, key] : work.moved) {
+      auto& rows = tables[static_cast<size_t>(table)];
+      const auto row = rows.find(key);
+      if (row == rows.end() || row->second.commit > work.after_commit) continue;
+      const std::string value = row->second.value;
+      write_row(table, key, row->second.erased, value, Haste::kCommit);
+      work.after_commit = std::max(work.after_commit, open_batch.commit);
+      boundary();
+    }
+    work.moved.clear();
+    if (durable < work.after_commit) return;
+  }
   if (work.rewrite && !work.job_made) {
     work.job_made = true;
     auto job = std::make_unique<RewriteJob>();
@@ -324,6 +345,7 @@ void Store::Impl::rewrite_done(RewriteJob& job, const Now& now) {
 }
 
 void Store::Impl::drop_done(const DropJob& job, const Now& now) {
+  free_bytes = job.free_bytes.value_or(free_bytes);
   if (job.spares) return;  // What would not go is removed at the next start.
   if (!job.outcome) {
     // As long as one of the files may come back, nothing else is reclaimed.
@@ -353,6 +375,8 @@ void Store::Impl::forget_tombstones() {
 void Store::Impl::plan_background(const Now& now) {
   if (storage_failed) return;
   now_wall_us = now.wall_us;
+  // What the disk has free is only known from making segments, and while nothing is admitted none is needed: so one is tried.
+  if (!full && !preparing && !prepare_retry && no_space()) prepare_retry = now.mono + kPrepareRetry;
   if (prepare_retry && now.mono >= *prepare_retry)
     want_spare(staged == nullptr ? 0 : kSegmentHeaderBytes + in_flight->bytes);
   const bool due = now.mono >= reclaim_check_at || segments.size() > segments_at_check + kSmallRun;

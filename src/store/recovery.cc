@@ -65,6 +65,7 @@ class Recovery {
   void take_rewrites();
   void read_ingest();
   void decide_scanned();
+  void secure_tail();
   void rebuild_scanned();
   void write_indexes();
   void add_segments();
@@ -312,6 +313,63 @@ void Recovery::decide_scanned() {
   }
 }
 
+// The last commit of the log may stand in the page cache alone: its sync failed, or never came, and the process that wrote it
+// is gone. A sync now would say yes without writing a byte. So it is written again, to a segment of its own under the same
+// number, before anybody builds on it; the older copy is void from then on.
+void Recovery::secure_tail() {
+  Candidate* tail = nullptr;
+  for (Candidate& candidate : candidates_) {
+    if (candidate.last && !candidate.scan.frames.empty()) tail = &candidate;
+  }
+  if (tail == nullptr) return;
+  std::vector<SegmentScan::Found>& frames = tail->scan.frames;
+  const uint64_t commit = frames.back().head.commit;
+  Candidate copy;
+  copy.id = store_.segment_next;
+  copy.last = true;
+  const std::string name = segment_name(copy.id);
+  SegmentHeader header;
+  header.store_id = store_.keys.store_id;
+  header.segment = copy.id;
+  header.epoch = store_.keys.epoch;
+  header.check = store_.keys.segment_check(copy.id);
+  std::string bytes = encode_segment_header(header);
+  crypto::Aead aead(store_.keys.segment_key(copy.id));
+  SegmentScan last = tail->scan;
+  std::erase_if(last.frames, [&](const SegmentScan::Found& frame) { return frame.head.commit != commit; });
+  bool whole = true;
+  bool content = false;
+  visit_frames(disk_, store_.keys, tail->id, last,
+               [&](const SegmentScan::Found& found, Result<std::string> plain) {
+                 whole = whole && plain.has_value();
+                 if (!whole) return;
+                 content |= !plain->empty();
+                 bytes.resize(align_up(bytes.size(), kPageBytes), '\0');
+                 FrameHead head = found.head;
+                 head.segment = copy.id;
+                 head.frame = static_cast<uint32_t>(copy.scan.frames.size());
+                 head.nonce = draw_nonce(entropy_);
+                 copy.scan.frames.push_back({bytes.size(), head});
+                 seal_frame(aead, store_.keys.store_id, bytes.size(), head, *plain, &bytes);
+               });
+  // A mark has nothing to lose.
+  if (!whole || !content) return;
+  bytes.resize(align_up(bytes.size(), kPageBytes), '\0');
+  copy.scan.file_size = bytes.size();
+  Result<> written = disk_.create(name, 0);
+  if (written) written = disk_.write(name, 0, bytes);
+  if (written) written = disk_.sync(name);
+  if (written) written = disk_.sync_directory();
+  if (!written) {
+    // No space for a second copy: what there is has to do.
+    (void)disk_.remove(name);
+    return;
+  }
+  ++store_.segment_next;
+  std::erase_if(frames, [&](const SegmentScan::Found& frame) { return frame.head.commit == commit; });
+  candidates_.push_back(std::move(copy));
+}
+
 // The indexes of the scanned segments, and what is missing in them.
 void Recovery::rebuild_scanned() {
   for (size_t i = 0; i < candidates_.size(); ++i) {
@@ -547,6 +605,7 @@ Result<> Recovery::run(Bytes fence) {
   take_rewrites();
   read_ingest();
   decide_scanned();
+  secure_tail();
   rebuild_scanned();
   write_indexes();
   add_segments();

@@ -65,8 +65,11 @@ Result<> Store::Impl::admit(uint64_t record_bytes) const {
     return fail(Code::kTooLarge, "the message is larger than a quarter of a segment", segment_size_max / 4);
   }
   if (room_for_records() < waiting_bytes() + record_bytes + 2 * kPageBytes) {
+    refused_bytes = refused_bytes == 0 ? record_bytes : std::min(refused_bytes, record_bytes);
     return fail(Code::kFull, "no space left for new messages");
   }
+  // While only small records find room the store is still full for the others.
+  if (record_bytes >= refused_bytes) refused_bytes = 0;
   return {};
 }
 

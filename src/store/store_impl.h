@@ -175,7 +175,8 @@ struct InFlight {
 struct Reclaim {
   std::vector<uint64_t> segments;
   bool rewrite = false;
-  uint64_t after_commit = 0;  // Rows moved out of them are durable with it.
+  std::vector<std::pair<Table, std::string>> moved;  // To be written a second time.
+  uint64_t after_commit = 0;                         // Rows moved out of them are durable with it.
   bool job_made = false;
   std::optional<SegmentIndex> output;  // Of a rewrite that is done.
   uint64_t output_id = 0;
@@ -299,7 +300,8 @@ class Store::Impl {
   size_t segments_at_check = 0;
   int64_t now_wall_us = 0;
   bool shutting_down = false;
-  Instant now_mono;  // Of the latest call that was told the time.
+  Instant now_mono;                    // Of the latest call that was told the time.
+  mutable uint64_t refused_bytes = 0;  // The smallest record that was refused for lack of space.
   Figures counters;
 
   void seal_active();  // The active segment takes no more; queues its SealJob.
@@ -346,7 +348,8 @@ class Store::Impl {
   uint64_t waiting_bytes() const;
   uint64_t room_for_records() const;
   bool no_space() const {
-    return full || room_for_records() < waiting_bytes() + kFramePlainBytes + 2 * kPageBytes;
+    return full ||
+           room_for_records() < waiting_bytes() + std::max(kFramePlainBytes, refused_bytes) + 2 * kPageBytes;
   }
   // Time to give up what nobody is owed: before the next segment finds no place.
   bool under_pressure() const {
