@@ -185,7 +185,8 @@ std::vector<NodeStatus> Node::Impl::nodes() const {
 
 Result<uint64_t> Node::Impl::node_add(Bytes name, const std::vector<std::string>& down_filters,
                                       std::string* claim_text) {
-  if (name == config.name) return fail(Code::kInvalid, "this is the node's own name; a child needs another one");
+  if (name == config.name)
+    return fail(Code::kInvalid, "this is the node's own name; a child needs another one");
   // What a hub publishes under a node's name is for that node, unless the operator says otherwise.
   std::vector<std::string> filters = down_filters;
   if (filters.empty()) filters.push_back(std::string(name) + "/#");
