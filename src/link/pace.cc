@@ -23,7 +23,8 @@ Pace::Pace(uint64_t goodput)
 
 void Pace::begin() {
   outstanding_ = 0;
-  measured_bytes_ = 0;
+  receipted_bytes_ = 0;
+  receipted_when_sent_.clear();
   held_back_ = false;
 }
 
@@ -61,10 +62,9 @@ bool Pace::sent(uint64_t bytes, const Now& now) {
   const bool alone = outstanding_ == 0;
   if (alone) {
     alone_last_ = now.mono;
-    measured_from_ = now.mono;
-    measured_bytes_ = 0;
     held_back_ = false;
   }
+  receipted_when_sent_.push_back(receipted_bytes_);
   outstanding_ += bytes;
   return alone;
 }
@@ -72,16 +72,16 @@ bool Pace::sent(uint64_t bytes, const Now& now) {
 void Pace::receipted(uint64_t bytes, Instant sent, bool alone, const Now& now) {
   HF_ASSERT(bytes <= outstanding_);
   outstanding_ -= bytes;
-  measured_bytes_ += bytes;
+  receipted_bytes_ += bytes;
+  HF_ASSERT(!receipted_when_sent_.empty());
+  const uint64_t meanwhile = receipted_bytes_ - receipted_when_sent_.front();
+  receipted_when_sent_.pop_front();
+  const Duration way = now.mono - sent;
   if (alone) {
     round_trips_[round_trip_next_++ % round_trips_.size()] =
-        std::clamp(now.mono - sent, microseconds(100), kRoundTripMax);
+        std::clamp(way, microseconds(100), kRoundTripMax);
   }
-  const Duration busy = now.mono - measured_from_;
-  if (busy < kMeasureTime && outstanding_ > 0) return;
-  measured(measured_bytes_ * kSecondNs / static_cast<uint64_t>(std::max(busy, kMeasureTime).ns));
-  measured_bytes_ = 0;
-  measured_from_ = now.mono;
+  measured(meanwhile * kSecondNs / static_cast<uint64_t>(std::max(way, kMeasureTime).ns));
   held_back_ = false;
 }
 

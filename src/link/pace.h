@@ -4,17 +4,19 @@
 //   window = max(4 KiB, max(2 s, 2 x round trip) x goodput), at most 8 MiB
 //   batch  = 1 s x goodput, from 1 KiB to 256 KiB
 //
-// Goodput is what receipts cover for each second in which something was under way: it rises at once by half
-// the distance to a better measurement, and falls by a quarter only if the window was what held us back (a
-// link that has nothing to carry is not a slow link). The round trip is measured on batches that were alone
-// on the way: any other waited behind our own bytes, and a window made of that would feed itself. Where none
-// was alone for half a minute, the pipe is let run dry once.
+// Goodput is measured over the way of each batch: what was receipted between its sending and its receipt, for that time.
+// (Between two receipts would be shorter and wrong: a parent that commits several batches at once receipts them at once,
+// and so does a path that was blocked for a while.) It rises at once by half the distance to a better measurement, and
+// falls by a quarter only if the window was what held us back (a link that has nothing to carry is not a slow link). The
+// round trip is measured on batches that were alone on the way: any other waited behind our own bytes, and a window made
+// of that would feed itself. Where none was alone for half a minute, the pipe is let run dry once.
 //
 // All numbers are integers, so that two machines decide alike.
 #pragma once
 
 #include <array>
 #include <cstdint>
+#include <deque>
 
 #include "base/time.h"
 
@@ -58,10 +60,10 @@ class Pace {
 
   uint64_t goodput_;
   uint64_t outstanding_ = 0;
-  uint64_t measured_bytes_ = 0;  // Receipted since `measured_from_`.
-  Instant measured_from_{};
-  bool held_back_ = false;                 // The window was full while there was more to send.
-  std::array<Duration, 8> round_trips_{};  // Zero: none.
+  uint64_t receipted_bytes_ = 0;              // In this conversation.
+  std::deque<uint64_t> receipted_when_sent_;  // For each batch under way: what that was when it left.
+  bool held_back_ = false;                    // The window was full while there was more to send.
+  std::array<Duration, 8> round_trips_{};     // Zero: none.
   uint32_t round_trip_next_ = 0;
   Instant alone_last_{};  // When a batch last left alone.
 };

@@ -408,7 +408,9 @@ std::vector<ReaderId> Store::Impl::take_woken() {
 // A reader that reads one frame from disk will want the next ones: they come with the same read.
 void Store::Impl::read_ahead(const Segment& segment, uint32_t entry) {
   const Directory& directory = *segment.directory;
-  const uint64_t end = directory.frames[entry].offset + kReadAheadBytes;
+  // Never so much that it would push out what is wanted first.
+  const uint64_t end =
+      directory.frames[entry].offset + std::min(kReadAheadBytes, read_cache.budget_bytes() / 4);
   for (uint32_t next = entry + 1; next < directory.frames.size() && directory.frames[next].offset < end;
        ++next) {
     const FrameRef ref{segment.id, directory.frames[next].offset};

@@ -137,6 +137,7 @@ class FrameCache {
   // cannot).
   std::shared_ptr<const Frame> find(FrameRef ref);
   uint64_t bytes() const { return bytes_; }
+  uint64_t budget_bytes() const { return budget_bytes_; }
 
  private:
   void trim();
