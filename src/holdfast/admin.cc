@@ -37,18 +37,24 @@ std::string error_line(const Error& error) {
 std::string position_text(store::Position position) {
   return std::to_string(position.commit()) + ":" + std::to_string(position.index());
 }
+template <typename Number>
+bool parse_number(Bytes digits, Number* number) {
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), *number);
+  return error == std::errc() && end == digits.data() + digits.size();
+}
 std::optional<store::Position> parse_position(Bytes text) {
   uint64_t commit = 0;
   uint32_t index = 0;
-  const char* const end = text.data() + text.size();
-  const auto first = std::from_chars(text.data(), end, commit);
-  if (first.ec != std::errc() || first.ptr == end || *first.ptr != ':') return std::nullopt;
-  const auto second = std::from_chars(first.ptr + 1, end, index);
-  if (second.ec != std::errc() || second.ptr != end) return std::nullopt;
+  const size_t colon = text.find(':');
+  if (colon == Bytes::npos) return std::nullopt;
+  if (!parse_number(text.substr(0, colon), &commit) || !parse_number(text.substr(colon + 1), &index))
+    return std::nullopt;
+  if (commit >> (64 - store::Position::kIndexBits) != 0 || index >> store::Position::kIndexBits != 0)
+    return std::nullopt;
   return store::Position::of(commit, index);
 }
 
-double in_seconds(Duration duration) { return static_cast<double>(duration.ns / 1'000'000) / 1000; }
+double in_seconds(Duration duration) { return static_cast<double>(to_ms(duration)) / 1000; }
 
 Json optional_seconds(const std::optional<Duration>& duration) {
   return duration ? Json(in_seconds(*duration)) : Json(nullptr);
@@ -205,8 +211,11 @@ std::optional<AdminRequest> decode_request(Bytes line, std::string* error) {
   return request;
 }
 
-const std::vector<std::string> kCommands = {"status",   "streams", "tail",   "nodes",
-                                            "node-add", "connect", "version"};
+const std::vector<std::string>& commands() {
+  static const std::vector<std::string> names = {"status",   "streams", "tail",   "nodes",
+                                                 "node-add", "connect", "version"};
+  return names;
+}
 
 }  // namespace
 
@@ -300,9 +309,9 @@ std::string Admin::answer(ConnectionId connection, const AdminRequest& request, 
   const std::string& command = request.command;
   if (command == "status") return status(request, now);
   if (command == "version") return dump({{"ok", true}, {"version", kVersion}});
-  if (std::find(kCommands.begin(), kCommands.end(), command) == kCommands.end()) {
+  if (std::find(commands().begin(), commands().end(), command) == commands().end()) {
     std::string sentence = "no command `" + command + "`";
-    if (const std::string near = nearest_name(command, kCommands); !near.empty()) {
+    if (const std::string near = nearest_name(command, commands()); !near.empty()) {
       sentence += "; did you mean `" + near + "`?";
     }
     return error_line("unsupported", sentence);
