@@ -140,6 +140,12 @@ TEST(ConfigFileTest, BrokenTomlNamesItsLine) {
       << mistakes("name = \"a\"\nquota = \n");
 }
 
+TEST(ConfigFileTest, BinaryIsNoText) {
+  EXPECT_EQ(mistakes({"name = 1\n[\0]", 12}),
+            "holdfast.toml:2: a control character (0x00); is it a text file?");
+  EXPECT_NE(mistakes("name = \"\xff\""), "");
+}
+
 TEST(ConfigFileTest, EveryMistakeIsNamed) {
   EXPECT_EQ(mistakes("lisen = 1\nname = 2\n[mqtt]\nreceive_maximum = 0\n"),
             "holdfast.toml:1: unknown key `lisen`; did you mean `listen`?\n"

@@ -159,9 +159,9 @@ std::expected<bool, Failure> run(const Options& options) {
 
   if (node) {
     std::string addresses;
-    for (const std::string& address : view.listen) addresses += (addresses.empty() ? "" : ", ") + address;
-    say("HF-RUN-001", fmt::format("holdfast {}: node {} listens on {} and {}", kVersion, config.name,
-                                  addresses, data->admin_socket));
+    for (const std::string& address : view.listen) addresses += address + ", ";
+    say("HF-RUN-001", fmt::format("holdfast {}: node {} listens on {}{}", kVersion, config.name, addresses,
+                                  data->admin_socket));
     if (config.insecure) {
       say("HF-RUN-005", "insecure = true: connections from other machines are allowed and not encrypted");
     }

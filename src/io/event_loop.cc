@@ -77,6 +77,14 @@ void set_tcp_options(int socket, bool dialed) {
   set_option(socket, IPPROTO_TCP, TCP_NOTSENT_LOWAT, 32 << 10);
 }
 
+// SIGHUP too: a terminal that closes is no reason for a recovery.
+sigset_t stop_signals() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&set, signal);
+  return set;
+}
+
 std::optional<Instant> earlier(std::optional<Instant> a, std::optional<Instant> b) {
   if (!a) return b;
   if (!b) return a;
@@ -86,10 +94,7 @@ std::optional<Instant> earlier(std::optional<Instant> a, std::optional<Instant> 
 }  // namespace
 
 void take_signals() {
-  sigset_t set;
-  sigemptyset(&set);
-  sigaddset(&set, SIGTERM);
-  sigaddset(&set, SIGINT);
+  const sigset_t set = stop_signals();
   ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
 }
@@ -122,10 +127,7 @@ EventLoop::EventLoop(Core& core, std::shared_ptr<Wakeup> wakeup, StorageThreads*
   now_ = clock_.now();
   disk_answered_ = now_.mono;
 
-  sigset_t set;
-  sigemptyset(&set);
-  sigaddset(&set, SIGTERM);
-  sigaddset(&set, SIGINT);
+  const sigset_t set = stop_signals();
   signals_ = FileDescriptor(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
   HF_ASSERT(signals_.valid());
 

@@ -85,7 +85,7 @@ struct EventLoopOptions {
   std::function<void()> heartbeat;
 };
 
-// Makes SIGTERM and SIGINT wait for the loop, in this thread and those it starts later, and ignores SIGPIPE.
+// Makes SIGTERM, SIGINT and SIGHUP wait for the loop, in this thread and those it starts later, and ignores SIGPIPE.
 // First thing in main().
 void take_signals();
 // As many open files as the hard limit allows; returns how many that are.
@@ -106,7 +106,7 @@ class EventLoop {
   // Where it listens, in the order of the calls, with the port that the system chose for port 0.
   std::vector<std::string> addresses() const;
 
-  // Until SIGTERM, SIGINT or stop(), and then until the core has stopped. False if it did not stop in time.
+  // Until SIGTERM, SIGINT, SIGHUP or stop(), and then until the core has stopped. False if it did not stop in time.
   bool run();
   // From any thread, also before run(): ends it as SIGTERM does.
   void stop();

@@ -16,6 +16,7 @@
 
 #include "io/entropy.h"
 #include "io/listener.h"
+#include "io/posix_disk.h"
 #include "io/temporary_directory_testing.h"
 
 namespace hf::io {
@@ -193,6 +194,93 @@ TEST_F(EventLoopTest, EchoesOnManyConnections) {
       [](TestCore& core) { return std::count(core.diary_.begin(), core.diary_.end(), "closed") == 100; }));
   stop();
   EXPECT_TRUE(clean_);
+}
+
+// Acknowledges what it received when a disk job that was made after it is done, as the store's commits go: one job is out
+// at a time, and the next one takes all that waits.
+class CommittingCore final : public Core {
+ public:
+  class Commit final : public store::Job {
+   public:
+    store::Lane lane() const override { return store::Lane::kCommit; }
+    void run(store::Disk& disk, Entropy&) override {
+      on_core = std::this_thread::get_id() == core_thread;
+      outcome = disk.write("log", 0, "x");
+    }
+    std::thread::id core_thread;
+    bool on_core = false;
+    Result<> outcome;
+  };
+
+  void step(std::span<node::Input> inputs, const Now&, node::Effects& out) override {
+    for (node::Input& input : inputs) {
+      if (auto* received = std::get_if<node::Received>(&input))
+        waiting_[received->connection] += received->bytes;
+      if (auto* done = std::get_if<node::JobDone>(&input)) {
+        const auto& commit = static_cast<const Commit&>(*done->job);
+        EXPECT_TRUE(commit.outcome);
+        ++(commit.on_core ? inline_count : thread_count);
+        for (auto& [connection, bytes] : std::exchange(committing_, {}))
+          out.sends.push_back({connection, bytes});
+        out_ = false;
+      }
+    }
+    if (!out_ && !waiting_.empty()) {
+      out_ = true;
+      committing_ = std::exchange(waiting_, {});
+      auto commit = std::make_unique<Commit>();
+      commit->core_thread = std::this_thread::get_id();
+      out.jobs.push_back(std::move(commit));
+    }
+  }
+  std::optional<Instant> next_deadline() const override { return std::nullopt; }
+  void shut_down(const Now&) override { stopping_ = true; }
+  bool stopped() const override { return stopping_ && !out_; }
+
+  uint64_t inline_count = 0;
+  uint64_t thread_count = 0;
+
+ private:
+  std::map<ConnectionId, std::string> waiting_;
+  std::map<ConnectionId, std::string> committing_;
+  bool out_ = false;
+  bool stopping_ = false;
+};
+
+TEST_F(EventLoopTest, AnswersWhenTheDiskHas) {
+  for (const Duration inline_commit_max : {seconds(10), Duration{0}}) {
+    const auto directory = *PosixDirectory::open(temporary_.path());
+    CommittingCore core;
+    StorageThreads storage(
+        {PosixDirectory::disk(directory), PosixDirectory::disk(directory), PosixDirectory::disk(directory)},
+        entropy_, *wakeup_);
+    EventLoop loop(core, wakeup_, &storage, clock_, nullptr, nullptr,
+                   {.inline_commit_max = inline_commit_max});
+    ASSERT_TRUE(loop.listen_tcp("127.0.0.1:0"));
+    std::thread thread([&] { EXPECT_TRUE(loop.run()); });
+    {
+      // One at a time, and many at once: both kinds of commit, and both kinds of waiting.
+      Client one = Client::tcp(loop.addresses()[0]);
+      for (int i = 0; i < 200; ++i) {
+        one.send("small");
+        EXPECT_EQ(one.receive(5), "small");
+      }
+      std::vector<Client> many;
+      for (int i = 0; i < 20; ++i) many.push_back(Client::tcp(loop.addresses()[0]));
+      for (int i = 0; i < 20; ++i) {
+        for (Client& client : many) client.send(std::string(3000, 'x'));
+        for (Client& client : many) EXPECT_EQ(client.receive(3000).size(), 3000u);
+      }
+    }
+    loop.stop();
+    thread.join();
+    if (inline_commit_max == Duration{0}) {
+      EXPECT_EQ(core.inline_count, 0u);
+    } else {
+      EXPECT_GE(core.inline_count, 100u);
+    }
+    EXPECT_GT(core.thread_count + core.inline_count, 200u);
+  }
 }
 
 TEST_F(EventLoopTest, KeepsWhatTheSocketDoesNotTake) {

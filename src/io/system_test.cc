@@ -1,7 +1,10 @@
 // Goal: what io/ says of the machine is what the machine is: clocks, boot, fence, lock, addresses.
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <filesystem>
 
 #include "io/address.h"
@@ -10,6 +13,7 @@
 #include "io/entropy.h"
 #include "io/errno_text.h"
 #include "io/fence.h"
+#include "io/service_manager.h"
 #include "io/temporary_directory_testing.h"
 
 namespace hf::io {
@@ -93,6 +97,30 @@ TEST(AddressTest, AFailedLookUpSaysWhy) {
   std::string error;
   EXPECT_TRUE(resolve_host("no-such-host.invalid", 1, &error).empty());
   EXPECT_TRUE(error.starts_with("cannot look up no-such-host.invalid: ")) << error;
+}
+
+TEST(ServiceManagerTest, TellsWhoStartedUs) {
+  TemporaryDirectory temporary;
+  const std::string path = temporary / "notify";
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, sizeof address.sun_path - 1);
+  const FileDescriptor socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  ASSERT_EQ(::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  ::setenv("NOTIFY_SOCKET", path.c_str(), 1);
+  ::setenv("WATCHDOG_USEC", "3000000", 1);
+  ServiceManager service;
+  ::unsetenv("NOTIFY_SOCKET");
+  ::unsetenv("WATCHDOG_USEC");
+  EXPECT_EQ(service.watchdog_interval(), seconds(3));
+  service.notify("READY=1");
+  char text[64];
+  ASSERT_EQ(::recv(socket.get(), text, sizeof text, MSG_DONTWAIT), 7);
+  EXPECT_EQ(std::string(text, 7), "READY=1");
+
+  ServiceManager nobody;
+  nobody.notify("READY=1");
+  EXPECT_EQ(nobody.watchdog_interval(), seconds(0));
 }
 
 TEST(ErrnoTest, BeginsSmall) {

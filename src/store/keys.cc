@@ -66,15 +66,16 @@ Result<Keys> decode_key_slot(Bytes bytes, const crypto::Key& kek) {
   if (bytes.size() < kSlotBytes || bytes.substr(0, kMagic.size()) != kMagic) {
     return fail(Code::kCorrupt, "not a key slot", bytes.size());
   }
+  // The last four bytes are the checksum in any format: damage is told from a newer format.
+  ByteReader tail(bytes.substr(bytes.size() - 4));
+  if (tail.u32() != crc32c(bytes.substr(0, bytes.size() - 4))) {
+    return fail(Code::kCorrupt, "the key slot's checksum does not hold");
+  }
   ByteReader in(bytes.substr(kMagic.size()));
   const uint16_t format = in.u16();
   if (format != kFormat)
     return fail(Code::kUnsupported, "the key slot has a format this build does not know", format);
   if (bytes.size() != kSlotBytes) return fail(Code::kCorrupt, "a key slot of the wrong size", bytes.size());
-  ByteReader tail(bytes.substr(kSlotBytes - 4));
-  if (tail.u32() != crc32c(bytes.substr(0, kSlotBytes - 4))) {
-    return fail(Code::kCorrupt, "the key slot's checksum does not hold");
-  }
   if (in.u8() != kSlotKeyFile) return fail(Code::kUnsupported, "a kind of key slot this build does not know");
   in.u8();
   Keys keys;

@@ -43,6 +43,9 @@ std::shared_ptr<const Frame> FrameCache::find(FrameRef ref) {
   bytes_ -= cached.bytes;
   cached.bytes = frame->memory_bytes() + sizeof(CachedFrame);
   bytes_ += cached.bytes;
+  // It has grown by being parsed; what makes room for that is not itself, or each of its records would read it again.
+  std::erase(order_, ref);
+  order_.push_back(ref);
   trim();
   return frame;
 }

@@ -249,6 +249,11 @@ void Store::Impl::plan_reclaim(const Now& now) {
     const bool moved = !segments[i]->rewrite && move_rows(*segments[i], !older);
     if (keep_numbers(*segments[i]) || moved) reclaim->after_commit = open_batch.commit;
   }
+  // The newer versions of its rows, and the positions by which nobody is owed it, are durable before it goes.
+  if (in_flight || !closed_batches.empty() || open_batch.bytes() > 0 || !dirty_readers.empty()) {
+    open_batch.urgent = true;
+    reclaim->after_commit = open_batch.commit;
+  }
 }
 
 void Store::Impl::drive_reclaim() {

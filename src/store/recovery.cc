@@ -501,6 +501,16 @@ void Recovery::load_rows() {
     current.erased = row.erased;
     current.value = std::move(row.value);
   }
+  // The number of a commit that was cut, now or at an earlier start, is not given again: its gap record would cover what
+  // is good.
+  store_.scan(Table::kGap, {}, [&](Bytes /*key*/, Bytes value) {
+    ByteReader in(value);
+    const Position last{in.u64()};
+    if (in.u8() == static_cast<uint8_t>(GapCause::kTailCut) && last.commit() >= store_.open_batch.commit) {
+      store_.open_batch = Batch(last.commit() + 1);
+    }
+    return true;
+  });
 }
 
 void Recovery::load_store_rows(Bytes fence) {

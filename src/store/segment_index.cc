@@ -218,7 +218,10 @@ Result<SegmentIndex> decode_index(Bytes plain) {
   // Counts are not trusted for reservations: the loops end with the bytes.
   for (uint64_t count = in.varint(); count > 0 && in.ok(); --count) {
     FrameEntry frame;
-    frame.offset = offset += in.varint();
+    // What ascends does so strictly: the same content has one encoding, and look-ups by offset end.
+    const uint64_t distance = in.varint();
+    if (distance == 0 || offset + distance < offset) in.fail();
+    frame.offset = offset += distance;
     frame.size = static_cast<uint32_t>(in.varint());
     commit += in.varint();
     frame.first = Position::of(commit, static_cast<uint32_t>(in.varint()));
@@ -228,19 +231,22 @@ Result<SegmentIndex> decode_index(Bytes plain) {
     frame.bytes = in.varint();
     directory.frames.push_back(frame);
   }
-  const auto frame_number = [&](uint32_t last) {
-    const uint64_t number = last + in.varint();
-    if (number >= directory.frames.size()) in.fail();
+  const auto frame_number = [&](uint32_t last, bool first) {
+    const uint64_t distance = in.varint();
+    const uint64_t number = last + distance;
+    if (number >= directory.frames.size() || distance > number || (distance == 0 && !first)) in.fail();
     return static_cast<uint32_t>(number);
   };
   uint64_t reader = 0;
   for (uint64_t count = in.varint(); count > 0 && in.ok(); --count) {
-    reader += in.varint();
+    const uint64_t distance = in.varint();
+    if (distance == 0 || reader + distance < reader) in.fail();
+    reader += distance;
     std::vector<Share>& shares = directory.readers[reader];
     uint32_t last = 0;
     for (uint64_t n = in.varint(); n > 0 && in.ok(); --n) {
       Share share;
-      share.frame = last = frame_number(last);
+      share.frame = last = frame_number(last, shares.empty());
       share.count = static_cast<uint32_t>(in.varint());
       share.bytes = in.varint();
       if (!in.ok()) break;
@@ -260,7 +266,10 @@ Result<SegmentIndex> decode_index(Bytes plain) {
     use.first = in.varint();
     use.last = in.varint();
     uint32_t last = 0;
-    for (uint64_t n = in.varint(); n > 0 && in.ok(); --n) use.frames.push_back(last = frame_number(last));
+    for (uint64_t n = in.varint(); n > 0 && in.ok(); --n) {
+      use.frames.push_back(last = frame_number(last, use.frames.empty()));
+    }
+    if (!directory.streams.empty() && use.definition.id <= directory.streams.rbegin()->first) in.fail();
     directory.streams[use.definition.id] = std::move(use);
   }
   for (uint64_t count = in.varint(); count > 0 && in.ok(); --count) {
