@@ -144,6 +144,11 @@ TEST(ConfigFileTest, BinaryIsNoText) {
   EXPECT_EQ(mistakes({"name = 1\n[\0]", 12}),
             "holdfast.toml:2: a control character (0x00); is it a text file?");
   EXPECT_NE(mistakes("name = \"\xff\""), "");
+  EXPECT_EQ(mistakes("# größe \"\nkey = \"/größe\"\nname = \u201cship\u201d\n"),
+            "holdfast.toml:3: a character outside of quotes that is not ASCII; quotes and spaces from a word "
+            "processor only look "
+            "like those that are meant here");
+  EXPECT_EQ(mistakes("key = \"/a\\\"größe\" # ü\ndata = \"\"\"größe\n\"ü\"\"\"\nadmin_socket = 'ü'\n"), "");
 }
 
 TEST(ConfigFileTest, EveryMistakeIsNamed) {

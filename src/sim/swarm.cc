@@ -278,7 +278,9 @@ class Swarm {
     world.trace().say("%s: the disk fails at times", world.options(machine).name.c_str());
     const auto some = [&] { return static_cast<uint32_t>(prng_.chance(1, 2) ? prng_.below(200'000) : 0); };
     DiskRates rates;
-    rates.read = some();
+    // What cannot be read twice in a row is taken for rotten, as a bad sector would be.
+    rates.read = some() / 20;
+    if (rates.read > 0) world.oracle().expect_damage(machine);
     rates.write = some();
     rates.sync = some();
     rates.names = some();

@@ -17,6 +17,12 @@ RESUMED = re.compile(r"^(\d+)\s+<\.\.\. (\w+) resumed>(.*)$")
 RESULT = re.compile(r"= (-?\d+)(?: \S.*)?$")
 OFFSET = re.compile(r", (\d+)(?:\)| <unfinished)")
 
+# However the node chooses to do it.
+READS = {"recvfrom", "recvmsg", "read", "readv"}
+SENDS = {"sendto", "sendmsg", "write", "writev"}
+WRITES = {"pwrite64", "pwritev", "pwritev2"}
+SYNCS = {"fdatasync", "fsync"}
+
 PUBACK_BYTES = 4
 CONNACK_BYTES = 4
 
@@ -60,14 +66,14 @@ class Order:
 
     def _begin(self, thread, call, file, rest):
         self.running.pop(thread, None)
-        if call in ("recvfrom", "sendmsg"):
+        if call in READS | SENDS:
             if self.connection in file:
                 self.running[thread] = (call, file, self.durable)
         elif file.endswith(".seg"):
-            if call == "pwrite64" and OFFSET.findall(rest)[-1] == "0":
+            if call in WRITES and OFFSET.findall(rest)[-1] == "0":
                 self.preparing.add(thread)
             if thread not in self.preparing:
-                counted = self.received() if call == "pwrite64" else self.written.get(file, 0)
+                counted = self.received() if call in WRITES else self.written.get(file, 0)
                 self.running[thread] = (call, file, counted)
 
     def _finish(self, thread, rest):
@@ -76,15 +82,15 @@ class Order:
         value = int(result[1]) if result else -1
         if call is None or value < 0:
             return
-        if call == "recvfrom":
+        if call in READS:
             self.read_bytes += value
-        elif call == "sendmsg":
+        elif call in SENDS:
             self.sent_bytes += value
             if self.acknowledged() > counted:
                 self.early.append((self.acknowledged(), counted))
-        elif call == "pwrite64":
+        elif call in WRITES:
             self.written[file] = counted
-        elif call == "fdatasync":
+        elif call in SYNCS:
             self.syncs += 1
             self.durable = max(self.durable, counted)
 
@@ -121,7 +127,7 @@ class AckOrder(Case):
         node = self.node("node")
         trace = self.directory / "trace"
         wrap = [STRACE, "-D", "-f", "-qq", "-yy", "-s", "0", "-o", trace]
-        wrap += ["-e", "trace=recvfrom,sendmsg,pwrite64,fdatasync"]
+        wrap += ["-e", "trace=" + ",".join(sorted(READS | SENDS | WRITES | SYNCS))]
         node.start(wrap=wrap, seconds=40)
         # The session that makes the messages worth keeping.
         away = self.client(node.port, "away", subscribe=[("a/#", 1)]).open()
