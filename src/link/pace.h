@@ -4,12 +4,13 @@
 //   window = max(4 KiB, max(2 s, 2 x round trip) x goodput), at most 8 MiB
 //   batch  = 1 s x goodput, from 1 KiB to 256 KiB
 //
-// Goodput is measured over the way of each batch: what was receipted between its sending and its receipt, for that time.
-// (Between two receipts would be shorter and wrong: a parent that commits several batches at once receipts them at once,
-// and so does a path that was blocked for a while.) It rises at once by half the distance to a better measurement, and
-// falls by a quarter only if the window was what held us back (a link that has nothing to carry is not a slow link). The
-// round trip is measured on batches that were alone on the way: any other waited behind our own bytes, and a window made
-// of that would feed itself. Where none was alone for half a minute, the pipe is let run dry once.
+// Goodput is measured over the way of each batch: what was receipted between its sending and its receipt, for
+// that time. (Between two receipts would be shorter and wrong: a parent that commits several batches at once
+// receipts them at once, and so does a path that was blocked for a while.) It rises at once by half the
+// distance to a better measurement, and falls by a quarter only if the window was what held us back (a link
+// that has nothing to carry is not a slow link). The round trip is measured on batches that were alone on the
+// way: any other waited behind our own bytes, and a window made of that would feed itself. Where none was
+// alone for half a minute, the pipe is let run dry once.
 //
 // All numbers are integers, so that two machines decide alike.
 #pragma once
