@@ -74,6 +74,7 @@ class StorageThreadsTest : public testing::Test {
 
   SystemEntropy entropy_;
   Wakeup wakeup_;
+  std::latch hold_{1};  // Outlives the threads: a job may still be in its wait() when a test returns.
   StorageThreads threads_;
 };
 
@@ -105,26 +106,24 @@ TEST_F(StorageThreadsTest, JobsOfALaneFinishInOrder) {
 }
 
 TEST_F(StorageThreadsTest, LanesDoNotWaitForEachOther) {
-  std::latch hold(1);
-  threads_.submit(std::make_unique<TestJob>(store::Lane::kCommit, 1, &hold));
+  threads_.submit(std::make_unique<TestJob>(store::Lane::kCommit, 1, &hold_));
   threads_.submit(std::make_unique<TestJob>(store::Lane::kRead, 2));
   const auto first = wait_for(1);
   EXPECT_EQ(static_cast<const TestJob&>(*first[0]).number, 2);
-  hold.count_down();
+  hold_.count_down();
   EXPECT_EQ(static_cast<const TestJob&>(*wait_for(1)[0]).number, 1);
 }
 
 TEST_F(StorageThreadsTest, SaysWhenTheDiskIsFarBehind) {
-  std::latch hold(1);
   // One job more may have left the queue to be run.
   for (size_t i = 0; i < StorageThreads::kQueueMax + 1; ++i) {
     if (i < StorageThreads::kQueueMax) {
       EXPECT_FALSE(threads_.congested());
     }
-    threads_.submit(std::make_unique<TestJob>(store::Lane::kCommit, 0, &hold));
+    threads_.submit(std::make_unique<TestJob>(store::Lane::kCommit, 0, &hold_));
   }
   EXPECT_TRUE(threads_.congested());
-  hold.count_down();
+  hold_.count_down();
   wait_for(StorageThreads::kQueueMax + 1);
   EXPECT_FALSE(threads_.congested());
 }
@@ -136,19 +135,17 @@ TEST_F(StorageThreadsTest, RunsInlineOnlyWhenTheLaneIsIdleAndQuick) {
 
   TestJob not_now(store::Lane::kCommit, 2);
   EXPECT_FALSE(threads_.run_inline(not_now, Duration{-1}));  // Nothing is that quick.
-  std::latch hold(1);
-  threads_.submit(std::make_unique<TestJob>(store::Lane::kCommit, 3, &hold));
+  threads_.submit(std::make_unique<TestJob>(store::Lane::kCommit, 3, &hold_));
   EXPECT_FALSE(threads_.run_inline(not_now, seconds(10)));
-  hold.count_down();
+  hold_.count_down();
   wait_for(1);
   EXPECT_TRUE(threads_.run_inline(not_now, seconds(10)));
 }
 
 TEST_F(StorageThreadsTest, EndsWithJobsWaiting) {
-  std::latch hold(1);
-  threads_.submit(std::make_unique<TestJob>(store::Lane::kBackground, 1, &hold));
-  for (int i = 0; i < 10; ++i) threads_.submit(std::make_unique<TestJob>(store::Lane::kBackground, 2, &hold));
-  hold.count_down();
+  threads_.submit(std::make_unique<TestJob>(store::Lane::kBackground, 1, &hold_));
+  for (int i = 0; i < 10; ++i) threads_.submit(std::make_unique<TestJob>(store::Lane::kBackground, 2, &hold_));
+  hold_.count_down();
 }
 
 }  // namespace
