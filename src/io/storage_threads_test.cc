@@ -144,7 +144,8 @@ TEST_F(StorageThreadsTest, RunsInlineOnlyWhenTheLaneIsIdleAndQuick) {
 
 TEST_F(StorageThreadsTest, EndsWithJobsWaiting) {
   threads_.submit(std::make_unique<TestJob>(store::Lane::kBackground, 1, &hold_));
-  for (int i = 0; i < 10; ++i) threads_.submit(std::make_unique<TestJob>(store::Lane::kBackground, 2, &hold_));
+  for (int i = 0; i < 10; ++i)
+    threads_.submit(std::make_unique<TestJob>(store::Lane::kBackground, 2, &hold_));
   hold_.count_down();
 }
 
