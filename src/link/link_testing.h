@@ -29,9 +29,11 @@ struct TestStore {
 
   explicit TestStore(uint64_t store_id = 42) : entropy(store_id) {
     options.quota_bytes = 256 << 20;
-    // Small, so that the longer stories have several segments.
+    // Small, so that the longer stories have several segments and read back from disk.
     options.segment_bytes_min = 64 << 10;
     options.segment_bytes_max = 4 << 20;
+    options.tail_cache_bytes = 256 << 10;
+    options.index_cache_bytes = 64 << 10;
     now.mono = {1'000'000'000};
     now.wall_us = 1'700'000'000'000'000;
     now.quality = ClockQuality::kNtp;

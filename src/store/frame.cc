@@ -133,6 +133,9 @@ void FrameBuilder::add(Position position, const NewRecord& record, const StreamK
   StreamUse& use = stream_use_[record.stream];
   if (use.first == 0) use.first = record.sequence;
   use.last = record.sequence;
+  ++use.share.count;
+  use.share.bytes += bytes;
+  use.share.last = position;
   if (record_count_++ == 0) first_ = position;
   last_ = position;
   next_ = Position::of(position.commit(), position.index() + 1);

@@ -37,12 +37,12 @@ namespace hf::store {
 // read for one record.
 inline constexpr size_t kFramePlainBytes = 16 * 1024;
 
-// What one reader is owed in one frame.
+// What one frame holds of a stream, or for a reader.
 struct Share {
   uint32_t frame = 0;  // Number of the entry in the segment's directory.
   uint32_t count = 0;
   uint64_t bytes = 0;
-  Position last;  // Of the reader's last record there: another reader's may follow it in the frame.
+  Position last;  // Of the last such record: others may follow it in the frame.
 };
 
 // Builds one frame's plaintext.
@@ -65,10 +65,11 @@ class FrameBuilder {
   // What each reader is owed here, by ascending reader; `frame` is 0.
   std::map<ReaderId, Share> shares() const;
   struct StreamUse {
-    uint64_t first = 0;
+    uint64_t first = 0;  // Sequence numbers.
     uint64_t last = 0;
+    Share share;
   };
-  // The numbers each stream has here.
+  // What each stream has here; `frame` is 0.
   const std::map<StreamId, StreamUse>& streams() const { return stream_use_; }
 
   std::string take() { return std::move(plain_); }

@@ -17,7 +17,7 @@ void visit(const SegmentIndex& index) {
   }
   for (const auto& [stream, use] : index.directory.streams) {
     HF_ASSERT(stream == use.definition.id);
-    for (const uint32_t frame : use.frames) HF_ASSERT(frame < frames);
+    for (const Share& share : use.shares) HF_ASSERT(share.frame < frames);
   }
   for (const IndexedRow& row : index.rows) HF_ASSERT(table_name(row.table)[0] != 'u');
   HF_ASSERT(index.directory.memory_bytes() > 0);

@@ -2,6 +2,7 @@
 // finds its frames in the tail cache; one that is behind asks for disk jobs and is woken when they are done.
 // Neither notices which.
 #include <algorithm>
+#include <ranges>
 
 #include "base/assert.h"
 #include "base/planted_bugs.h"
@@ -260,9 +261,9 @@ std::shared_ptr<const Frame> Store::Impl::frame_ready(Segment& segment, uint32_t
   if (*rotten) return nullptr;
   if (auto frame = tail_cache.find(ref)) return frame;
   if (auto frame = read_cache.find(ref)) return frame;
-  std::set<ReaderId>& waiters = wanted_frames[ref];
-  if (waiters.empty()) read_queue.push_back(ref);
-  waiters.insert(waiter);
+  const auto [waiters, asked] = wanted_frames.try_emplace(ref);
+  if (asked) read_queue.push_back(ref);
+  waiters->second.insert(waiter);
   return nullptr;
 }
 
@@ -289,26 +290,27 @@ Store::Fetch Store::Impl::first_owed(ReaderId id) {
                                 : owed_after(id, found->second.info.low_water);
 }
 
-// The first durable record behind `after` that has the reader in its audience.
-Store::Fetch Store::Impl::owed_after(ReaderId id, Position after) {
+// The first durable record behind `after` that is `wanted`. What cannot be in memory at once with it is not needed: shares
+// say which frame it stands in, so a search waits for one frame alone, however small the cache.
+template <typename InSegment, typename SharesIn, typename Wanted>
+Store::Fetch Store::Impl::search(Position after, ReaderId waiter, const InSegment& in_segment,
+                                 const SharesIn& shares_in, const Wanted& wanted) {
   Fetch fetch;
   for (size_t i = segment_index_after(after); i < segments.size(); ++i) {
     Segment& segment = *segments[i];
-    const auto summary = segment.readers.find(id);
-    if (summary == segment.readers.end() || summary->second.last <= after) continue;
-    if (!directory_ready(segment, id)) {
+    if (!in_segment(segment)) continue;
+    if (!directory_ready(segment, waiter)) {
       fetch.status = FetchStatus::kPending;
       return fetch;
     }
-    const Directory& directory = *segment.directory;
-    const auto shares = directory.readers.find(id);
-    if (shares == directory.readers.end()) continue;
+    const std::vector<Share>* const shares = shares_in(*segment.directory);
+    if (shares == nullptr) continue;
     auto share =
-        std::lower_bound(shares->second.begin(), shares->second.end(), after,
-                         [](const Share& candidate, Position wanted) { return candidate.last <= wanted; });
-    for (; share != shares->second.end(); ++share) {
+        std::lower_bound(shares->begin(), shares->end(), after,
+                         [](const Share& candidate, Position sought) { return candidate.last <= sought; });
+    for (; share != shares->end(); ++share) {
       bool rotten = false;
-      fetch.frame = frame_ready(segment, share->frame, id, &rotten);
+      fetch.frame = frame_ready(segment, share->frame, waiter, &rotten);
       if (rotten) continue;
       if (fetch.frame == nullptr) {
         read_ahead(segment, share->frame);
@@ -317,12 +319,7 @@ Store::Fetch Store::Impl::owed_after(ReaderId id, Position after) {
       }
       const std::vector<Record>& records = fetch.frame->records();
       for (size_t at = fetch.frame->upper_bound(after); at < records.size(); ++at) {
-        bool owed = false;
-        for_each_member(records[at].audience, [&](const Member& member) {
-          owed = member.reader == id;
-          return member.reader < id;
-        });
-        if (!owed) continue;
+        if (!wanted(records[at])) continue;
         fetch.status = FetchStatus::kRecord;
         fetch.record = records[at];
         return fetch;
@@ -332,6 +329,41 @@ Store::Fetch Store::Impl::owed_after(ReaderId id, Position after) {
   fetch.frame = nullptr;
   fetch.status = FetchStatus::kNone;
   return fetch;
+}
+
+// The first durable record behind `after` that has the reader in its audience.
+Store::Fetch Store::Impl::owed_after(ReaderId id, Position after) {
+  return search(
+      after, id,
+      [&](const Segment& segment) {
+        const auto summary = segment.readers.find(id);
+        return summary != segment.readers.end() && summary->second.last > after;
+      },
+      [&](const Directory& directory) {
+        const auto shares = directory.readers.find(id);
+        return shares == directory.readers.end() ? nullptr : &shares->second;
+      },
+      [&](const Record& record) {
+        bool owed = false;
+        for_each_member(record.audience, [&](const Member& member) {
+          owed = member.reader == id;
+          return member.reader < id;
+        });
+        return owed;
+      });
+}
+
+Store::Fetch Store::Impl::next_in_stream(StreamId stream, Position after, ReaderId waiter) {
+  return search(
+      after, waiter,
+      [&](const Segment& segment) {
+        return segment.position_last > after && segment.streams.contains(stream);
+      },
+      [&](const Directory& directory) {
+        const auto use = directory.streams.find(stream);
+        return use == directory.streams.end() ? nullptr : &use->second.shares;
+      },
+      [&](const Record& record) { return record.stream == stream; });
 }
 
 Store::Fetch Store::Impl::at(Position position, ReaderId waiter) {
@@ -358,45 +390,6 @@ Store::Fetch Store::Impl::at(Position position, ReaderId waiter) {
   if (index == records.size() || records[index].position != position) return fetch;
   fetch.status = FetchStatus::kRecord;
   fetch.record = records[index];
-  return fetch;
-}
-
-Store::Fetch Store::Impl::next_in_stream(StreamId stream, Position after, ReaderId waiter) {
-  Fetch fetch;
-  for (size_t i = segment_index_after(after); i < segments.size(); ++i) {
-    Segment& segment = *segments[i];
-    if (segment.position_last <= after || !segment.streams.contains(stream)) continue;
-    if (!directory_ready(segment, waiter)) {
-      fetch.status = FetchStatus::kPending;
-      return fetch;
-    }
-    const Directory& directory = *segment.directory;
-    const auto use = directory.streams.find(stream);
-    if (use == directory.streams.end()) continue;
-    const std::vector<uint32_t>& frames = use->second.frames;
-    auto entry = std::lower_bound(
-        frames.begin(), frames.end(), after,
-        [&](uint32_t candidate, Position wanted) { return directory.frames[candidate].last <= wanted; });
-    for (; entry != frames.end(); ++entry) {
-      bool rotten = false;
-      fetch.frame = frame_ready(segment, *entry, waiter, &rotten);
-      if (rotten) continue;
-      if (fetch.frame == nullptr) {
-        read_ahead(segment, *entry);
-        fetch.status = FetchStatus::kPending;
-        return fetch;
-      }
-      const std::vector<Record>& records = fetch.frame->records();
-      for (size_t at = fetch.frame->upper_bound(after); at < records.size(); ++at) {
-        if (records[at].stream != stream) continue;
-        fetch.status = FetchStatus::kRecord;
-        fetch.record = records[at];
-        return fetch;
-      }
-    }
-  }
-  fetch.frame = nullptr;
-  fetch.status = FetchStatus::kNone;
   return fetch;
 }
 
@@ -506,7 +499,8 @@ Segment* Store::Impl::read_came_back(uint64_t id) {
 
 void Store::Impl::read_done(ReadJob& job) {
   Segment* const segment = read_came_back(job.segment);
-  for (ReadJob::Item& item : job.items) {
+  // The first one, which somebody waits for, comes into the cache last: it must not make room for those read ahead.
+  for (ReadJob::Item& item : std::views::reverse(job.items)) {
     const FrameRef ref{job.segment, item.offset};
     if (job.outcome && item.plain) {
       read_failures.erase(ref);

@@ -11,12 +11,45 @@ namespace {
 constexpr Bytes kIndexMagic("HFIDX\0\0\1", 8);
 constexpr size_t kIndexHeadBytes = 8 + 8 + 4 + crypto::kNonceBytes + 4;
 
+void put_shares(std::string& out, const Directory& directory, const std::vector<Share>& shares) {
+  put_varint(out, shares.size());
+  uint32_t frame = 0;
+  for (const Share& share : shares) {
+    put_varint(out, share.frame - frame);
+    put_varint(out, share.count);
+    put_varint(out, share.bytes);
+    put_varint(out, share.last.commit() - directory.frames[share.frame].first.commit());
+    put_varint(out, share.last.index());
+    frame = share.frame;
+  }
+}
+
+std::vector<Share> read_shares(ByteReader& in, const Directory& directory) {
+  std::vector<Share> shares;
+  uint64_t frame = 0;
+  for (uint64_t count = in.varint(); count > 0 && in.ok(); --count) {
+    const uint64_t distance = in.varint();
+    if (distance == 0 && !shares.empty()) in.fail();
+    frame += distance;
+    if (frame >= directory.frames.size() || distance > frame) in.fail();
+    if (!in.ok()) break;
+    Share share;
+    share.frame = static_cast<uint32_t>(frame);
+    share.count = static_cast<uint32_t>(in.varint());
+    share.bytes = in.varint();
+    const uint64_t commit = directory.frames[frame].first.commit() + in.varint();
+    share.last = Position::of(commit, static_cast<uint32_t>(in.varint()));
+    shares.push_back(share);
+  }
+  return shares;
+}
+
 }  // namespace
 
 uint64_t Directory::memory_bytes() const {
   uint64_t bytes = sizeof(Directory) + frames.capacity() * sizeof(FrameEntry);
   for (const auto& [reader, shares] : readers) bytes += 64 + shares.capacity() * sizeof(Share);
-  for (const auto& [stream, use] : streams) bytes += 200 + use.frames.capacity() * sizeof(uint32_t);
+  for (const auto& [stream, use] : streams) bytes += 200 + use.shares.capacity() * sizeof(Share);
   return bytes;
 }
 
@@ -45,21 +78,23 @@ void SegmentIndex::add_frame(uint64_t offset, const FrameHead& head, const Frame
   entry.first = frame.records().front().position;
   entry.last = frame.records().back().position;
   entry.records = static_cast<uint32_t>(frame.records().size());
+  const auto count = [&](std::vector<Share>& shares, const Record& record) {
+    if (shares.empty() || shares.back().frame != number) shares.push_back({number});
+    ++shares.back().count;
+    shares.back().bytes += record.size_bytes();
+    shares.back().last = record.position;
+  };
   for (const Record& record : frame.records()) {
     entry.bytes += record.size_bytes();
     wall_max_us = std::max(wall_max_us, record.arrival.wall_us);
     for_each_member(record.audience, [&](const Member& member) {
-      std::vector<Share>& shares = directory.readers[member.reader];
-      if (shares.empty() || shares.back().frame != number) shares.push_back({number});
-      ++shares.back().count;
-      shares.back().bytes += record.size_bytes();
-      shares.back().last = record.position;
+      count(directory.readers[member.reader], record);
       return true;
     });
     StreamUse& use = directory.streams[record.stream];
     if (use.first == 0 || record.sequence < use.first) use.first = record.sequence;
     use.last = std::max(use.last, record.sequence);
-    if (use.frames.empty() || use.frames.back() != number) use.frames.push_back(number);
+    count(use.shares, record);
   }
   for (const StreamDefinition& stream : frame.streams()) {
     const auto use = directory.streams.find(stream.id);
@@ -162,16 +197,7 @@ std::string encode_index(const SegmentIndex& index) {
   uint64_t reader_last = 0;
   for (const auto& [reader, shares] : directory.readers) {
     put_varint(out, reader - reader_last);
-    put_varint(out, shares.size());
-    uint32_t frame = 0;
-    for (const Share& share : shares) {
-      put_varint(out, share.frame - frame);
-      put_varint(out, share.count);
-      put_varint(out, share.bytes);
-      put_varint(out, share.last.commit() - directory.frames[share.frame].first.commit());
-      put_varint(out, share.last.index());
-      frame = share.frame;
-    }
+    put_shares(out, directory, shares);
     reader_last = reader;
   }
   put_varint(out, directory.streams.size());
@@ -184,12 +210,7 @@ std::string encode_index(const SegmentIndex& index) {
     put_varint(out, use.definition.options.time_to_live_s);
     put_varint(out, use.first);
     put_varint(out, use.last);
-    put_varint(out, use.frames.size());
-    uint32_t last = 0;
-    for (const uint32_t frame : use.frames) {
-      put_varint(out, frame - last);
-      last = frame;
-    }
+    put_shares(out, directory, use.shares);
   }
   put_varint(out, index.rows.size());
   for (const IndexedRow& row : index.rows) {
@@ -231,29 +252,12 @@ Result<SegmentIndex> decode_index(Bytes plain) {
     frame.bytes = in.varint();
     directory.frames.push_back(frame);
   }
-  const auto frame_number = [&](uint32_t last, bool first) {
-    const uint64_t distance = in.varint();
-    const uint64_t number = last + distance;
-    if (number >= directory.frames.size() || distance > number || (distance == 0 && !first)) in.fail();
-    return static_cast<uint32_t>(number);
-  };
   uint64_t reader = 0;
   for (uint64_t count = in.varint(); count > 0 && in.ok(); --count) {
     const uint64_t distance = in.varint();
     if (distance == 0 || reader + distance < reader) in.fail();
     reader += distance;
-    std::vector<Share>& shares = directory.readers[reader];
-    uint32_t last = 0;
-    for (uint64_t n = in.varint(); n > 0 && in.ok(); --n) {
-      Share share;
-      share.frame = last = frame_number(last, shares.empty());
-      share.count = static_cast<uint32_t>(in.varint());
-      share.bytes = in.varint();
-      if (!in.ok()) break;
-      const uint64_t share_commit = directory.frames[last].first.commit() + in.varint();
-      share.last = Position::of(share_commit, static_cast<uint32_t>(in.varint()));
-      shares.push_back(share);
-    }
+    directory.readers[reader] = read_shares(in, directory);
   }
   for (uint64_t count = in.varint(); count > 0 && in.ok(); --count) {
     StreamUse use;
@@ -265,10 +269,7 @@ Result<SegmentIndex> decode_index(Bytes plain) {
     use.definition.options.time_to_live_s = static_cast<uint32_t>(in.varint());
     use.first = in.varint();
     use.last = in.varint();
-    uint32_t last = 0;
-    for (uint64_t n = in.varint(); n > 0 && in.ok(); --n) {
-      use.frames.push_back(last = frame_number(last, use.frames.empty()));
-    }
+    use.shares = read_shares(in, directory);
     if (!directory.streams.empty() && use.definition.id <= directory.streams.rbegin()->first) in.fail();
     directory.streams[use.definition.id] = std::move(use);
   }

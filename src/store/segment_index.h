@@ -8,10 +8,11 @@
 //                frames readers streams rows rotten:varint
 //     frames  := count:varint (offset:varint size:varint commit_first:varint index_first:varint
 //                commit_last:varint index_last:varint records:varint bytes:varint)*
-//     readers := count:varint (reader:varint count:varint (frame:varint records:varint bytes:varint
-//                commit_last:varint index_last:varint)*)*
+//     readers := count:varint (reader:varint shares)*
 //     streams := count:varint (stream:varint incarnation:u64 name:sized origin:sized priority:u8
-//                time_to_live:varint first:varint last:varint count:varint frame:varint*)*
+//                time_to_live:varint first:varint last:varint shares)*
+//     shares  := count:varint (frame:varint records:varint bytes:varint commit_last:varint
+//                index_last:varint)*
 //     rows    := count:varint (table:u8 erased:u8 commit:varint key:sized value:sized)*
 //
 // Deltas: offset, commit_first of frames, reader and frame against the one before; commit_last against the frame's
@@ -40,7 +41,7 @@ struct StreamUse {
   StreamDefinition definition;
   uint64_t first = 0;  // Sequence numbers.
   uint64_t last = 0;
-  std::vector<uint32_t> frames;  // Entries that hold some of it, ascending.
+  std::vector<Share> shares;  // Ascending.
 };
 
 // Which frames hold something for whom.

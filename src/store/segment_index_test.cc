@@ -48,7 +48,7 @@ SegmentIndex test_index() {
   use.definition = {4, {0x0102030405060708, "s"}, {5, 60, ""}};
   use.first = 10;
   use.last = 13;
-  use.frames = {0, 1};
+  use.shares = {{0, 3, 60, Position::of(7, 2)}, {1, 1, 20, Position::of(9, 1)}};
   index.rows.push_back({Table::kSession, false, 7, "k", "v"});
   index.rows.push_back({Table::kMark, true, 9, "m", ""});
   return index;
@@ -86,15 +86,16 @@ SegmentIndex random_index(Prng& prng) {
   }
   for (uint32_t frame = 0; frame < frames; ++frame) {
     const FrameEntry& entry = index.directory.frames[frame];
+    const auto random_share = [&] {
+      const uint64_t last = entry.first.commit() + prng.below(3);
+      return Share{frame, static_cast<uint32_t>(prng.below(100)), prng.next() >> 20,
+                   Position::of(last, static_cast<uint32_t>(prng.below(1 << 20)))};
+    };
     for (uint64_t count = prng.below(4); count > 0; --count) {
       std::vector<Share>& shares = index.directory.readers[1 + (prng.next() >> prng.below(64)) / 2];
-      if (!shares.empty() && shares.back().frame == frame) continue;
-      const uint64_t last = entry.first.commit() + prng.below(3);
-      shares.push_back({frame, static_cast<uint32_t>(prng.below(100)), prng.next() >> 20,
-                        Position::of(last, static_cast<uint32_t>(prng.below(1 << 20)))});
+      if (shares.empty() || shares.back().frame != frame) shares.push_back(random_share());
     }
-    StreamUse& use = index.directory.streams[static_cast<StreamId>(1 + prng.below(3))];
-    use.frames.push_back(frame);
+    index.directory.streams[static_cast<StreamId>(1 + prng.below(3))].shares.push_back(random_share());
   }
   for (auto& [id, use] : index.directory.streams) {
     use.definition = {id, {prng.next(), bytes(5)}, {static_cast<uint8_t>(prng.below(10)), 60, bytes(5)}};
@@ -127,10 +128,10 @@ void expect_equal(const SegmentIndex& a, const SegmentIndex& b) {
   EXPECT_TRUE(std::ranges::equal(a.directory.readers, b.directory.readers, [&](const auto& x, const auto& y) {
     return x.first == y.first && std::ranges::equal(x.second, y.second, same_share);
   }));
-  EXPECT_TRUE(std::ranges::equal(a.directory.streams, b.directory.streams, [](const auto& x, const auto& y) {
+  EXPECT_TRUE(std::ranges::equal(a.directory.streams, b.directory.streams, [&](const auto& x, const auto& y) {
     return x.first == y.first && x.second.definition.key == y.second.definition.key &&
            x.second.definition.options == y.second.definition.options && x.second.first == y.second.first &&
-           x.second.last == y.second.last && x.second.frames == y.second.frames;
+           x.second.last == y.second.last && std::ranges::equal(x.second.shares, y.second.shares, same_share);
   }));
   EXPECT_TRUE(std::ranges::equal(a.rows, b.rows, [](const IndexedRow& x, const IndexedRow& y) {
     return x.table == y.table && x.erased == y.erased && x.commit == y.commit && x.key == y.key &&
@@ -162,7 +163,9 @@ TEST(SegmentIndex, GoldenBytes) {
           "a702 01 01 01 14 00 01"       //   295 further, one share
           "01"                           // one stream:
           "04 0807060504030201 01 73 00 05 3c"  //   as in a frame
-          "0a 0d 02 00 01"                      //   numbers 10 to 13, in frames 0 and 1
+          "0a 0d 02"                            //   numbers 10 to 13, two shares:
+          "00 03 3c 00 02"                      //     frame 0, 3 records of 60 bytes, the last at (7, 2)
+          "01 01 14 00 01"                      //     one frame further, 1 of 20, (9, 1)
           "02"                                  // two rows:
           "05 00 07 01 6b 01 76"                //   session k = v, of commit 7
           "0d 01 09 01 6d 00"                   //   mark m erased, in commit 9
@@ -179,14 +182,14 @@ TEST(SegmentIndex, GoldenFile) {
   const std::string head =
       hex("4846494458000001"          // magic
           "2a00000000000000"          // segment
-          "62000000"                  // plaintext size
+          "6a000000"                  // plaintext size
           "000102030405060708090a0b"  // nonce
-          "8e4f813e");                // CRC-32C of what stands before
-  ASSERT_EQ(plain.size(), 98u);
+          "a96064b7");                // CRC-32C of what stands before
+  ASSERT_EQ(plain.size(), 106u);
   EXPECT_EQ(to_hex(file.substr(0, head.size())), to_hex(head));
   EXPECT_EQ(file.size(), head.size() + plain.size() + 16);
   // The rest as another implementation seals it.
-  EXPECT_EQ(to_hex(crypto::sha256(file)), "b71a95fb7e4b2720664018ef046aff93c48c1eb905c89c91d5b96b4aef9b8130");
+  EXPECT_EQ(to_hex(crypto::sha256(file)), "42a48d9962d1a136cd85ba728e96e721252722168896539062e575d71be1485f");
   const auto opened = open_index(test_keys(), 42, file);
   ASSERT_TRUE(opened);
   expect_equal(*opened, test_index());
@@ -228,7 +231,7 @@ TEST(SegmentIndex, EveryFlippedBitIsRefusedOrDecodesToFramesThatExist) {
         for (const Share& share : shares) ASSERT_LT(share.frame, frames);
       }
       for (const auto& [stream, use] : index->directory.streams) {
-        for (const uint32_t frame : use.frames) ASSERT_LT(frame, frames);
+        for (const Share& share : use.shares) ASSERT_LT(share.frame, frames);
       }
     }
   }

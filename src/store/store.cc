@@ -402,13 +402,13 @@ void Store::Impl::publish_pieces(CommitJob& job) {
     }
     for (const auto& [stream, use] : meta.streams) {
       StreamUse& all = directory.streams[stream];
-      if (all.frames.empty()) {
+      if (all.shares.empty()) {
         const StreamInfo& info = streams.at(stream);
         all.definition = {stream, info.key, info.options};
         all.first = use.first;
       }
       all.last = use.last;
-      all.frames.push_back(number);
+      all.shares.push_back({number, use.share.count, use.share.bytes, use.share.last});
       Segment::Numbers& numbers = active->streams[stream];
       if (numbers.first == 0) numbers.first = use.first;
       numbers.last = use.last;
@@ -520,7 +520,9 @@ std::optional<Instant> Store::Impl::next_deadline() const {
   if (storage_failed) return deadline;
   if (prepare_retry) at(*prepare_retry);
   if (segments.size() > 1 && !reclaim) at(std::max(reclaim_check_at, reclaim_not_before));
-  if (reclaim && reclaim->swapped && !reclaim->dropping) at(reclaim->retry_at);
+  // Once that has passed, it is a read still out that holds up the drop, and its outcome is an input.
+  if (reclaim && reclaim->swapped && !reclaim->dropping && reclaim->retry_at > now_mono)
+    at(reclaim->retry_at);
   return deadline;
 }
 

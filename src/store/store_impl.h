@@ -333,6 +333,9 @@ class Store::Impl {
   void index_done(LoadIndexJob& job);
   Segment* read_came_back(uint64_t id);
   void wake_waiters(FrameRef ref);
+  template <typename InSegment, typename SharesIn, typename Wanted>
+  Fetch search(Position after, ReaderId waiter, const InSegment& in_segment, const SharesIn& shares_in,
+               const Wanted& wanted);
   Fetch owed_after(ReaderId id, Position after);
   void count_owed(Reader& reader, ReaderId id, Position after);
   void read_ahead(const Segment& segment, uint32_t entry);

@@ -241,6 +241,41 @@ TEST(Store, BacklogBeyondTheCachesIsReadBackFromDisk) {
   }
 }
 
+// A search that needed two frames at once would read them in turn for ever where the cache holds one.
+TEST(Store, SearchesGoOnWithACacheOfOneFrame) {
+  World world;
+  world.options.tail_cache_bytes = 1;
+  world.open();
+  const StreamId streams[2] = {world.store->open_local_stream("a", 5, 0),
+                               world.store->open_local_stream("b", 5, 0)};
+  const ReaderId readers[2] = {world.store->create_reader(true), world.store->create_reader(true)};
+  // Each frame ends with a record of the other stream, for the other reader, than the next one begins with.
+  for (size_t i = 0; i < 60; ++i) {
+    const size_t which = i % 4 < 2 ? 0 : 1;
+    world.append(streams[which], std::to_string(i), {{readers[which]}});
+    if (i % 3 == 2) world.settle();
+  }
+  world.settle();
+  // All four searches take turns, so that each pushes out what the others read.
+  std::vector<std::string> found[4];
+  Position after[2];
+  for (int round = 0; round < 2000; ++round) {
+    for (size_t i = 0; i < 2; ++i) {
+      const Store::Fetch fetch = world.store->next_in_stream(streams[i], after[i], readers[i]);
+      if (fetch.status == Store::FetchStatus::kRecord) {
+        found[i].emplace_back(fetch.record.payload);
+        after[i] = fetch.record.position;
+      }
+    }
+    for (size_t i = 0; i < 2; ++i) {
+      const Store::Fetch fetch = world.store->next(readers[i]);
+      if (fetch.status == Store::FetchStatus::kRecord) found[2 + i].emplace_back(fetch.record.payload);
+    }
+    world.settle();
+  }
+  for (const auto& list : found) EXPECT_EQ(list.size(), 30u);
+}
+
 TEST(Store, SmallSegmentsAreJoinedAndPositionsStay) {
   World world;
   const StreamId stream = world.store->open_local_stream("s", 5, 0);
