@@ -81,7 +81,7 @@ void Node::Impl::step(std::span<Input> inputs, const Now& now, Effects& out) {
   }
   settle();
   observe();
-  out.pause_reading = store->pending_bytes() > kPendingBytesMax;
+  out.pause_reading = store->congested();
   out_ = nullptr;
 }
 

@@ -20,8 +20,6 @@
 
 namespace hf::node {
 
-// The store may be this far behind before sockets are left unread.
-inline constexpr uint64_t kPendingBytesMax = 8 << 20;
 // Row of kParent: report.cc.
 inline constexpr Bytes kLastUpKey = "U";
 // Rounds of one step in which readers that were woken wake others.

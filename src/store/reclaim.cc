@@ -193,20 +193,24 @@ bool Store::Impl::keep_numbers(const Segment& segment) {
 }
 
 void Store::Impl::plan_reclaim(const Now& now) {
-  const bool pressure = under_pressure();
+  // Enough at once that a burst does not catch up with it; no more, for what is kept can still be asked for.
+  const uint64_t wanted = under_pressure() ? std::max(options.quota_bytes / 8, 2 * segment_size_next) : 0;
+  uint64_t freed = 0;
   const auto usable = [&](const Segment& segment) {
     return &segment != active && segment.sealed && segment.jobs_out == 0;
   };
   std::vector<size_t> chosen;
   bool rewrite = false;
   // What nobody is owed, oldest first.
-  for (size_t i = 0; i < segments.size() && chosen.empty(); ++i) {
+  for (size_t i = 0; i < segments.size() && chosen.size() < kReplacedMax; ++i) {
     const Segment& segment = *segments[i];
     if (!usable(segment) || segment_needed(segment)) continue;
     const bool old = segment.records > 0 &&
                      segment.wall_max_us / 1'000'000 < now.wall_us / 1'000'000 - options.retention_s;
     const bool empty = segment.failed && segment.records == 0;
-    if (pressure || old || empty) chosen.push_back(i);
+    if (!old && !empty && freed >= wanted) continue;
+    chosen.push_back(i);
+    freed += segment.file_bytes;
   }
   // Small neighbours.
   if (chosen.empty() && !no_space()) {
@@ -239,14 +243,13 @@ void Store::Impl::plan_reclaim(const Now& now) {
   // Only a segment with rows of its own can be what a tombstone guards against; rewritten ones have none.
   const auto older_rows = [&](size_t index) {
     for (size_t i = 0; i < index; ++i) {
-      if (!segments[i]->rewrite) return true;
+      if (!segments[i]->rewrite && !std::binary_search(chosen.begin(), chosen.end(), i)) return true;
     }
     return false;
   };
-  const bool older = older_rows(chosen.front());
   for (const size_t i : chosen) {
     reclaim->segments.push_back(segments[i]->id);
-    const bool moved = !segments[i]->rewrite && move_rows(*segments[i], !older);
+    const bool moved = !segments[i]->rewrite && move_rows(*segments[i], !older_rows(i));
     if (keep_numbers(*segments[i]) || moved) reclaim->after_commit = open_batch.commit;
   }
   // The newer versions of its rows, and the positions by which nobody is owed it, are durable before it goes.
@@ -254,6 +257,18 @@ void Store::Impl::plan_reclaim(const Now& now) {
     open_batch.urgent = true;
     reclaim->after_commit = open_batch.commit;
   }
+}
+
+// Whether room is short for what one more turn may bring, and more of it is on its way: segments that nobody is owed are
+// going, or wait for their index. (A drop that failed may go on failing.)
+bool Store::Impl::making_room() const {
+  if (storage_failed || room_for_records() >= waiting_bytes() + std::min(kTurnBytes, options.quota_bytes / 8))
+    return false;
+  if (reclaim) return reclaim->retry_at <= now_mono;
+  return now_mono >= reclaim_not_before &&
+         std::any_of(segments.begin(), segments.end(), [&](const auto& segment) {
+           return segment.get() != active && !segment->sealed && !segment_needed(*segment);
+         });
 }
 
 void Store::Impl::drive_reclaim() {

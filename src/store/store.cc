@@ -586,6 +586,7 @@ void Store::boundary() { impl_->boundary(); }
 uint64_t Store::open_commit() const { return impl_->open_batch.commit; }
 uint64_t Store::durable_commit() const { return impl_->durable; }
 uint64_t Store::pending_bytes() const { return impl_->pending_bytes(); }
+bool Store::congested() const { return impl_->pending_bytes() > kPendingBytesMax || impl_->making_room(); }
 
 StreamId Store::open_stream(const StreamKey& key, const StreamOptions& options) {
   return impl_->open_stream(key, options);

@@ -142,8 +142,11 @@ class Store {
   // may build on leaves when its commit is at most durable_commit().
   uint64_t open_commit() const;
   uint64_t durable_commit() const;
-  // Bytes that wait for the disk. The caller stops reading from its peers above a few megabytes.
+  // Bytes that wait for the disk.
   uint64_t pending_bytes() const;
+  // Whether callers should not read from their peers until a job comes back: a few megabytes wait for the disk, or there is
+  // little room and what nobody is owed is just making some. (admit() would refuse what waiting a moment can take.)
+  bool congested() const;
 
   // --- Streams.
 

@@ -25,6 +25,9 @@ inline constexpr uint64_t kBatchBytes = 768 << 10;
 inline constexpr Duration kMarkIdle = seconds(10);
 inline constexpr Duration kReclaimInterval = seconds(10);
 inline constexpr Duration kReclaimIntervalPressed = milliseconds(50);
+// What may wait for the disk before callers are asked to stop reading, and what they may bring before they hear of it.
+inline constexpr uint64_t kPendingBytesMax = 8 << 20;
+inline constexpr uint64_t kTurnBytes = 4 << 20;
 inline constexpr Duration kPrepareRetry = seconds(1);
 // What stays free for control rows (half a segment where those are small) when no further segment can be made.
 inline constexpr uint64_t kControlReserveBytes = 256 << 10;
@@ -363,6 +366,7 @@ class Store::Impl {
   bool move_rows(const Segment& segment, bool oldest);
   bool keep_numbers(const Segment& segment);
   bool segment_needed(const Segment& segment) const;
+  bool making_room() const;
   void drive_reclaim();
   void rewrite_done(RewriteJob& job, const Now& now);
   uint64_t file_bytes() const;

@@ -276,6 +276,51 @@ TEST(Store, SearchesGoOnWithACacheOfOneFrame) {
   for (const auto& list : found) EXPECT_EQ(list.size(), 30u);
 }
 
+// Goal: whoever stops reading when the store says so is never refused, as long as readers keep up. Method: a slow disk: one
+// job for each record that comes.
+TEST(Store, WhatIsDoneWithMakesRoomBeforeAnythingIsRefused) {
+  World world;
+  world.options.quota_bytes = 8 << 20;
+  world.open();
+  const StreamId stream = world.store->open_local_stream("s", 5, 0);
+  const ReaderId reader = world.store->create_reader(true);
+  const std::string audience = encode_audience({{reader}});
+  const std::string payload(20'000, 'p');
+  int waited = 0;
+  for (int i = 0; i < 3000; ++i) {
+    for (int turns = 0; world.store->congested(); ++turns) {
+      ASSERT_LT(turns, 1000) << "it asks to wait and does nothing";
+      std::unique_ptr<Job> job = world.store->take_job(world.now);
+      if (job == nullptr) {
+        world.now.mono = world.now.mono + milliseconds(50);
+        continue;
+      }
+      ++waited;
+      job->run(world.disk, world.entropy);
+      world.store->complete(std::move(job), world.now);
+    }
+    NewRecord record;
+    record.stream = stream;
+    record.topic = "t";
+    record.payload = payload;
+    record.arrival = arrival_of(world.now);
+    record.audience = audience;
+    ASSERT_TRUE(world.store->admit(payload.size() + 1)) << i;
+    world.store->append(record);
+    world.store->boundary();
+    if (std::unique_ptr<Job> job = world.store->take_job(world.now)) {
+      job->run(world.disk, world.entropy);
+      world.store->complete(std::move(job), world.now);
+    }
+    for (Store::Fetch fetch = world.store->next(reader); fetch.status == Store::FetchStatus::kRecord;
+         fetch = world.store->next(reader)) {
+      world.store->acknowledge(reader, fetch.record.position);
+    }
+  }
+  EXPECT_GT(waited, 0);
+  EXPECT_LE(world.store->figures().file_bytes, 9u << 20);
+}
+
 TEST(Store, SmallSegmentsAreJoinedAndPositionsStay) {
   World world;
   const StreamId stream = world.store->open_local_stream("s", 5, 0);
