@@ -40,8 +40,8 @@ function(hf_folder name)
     target_link_libraries(hf_${name} INTERFACE ${arg_BELOW})
   endif()
 
-  # The simulator's tree tests the simulator; the floors' own tests have run in a product tree.
-  if(tests AND NOT HF_FUZZ AND (NOT HF_BUGS OR name STREQUAL "sim"))
+  # The simulator's plain tree tests the simulator; the floors' own tests have run in the product's.
+  if(tests AND NOT HF_FUZZ AND (NOT HF_BUGS OR HF_SANITIZE OR name STREQUAL "sim"))
     add_executable(${name}_test ${tests})
     target_link_libraries(${name}_test PRIVATE hf_${name} GTest::gtest GTest::gtest_main)
     add_dependencies(unit_tests ${name}_test)

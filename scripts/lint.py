@@ -26,8 +26,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 SRC = ROOT / "src"
 CLEAN = ROOT / "build" / "lint"  # One empty file for each hash that passed.
 TIDY = "clang-tidy-19"
-# clang's own compile commands: g++'s have options that clang does not know. The simulator has a tree of its own.
-PRESETS = ["asan", "sim-clang"]
+# clang's own compile commands: g++'s have options that clang does not know.
+PRESET = "asan"
 
 INCLUDE = re.compile(rb'^[ \t]*#[ \t]*include[ \t]*"([^"\n]+)"', re.M)
 
@@ -35,11 +35,10 @@ INCLUDE = re.compile(rb'^[ \t]*#[ \t]*include[ \t]*"([^"\n]+)"', re.M)
 def compile_commands():
     """Source file -> (build folder, its command)."""
     commands = {}
-    for preset in PRESETS:
-        build = ROOT / "build" / preset
-        subprocess.run(["cmake", "--preset", preset], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-        for entry in json.loads((build / "compile_commands.json").read_text()):
-            commands.setdefault(pathlib.Path(entry["file"]), (build, entry["command"]))
+    build = ROOT / "build" / PRESET
+    subprocess.run(["cmake", "--preset", PRESET], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    for entry in json.loads((build / "compile_commands.json").read_text()):
+        commands.setdefault(pathlib.Path(entry["file"]), (build, entry["command"]))
     return commands
 
 
