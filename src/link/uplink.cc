@@ -229,7 +229,7 @@ void Uplink::unsent(ConnectionId connection, uint64_t bytes, const Now& now) {
   conversation_.unsent(bytes, now);
 }
 
-void Uplink::end(const std::string& why, bool close, const Now& now) {
+void Uplink::end(const std::string& why, bool close, const Now& now, Duration ago) {
   if (conversation_.begun()) conversation_.end(now);
   if (connection_ != 0 && close) output_.close(connection_);
   if (state_ == State::kTalking && now.mono >= started_ + kSettled) failures_ = 0;
@@ -243,8 +243,8 @@ void Uplink::end(const std::string& why, bool close, const Now& now) {
   last_error_ = why;
   if (up_) {
     up_ = false;
-    since_ = now.mono;
-    since_wall_us_ = now.wall_us;
+    since_ = {now.mono.ns - static_cast<uint64_t>(ago.ns)};
+    since_wall_us_ = now.wall_us - ago.ns / 1000;
   }
   if (why != last_logged_) {  // Once, not at every attempt.
     output_.log("HF-LINK-009", "no link to the parent: " + why);
@@ -290,7 +290,7 @@ void Uplink::pump(const Now& now) {
     // What is under way at the known pace delays a ping and its answer; that is not silence.
     const Duration slack = conversation_.sender().pace().expected() * 2;
     if (ping_out_ && now.mono >= alive_at_ + keep_alive() * 3 / 2 + slack) {
-      return end("the parent fell silent", true, now);
+      return end("the parent fell silent", true, now, now.mono - alive_at_);
     }
     const bool due = now.mono >= sent_at_ + keep_alive() || now.mono >= alive_at_ + keep_alive();
     if (due && !ping_out_) {

@@ -66,7 +66,7 @@ class Uplink final : public Channel {
 
   bool up() const { return state_ == State::kTalking && conversation_.up(); }
   ConnectionId connection() const { return connection_; }
-  // When `up` last changed.
+  // When `up` last changed; for a parent that fell silent, when it was last heard.
   Instant since() const { return since_; }
   int64_t since_wall_us() const { return since_wall_us_; }
   std::optional<Instant> next_dial() const;
@@ -98,7 +98,8 @@ class Uplink final : public Channel {
   void release();
   void flush(const Now& now);
   // Ends the connection, if there is one, and plans the next.
-  void end(const std::string& why, bool close, const Now& now);
+  // `ago`: for how long nothing has been heard of the parent.
+  void end(const std::string& why, bool close, const Now& now, Duration ago = {});
   void settle(const Now& now);
   void plan_dial(const Now& now);
   Duration keep_alive() const { return seconds(keep_alive_s_); }

@@ -275,9 +275,11 @@ TEST(Uplink, ASilentCutIsNoticedByPings) {
   EXPECT_LE(site.pings, 4u);
   EXPECT_EQ(site.dials, 1);
   site.deaf = true;
+  const Instant cut = site.child.base.now.mono;
   site.run(seconds(16));
   EXPECT_FALSE(site.uplink->up());
   EXPECT_TRUE(site.child.logged("the parent fell silent"));
+  EXPECT_LE(site.uplink->since(), cut);  // Not when it was noticed.
   site.deaf = false;
   site.run(seconds(12));
   EXPECT_TRUE(site.uplink->up());

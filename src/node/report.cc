@@ -12,8 +12,8 @@ namespace {
 // Below this span the growth of the log says nothing about days.
 constexpr Duration kGrowthSpanMin = seconds(60);
 constexpr Duration kGrowthSpan = seconds(86'400);
-// Each costs an otherwise idle node a page.
-constexpr int64_t kLastUpIntervalUs = 300'000'000;
+// Each costs an otherwise idle node a page; a node that starts offline says that it has been so for up to this much too long.
+constexpr int64_t kLastUpIntervalUs = 60'000'000;
 
 }  // namespace
 
@@ -95,11 +95,12 @@ void Node::Impl::observe() {
     growth_start_bytes_ = store->figures().records_live_bytes;
   }
   if (!parent_) return;
-  if (parent_->uplink.up() && now_.wall_us - link_last_up_wall_us_ >= kLastUpIntervalUs) {
-    // Rides along, so that a node that starts offline knows since when it has been so.
-    link_last_up_wall_us_ = now_.wall_us;
+  const link::Uplink& uplink = parent_->uplink;
+  const int64_t last_up = uplink.up() ? now_.wall_us - kLastUpIntervalUs : uplink.since_wall_us();
+  if (last_up > link_last_up_wall_us_) {
+    link_last_up_wall_us_ = uplink.up() ? now_.wall_us : last_up;
     std::string value;
-    put_u64(value, static_cast<uint64_t>(now_.wall_us));
+    put_u64(value, static_cast<uint64_t>(link_last_up_wall_us_));
     store->put(store::Table::kParent, kLastUpKey, value, store::Haste::kRide);
   }
   if (parent_->conversation.sender().backlog_count() == 0) {

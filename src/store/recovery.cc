@@ -473,10 +473,10 @@ void Recovery::add_segments() {
     segment->directory = std::make_shared<Directory>(std::move(index.directory));
     all.push_back(std::move(segment));
   }
-  (void)disk_.sync_directory();
   std::sort(all.begin(), all.end(),
             [](const auto& a, const auto& b) { return a->commit_first < b->commit_first; });
-  // A rewrite that lost its end gives only what nobody else has.
+  // A rewrite that lost its end gives only what nobody else has, and does not come back when others have gone: by then their
+  // readers' numbers may be in use again.
   std::set<uint64_t> covered;
   for (const auto& segment : all) {
     for (const auto& other : all) {
@@ -487,6 +487,8 @@ void Recovery::add_segments() {
     }
   }
   std::erase_if(all, [&](const auto& segment) { return covered.contains(segment->id); });
+  for (const uint64_t id : covered) set_aside(id);
+  (void)disk_.sync_directory();
   store_.segments = std::move(all);
   for (const auto& segment : store_.segments) store_.durable = std::max(store_.durable, segment->commit_last);
   // The number of a commit that was cut is not given again: its gap record would cover what is good.
