@@ -4,7 +4,7 @@
 #
 #   hf_<name>      static library of the folder's *.cc
 #   <name>_test    one gtest program of all its *_test.cc, known to ctest
-#   <file>_fuzz    with HF_FUZZ: one libFuzzer program for each *_fuzz.cc, instead of the tests
+#   <file>_fuzz    under clang's address sanitizer: one libFuzzer program for each *_fuzz.cc
 #
 # SANS_IO marks floors 0 to 4: no exceptions, no run-time type information. (Their tests have both, as gtest wants
 # them. An interface that a test or io/ derives from therefore declares nothing but pure virtual functions and an
@@ -41,7 +41,7 @@ function(hf_folder name)
   endif()
 
   # The simulator's plain tree tests the simulator; the floors' own tests have run in the product's.
-  if(tests AND NOT HF_FUZZ AND (NOT HF_BUGS OR HF_SANITIZE OR name STREQUAL "sim"))
+  if(tests AND (NOT HF_BUGS OR HF_SANITIZE OR name STREQUAL "sim"))
     add_executable(${name}_test ${tests})
     target_link_libraries(${name}_test PRIVATE hf_${name} GTest::gtest GTest::gtest_main)
     add_dependencies(unit_tests ${name}_test)

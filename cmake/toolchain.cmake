@@ -38,20 +38,16 @@ if(HF_BUGS)
 endif()
 
 # Sanitizers. The vptr check is off because it needs run-time type information, which the floors do not have.
-set(sanitizers ${HF_SANITIZE})
-if(HF_FUZZ)
-  if(NOT CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
-    message(FATAL_ERROR "HF_FUZZ needs clang (libFuzzer): use the preset 'fuzz'")
-  endif()
-  set(sanitizers address,undefined)
-  add_compile_options(-fsanitize=fuzzer-no-link)
-  # For sources whose cost or randomness would hide the code behind them, as libFuzzer's manual suggests.
-  add_compile_definitions(FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION=1)
-endif()
-if(sanitizers)
-  string(REPLACE ";" "," sanitizers "${sanitizers}")
+set(HF_FUZZ OFF)
+if(HF_SANITIZE)
+  string(REPLACE ";" "," sanitizers "${HF_SANITIZE}")
   add_compile_options(-fsanitize=${sanitizers} -fno-sanitize=vptr -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${sanitizers})
+  # Where addresses are checked and libFuzzer is at hand, the same objects serve tests and fuzz programs.
+  if(sanitizers MATCHES "address" AND CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+    set(HF_FUZZ ON)
+    add_compile_options(-fsanitize=fuzzer-no-link)
+  endif()
 endif()
 
 find_program(CCACHE ccache)

@@ -5,12 +5,13 @@
 #   scripts/test.sh unit asan    these stages
 #
 # Each stage prints one line; what it said in full is in build/logs/<stage>.log. A stage builds what it needs, so
-# that it can run alone. Environment: SEEDS (simulated histories, 300), FUZZ_SECONDS (for each program, 10).
+# that it can run alone. Environment: SEEDS (simulated histories, 300), FUZZ_SECONDS (for each program, 10),
+# FUZZ_SEED (1; 0 draws one).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 SEEDS=${SEEDS:-300}
-export FUZZ_SECONDS=${FUZZ_SECONDS:-10}
+export FUZZ_SECONDS=${FUZZ_SECONDS:-10} FUZZ_SEED=${FUZZ_SEED:-1}
 jobs=$(nproc)
 logs=build/logs
 stages=(format floors build unit sim asan fuzz lint e2e)
@@ -74,8 +75,8 @@ histories() {
 }
 
 stage_fuzz() { # Every decoder, a few seconds from where its corpus ends.
-  build_tree fuzz
-  find build/fuzz/src -maxdepth 2 -type f -name '*_fuzz' -perm -u+x | sort |
+  build_tree asan
+  find build/asan/src -maxdepth 2 -type f -name '*_fuzz' -perm -u+x | sort |
     xargs --no-run-if-empty -P "$jobs" -I{} bash -c 'fuzz_one {}'
 }
 
@@ -89,7 +90,7 @@ fuzz_one() {
   log=build/logs/fuzz-$name.log
   mkdir -p "build/fuzz/corpus/$name" build/fuzz/crashes
   [ -d "$kept" ] || kept=
-  if "$program" -max_total_time="$FUZZ_SECONDS" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+  if "$program" -max_total_time="$FUZZ_SECONDS" -seed="$FUZZ_SEED" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
     -artifact_prefix="build/fuzz/crashes/$name-" "build/fuzz/corpus/$name" ${kept:+"$kept"} >"$log" 2>&1; then
     echo "$name: $(sed -n 's/^stat::number_of_executed_units: *//p' "$log") inputs"
   else
@@ -101,7 +102,7 @@ fuzz_one() {
 export -f fuzz_one
 
 stage_lint() { # clang-tidy, on what changed since it last passed.
-  scripts/lint.py --budget-s 180
+  scripts/lint.py --budget-s 300
 }
 
 stage_e2e() { # The binary as a user meets it: real sockets, real files, real kills.

@@ -62,7 +62,7 @@ T ByteReader::little() {
     fail();
     return 0;
   }
-  std::memcpy(&value, rest_.data(), sizeof(T));
+  rest_.copy(reinterpret_cast<char*>(&value), sizeof(T));
   rest_.remove_prefix(sizeof(T));
   return value;
 }

@@ -36,7 +36,7 @@ std::optional<PlantedBug> find_planted_bug(std::string_view name);
 bool planted(PlantedBug bug);
 void plant(PlantedBug bug);
 #else
-inline constexpr bool planted(PlantedBug) { return false; }
+constexpr bool planted(PlantedBug) { return false; }
 #endif
 
 }  // namespace hf

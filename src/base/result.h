@@ -54,7 +54,9 @@ inline std::unexpected<Error> fail(Code code, const char* text, uint64_t number 
 // HF_TRY_ASSIGN(auto x, expr): the same, else binds the value.
 #define HF_TRY_ASSIGN(target, expression) \
   HF_TRY_ASSIGN_INNER(HF_CONCAT(hf_try_, __LINE__), target, expression)
+// NOLINTBEGIN(bugprone-macro-parentheses): a declaration and its name cannot have any.
 #define HF_TRY_ASSIGN_INNER(temporary, target, expression)   \
   auto temporary = (expression);                             \
   if (!temporary) return std::unexpected(temporary.error()); \
   target = std::move(*temporary)
+// NOLINTEND(bugprone-macro-parentheses)

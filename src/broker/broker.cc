@@ -466,7 +466,7 @@ bool Broker::woken(store::ReaderId reader, const Now& now) { return impl_->woken
 void Broker::tick(const Now& now) { impl_->tick(now); }
 std::optional<Instant> Broker::next_deadline() const { return impl_->next_deadline(); }
 store::Store::Appended Broker::ingest(store::NewRecord record, const Source& source, const Now& now) {
-  return impl_->ingest(std::move(record), source, now);
+  return impl_->ingest(record, source, now);
 }
 void Broker::reserved_acknowledge(ConnectionId connection, uint16_t packet_id, mqtt::Reason reason,
                                   uint64_t commit) {

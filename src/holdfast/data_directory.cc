@@ -53,7 +53,7 @@ std::expected<crypto::Key, std::string> read_key(const std::string& path) {
   if (bytes->size() != crypto::kKeyBytes) {
     return std::unexpected(path + " is not a key: it should hold 32 bytes, or 64 hexadecimal digits");
   }
-  const crypto::Key key(*bytes);
+  crypto::Key key(*bytes);
   crypto::wipe(&*bytes);
   return key;
 }

@@ -50,7 +50,8 @@ bool scale_to_us(Bytes number, EventTimeField::Unit unit, int64_t* us) {
   if (!any) return false;
   if (at < number.size() && (number[at] == 'e' || number[at] == 'E')) {
     bool down = false;
-    if (++at < number.size() && (number[at] == '+' || number[at] == '-')) down = number[at++] == '-';
+    ++at;
+    if (at < number.size() && (number[at] == '+' || number[at] == '-')) down = number[at++] == '-';
     int shift = 0;
     if (at == number.size()) return false;
     for (; at < number.size() && is_digit(number[at]) && shift < 1000; ++at)

@@ -121,7 +121,7 @@ Result<Autopsy> examine(SimDisk disk, const crypto::Key& kek, const store::Optio
     out.gaps.push_back(
         {key == keys.end() ? store::StreamKey{} : key->second, gap.first, gap.last, gap.cause, gap.reader});
   });
-  std::stable_sort(out.items.begin(), out.items.end(), [](const Autopsy::Item& a, const Autopsy::Item& b) {
+  std::sort(out.items.begin(), out.items.end(), [](const Autopsy::Item& a, const Autopsy::Item& b) {
     return std::tie(a.stream, a.position) < std::tie(b.stream, b.position);
   });
   mix(&out.digest, out.digest_tables);

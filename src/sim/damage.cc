@@ -11,7 +11,7 @@ namespace {
 Result<Autopsy> look(const World& world, uint32_t machine, SimDisk disk) {
   disk.cut_after(0);
   disk.heal();
-  return examine(std::move(disk), world.kek(machine), world.store_options(machine), world.fence(machine),
+  return examine(disk, world.kek(machine), world.store_options(machine), world.fence(machine),
                  world.now_at(machine));
 }
 
@@ -272,7 +272,7 @@ std::string vandalise(SimDisk& disk, const SimDisk& older, Prng& prng) {
     disk.plant_file(name, prng.chance(1, 4) ? "" : random_bytes(prng.below(20'000)));
     return "garbage in " + name;
   }
-  const std::string name = names[prng.below(names.size())];
+  const std::string& name = names[prng.below(names.size())];
   std::string bytes = disk.durable(name)->read(0, disk.durable(name)->size());
   const auto page_of = [&](size_t size) { return prng.below(size / kPageBytes + 1) * kPageBytes; };
   switch (prng.below(9)) {
@@ -304,14 +304,14 @@ std::string vandalise(SimDisk& disk, const SimDisk& older, Prng& prng) {
       disk.take_file(name);
       return name + " removed";
     case 6: {
-      const std::string target = names[prng.below(names.size())];
+      const std::string& target = names[prng.below(names.size())];
       disk.plant_file(target, bytes);
       return name + " copied over " + target;
     }
     case 7: {
       const std::vector<std::string> old = older.durable_names();
       if (old.empty()) return "nothing";
-      const std::string stale = old[prng.below(old.size())];
+      const std::string& stale = old[prng.below(old.size())];
       disk.plant_file(stale, older.durable(stale)->read(0, older.durable(stale)->size()));
       return "an older " + stale;
     }

@@ -68,7 +68,7 @@ void tell_and_die(int signal_number) {
   Verdict verdict;
   verdict.violation = signal_number == SIGALRM ? "it does not end" : "an assertion failed (above)";
   for (const auto& [key, value] : playing.run.only) {
-    verdict.replay += (verdict.replay.empty() ? "--only " : ",") + key + "=" + value;
+    verdict.replay.append(verdict.replay.empty() ? "--only " : ",").append(key).append("=").append(value);
   }
   if (const Trace* trace = Trace::current())
     verdict.story.assign(trace->story().begin(), trace->story().end());
@@ -177,7 +177,7 @@ bool play_seeds(const Scenario& scenario, uint64_t first, uint64_t count, const 
     sum.simulated_ns += report.simulated_ns;
     std::memcpy(sum.note, report.note, sizeof sum.note);
     if (isatty(2) != 0 && std::chrono::steady_clock::now() - told > std::chrono::milliseconds(500)) {
-      std::fprintf(stderr, "\r%s: %llu of %llu ", scenario.name, static_cast<unsigned long long>(i + 1),
+      std::fprintf(stderr, "\r%s: %llu of %llu ", scenario.name, static_cast<unsigned long long>(i) + 1,
                    static_cast<unsigned long long>(count));
       told = std::chrono::steady_clock::now();
     }

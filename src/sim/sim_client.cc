@@ -288,7 +288,7 @@ std::deque<SimClient::Outgoing>::iterator SimClient::find_outgoing(uint16_t pack
                       [&](const Outgoing& message) { return message.packet_id == packet_id; });
 }
 
-void SimClient::forget(std::deque<Outgoing>::iterator message) {
+void SimClient::forget(const std::deque<Outgoing>::iterator& message) {
   ids_used_.erase(message->packet_id);
   outgoing_.erase(message);
 }

@@ -106,7 +106,7 @@ class SimClient {
   void flush_acknowledgements(Instant now);
   void drop(Instant now, Duration away);
   std::deque<Outgoing>::iterator find_outgoing(uint16_t packet_id);
-  void forget(std::deque<Outgoing>::iterator message);
+  void forget(const std::deque<Outgoing>::iterator& message);
   uint16_t free_packet_id() const;
 
   const Options options_;

@@ -26,6 +26,8 @@ struct FaultRates {
   Duration clock_step;
 };
 
+// Draws stand in statements of their own: the order in which a call's arguments are evaluated is the compiler's, and the same
+// seed must tell the same history with any.
 class Swarm {
  public:
   Swarm(uint64_t seed, std::optional<Shape> shape, bool aloud) : world(seed), prng_(world.prng()) {
@@ -128,8 +130,9 @@ class Swarm {
       }
       if (prng_.chance(1, 2)) {
         const char* ships[] = {"fleet", "ship-1", "ship-2"};
-        publisher.topics.push_back(std::string("down/") + ships[prng_.below(3)] + "/q" +
-                                   std::to_string(1 + prng_.below(2)) + "/" + name);
+        const std::string ship = ships[prng_.below(3)];
+        const std::string qos = std::to_string(1 + prng_.below(2));
+        publisher.topics.push_back("down/" + ship + "/q" + qos + "/" + name);
       }
       publisher.mean = milliseconds(static_cast<int64_t>(100 + prng_.below(1200)));
       publisher.large_per_mille = prng_.chance(1, 2) ? prng_.below(200) : 0;
@@ -218,10 +221,14 @@ class Swarm {
                     milliseconds(100) + up_to(prng_.chance(1, 4) ? seconds(12) : seconds(1)));
   }
 
-  void kill() { world.kill(any_machine(), milliseconds(50) + up_to(seconds(2))); }
+  void kill() {
+    const uint32_t machine = any_machine();
+    world.kill(machine, milliseconds(50) + up_to(seconds(2)));
+  }
 
   void pause() {
-    world.pause(any_machine(), milliseconds(100) + up_to(prng_.chance(1, 4) ? seconds(20) : seconds(2)));
+    const uint32_t machine = any_machine();
+    world.pause(machine, milliseconds(100) + up_to(prng_.chance(1, 4) ? seconds(20) : seconds(2)));
   }
 
   // A machine with a parent, and the parent.
@@ -298,8 +305,9 @@ class Swarm {
   }
 
   void clock_step() {
+    const uint32_t machine = any_machine();
     const int64_t hours = static_cast<int64_t>(prng_.below(3)) - 1;
-    world.step_clock(any_machine(),
+    world.step_clock(machine,
                      hours * 3'600'000'000 + static_cast<int64_t>(prng_.below(60'000'000)) - 30'000'000);
   }
 

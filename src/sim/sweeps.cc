@@ -24,7 +24,7 @@ bool recovery_is_idempotent(World& world, uint32_t machine, Prng& prng, std::str
   const SimDisk before = world.backup(machine);
   const auto look = [&](SimDisk disk) {
     disk.cut_after(0);
-    return examine(std::move(disk), world.kek(machine), world.store_options(machine), world.fence(machine),
+    return examine(disk, world.kek(machine), world.store_options(machine), world.fence(machine),
                    world.now_at(machine));
   };
   const Result<Autopsy> calm = look(before);

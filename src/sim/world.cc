@@ -388,7 +388,7 @@ Result<Autopsy> World::examine_disk(uint32_t number, CutModel model) const {
   copy.heal();
   copy.set_capacity(0);
   copy.power_cut(model);
-  return examine(std::move(copy), machine.kek, store_options(number), machine.fence, machine.clock.now(now_));
+  return examine(copy, machine.kek, store_options(number), machine.fence, machine.clock.now(now_));
 }
 
 void World::judge_crash(uint32_t number) {
@@ -399,7 +399,7 @@ void World::judge_crash(uint32_t number) {
   copy.set_capacity(0);
   copy.cut_after(0);
   const Result<Autopsy> found =
-      examine(std::move(copy), machine.kek, store_options(number), machine.fence, machine.clock.now(now_));
+      examine(copy, machine.kek, store_options(number), machine.fence, machine.clock.now(now_));
   if (!found) {
     oracle_.violate("starts", "the store of %s does not open after the crash: %s (%s)",
                     machine.options.name.c_str(), found.error().text, code_name(found.error().code));
