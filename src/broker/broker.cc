@@ -56,9 +56,15 @@ void Broker::Impl::finish() {
     }
     pumps_.clear();
   }
-  if (boundary_due_) store_.boundary();
+  close_runs();
+  if (boundary_due_) boundary();
   boundary_due_ = false;
   graveyard_.clear();
+}
+
+void Broker::Impl::boundary() {
+  if (store_.batch_full()) close_runs();
+  store_.boundary();
 }
 
 Connection* Broker::Impl::find(ConnectionId id) {
@@ -115,7 +121,7 @@ void Broker::Impl::received(ConnectionId id, Bytes bytes, const Now& now) {
         if (!buffered) bytes.remove_prefix(framed.size);
         handle(*connection, framed);
         // A packet's record and rows are one group; the next packet's are another.
-        store_.boundary();
+        boundary();
         if (buffered && !connection->closed()) {
           connection->input.clear();
           if (connection->input.capacity() > 64 << 10) connection->input = std::string();
@@ -195,7 +201,7 @@ void Broker::Impl::tick(const Now& now) {
   boundary_due_ = true;
   while (const auto timer = timers_.take_due(now.mono)) {
     timer_due(*timer);
-    store_.boundary();
+    boundary();
   }
   std::vector<ConnectionId> ids;
   ids.swap(next_step_);

@@ -82,6 +82,8 @@ class Broker::Impl {
   void handle(Connection& connection, const mqtt::Framed& framed);
   void on_disconnect(Connection& connection, const mqtt::Disconnect& packet);
   void finish();
+  // Between two groups of what belongs together. What was sent has its rows before a batch ends.
+  void boundary();
   void timer_due(const Timer& timer);
   void arm_connection(Connection& connection, Instant at);
   // Keeps the start of a packet. False: the connection was given up.
@@ -200,6 +202,9 @@ class Broker::Impl {
   bool pump_queue(Session& session);
   // The client is done with it: its identifier is free.
   void complete(Session& session, Outbound& entry);
+  // Writes the rows of the runs that are open.
+  void close_runs();
+  void close_run(Session& session);
   void wait_for_room(Connection& connection);
   void wait_for_step(Connection& connection);
 
@@ -236,6 +241,7 @@ class Broker::Impl {
   void recover_sessions();
   void recover_subscriptions();
   void recover_packets();
+  void recover_runs();
   void recover_wills();
 
   // A full window of deliveries fits, and many answers.
@@ -264,6 +270,7 @@ class Broker::Impl {
   std::vector<Doomed> doomed_;
   std::vector<ConnectionId> gated_;      // Whose gate is not empty, in the order in which that became so.
   std::vector<uint64_t> pumps_;          // Numbers of sessions to be served before the call ends.
+  std::vector<uint64_t> open_runs_;      // Numbers of sessions with deliveries that have no row yet.
   std::vector<ConnectionId> next_step_;  // To be served once time has moved.
   size_t connect_bytes_ = 0;             // Buffered for connections that have not sent CONNECT.
 
@@ -282,6 +289,7 @@ class Broker::Impl {
   Fan fan_;
   mqtt::Packet packet_;
   std::string scratch_;
+  std::vector<Outbound> run_scratch_;
   std::string headers_scratch_;
   std::string topic_last_;  // Of the last PUBLISH that was decoded, and so valid.
   const Source client_source_{};

@@ -18,6 +18,8 @@ using Status = store::Store::FetchStatus;
 
 // Expired records that one call passes over before it lets others have a turn.
 constexpr int kSkipsMax = 4096;
+// Outbound::run of a delivery whose row is not written yet. (There are never so many slots.)
+constexpr uint16_t kRunOpen = UINT16_MAX;
 
 bool find_member(const store::Record& record, store::ReaderId reader, store::Member* member) {
   bool found = false;
@@ -197,7 +199,14 @@ Broker::Impl::Sent Broker::Impl::send_new(Session& session, uint8_t qos, bool re
     entry.position = record.position;
     entry.commit = record.position.commit();
     if (session.durable) {
-      store_.put(Table::kOutbound, PacketKey(session.number, entry.packet_id), encode(entry));
+      // Its row comes with those of the others that are sent in this call; the QoS 2 states are too many for that.
+      if (qos == 1) {
+        if (session.runs.open.empty()) open_runs_.push_back(session.number);
+        session.runs.open.push_back(entry.packet_id);
+        entry.run = kRunOpen;
+      } else {
+        store_.put(Table::kOutbound, PacketKey(session.number, entry.packet_id), encode(entry));
+      }
       entry.commit = store_.open_commit();
     }
   }
@@ -240,11 +249,42 @@ void Broker::Impl::complete(Session& session, Outbound& entry) {
     session.connection->sent_open_bytes -= entry.size_bytes;
   }
   if (entry.position != Position{}) {
-    if (session.durable)
+    if (session.durable && entry.run == 0) {
       store_.erase(Table::kOutbound, PacketKey(session.number, entry.packet_id), Haste::kRide);
+    } else if (entry.run != 0 && entry.run != kRunOpen && --session.runs.left[entry.run - 1u] == 0) {
+      store_.erase(Table::kOutboundRun, PacketKey(session.number, static_cast<uint16_t>(entry.run - 1)),
+                   Haste::kRide);
+    }
     store_.acknowledge(session.reader, entry.position);
   }
   session.outbound.erase(&entry);
+}
+
+void Broker::Impl::close_runs() {
+  for (const uint64_t number : open_runs_) {
+    const auto found = sessions_by_number_.find(number);
+    if (found != sessions_by_number_.end()) close_run(*found->second);
+  }
+  open_runs_.clear();
+}
+
+void Broker::Impl::close_run(Session& session) {
+  OutboundRuns& runs = session.runs;
+  const auto slot =
+      static_cast<uint16_t>(std::find(runs.left.begin(), runs.left.end(), 0) - runs.left.begin());
+  run_scratch_.clear();
+  for (const uint16_t packet_id : runs.open) {
+    Outbound* const entry = session.outbound.find(packet_id);
+    if (entry == nullptr || entry->run != kRunOpen)
+      continue;  // A client may acknowledge what it has not got.
+    entry->run = static_cast<uint16_t>(slot + 1);
+    run_scratch_.push_back(*entry);
+  }
+  runs.open.clear();
+  if (run_scratch_.empty()) return;
+  if (slot == runs.left.size()) runs.left.push_back(0);
+  runs.left[slot] = static_cast<uint16_t>(run_scratch_.size());
+  store_.put(Table::kOutboundRun, PacketKey(session.number, slot), encode_run(run_scratch_));
 }
 
 // --- Serving a session.

@@ -29,6 +29,8 @@ struct Outbound {
   uint8_t qos = 1;
   bool on_wire = false;   // Sent on the present connection, and so part of its window.
   bool reserved = false;  // Broker::reserved_send: its acknowledgement goes to the host.
+  uint16_t run =
+      0;  // The slot of the row that it shares with others, and 1; 0: it has a row of its own, or none.
   uint32_t size_bytes = 0;
   store::Position position;  // Zero: of no record.
   uint64_t commit = 0;       // Of its row as it is now.

@@ -23,7 +23,7 @@ void Broker::Impl::recover() {
     }
     arm_expiry(session);  // An expired one ends at the first tick.
     will_due(session);
-    store_.boundary();
+    boundary();
   }
 }
 
@@ -88,7 +88,7 @@ void Broker::Impl::recover_packets() {
     store_.scan(table, {}, [&](Bytes key, Bytes value) {
       uint64_t number = 0;
       Outbound entry;
-      const bool whole = decode_packet_key(key, &number, &entry.packet_id);
+      const bool whole = decode_packet_key(key, &number, &entry.packet_id) && entry.packet_id != 0;
       const auto found = sessions_by_number_.find(number);
       if (!whole || found == sessions_by_number_.end()) {
         orphans.emplace_back(key);
@@ -101,12 +101,47 @@ void Broker::Impl::recover_packets() {
     });
     for (const std::string& key : orphans) store_.erase(table, key, Haste::kRide);
   }
+  recover_runs();
   for (const auto& [client_id, session] : sessions_) {
     std::vector<Position> positions;
     session->outbound.for_each([&](const Outbound& entry) { positions.push_back(entry.position); });
     std::sort(positions.begin(), positions.end());
     store_.restore_outstanding(session->reader, positions);
   }
+}
+
+void Broker::Impl::recover_runs() {
+  std::vector<std::string> done;
+  store_.scan(Table::kOutboundRun, {}, [&](Bytes key, Bytes value) {
+    uint64_t number = 0;
+    uint16_t slot = 0;
+    const bool whole = decode_packet_key(key, &number, &slot) && slot < Inflight::kCountMax;
+    const auto found = sessions_by_number_.find(number);
+    if (!whole || found == sessions_by_number_.end()) {
+      done.emplace_back(key);
+      return true;
+    }
+    Session& session = *found->second;
+    const store::ReaderInfo* reader = store_.reader(session.reader);
+    uint16_t left = 0;
+    if (decode_run(value, &run_scratch_)) {
+      for (Outbound& entry : run_scratch_) {
+        if (reader != nullptr && entry.position <= reader->low_water) continue;
+        entry.run = static_cast<uint16_t>(slot + 1);
+        if (session.outbound.insert(entry)) ++left;
+      }
+    } else {
+      log_rarely(kEventRowDamaged, "deliveries to '" + session.client_id + "' cannot be read");
+    }
+    if (left == 0) {
+      done.emplace_back(key);
+      return true;
+    }
+    if (session.runs.left.size() <= slot) session.runs.left.resize(slot + 1u);
+    session.runs.left[slot] = left;
+    return true;
+  });
+  for (const std::string& key : done) store_.erase(Table::kOutboundRun, key, Haste::kRide);
 }
 
 void Broker::Impl::recover_wills() {
@@ -125,7 +160,7 @@ void Broker::Impl::recover_wills() {
   // Their sessions ended with the connection.
   for (const auto& [client_id, will] : alone) {
     publish_will(client_id, will, 0);
-    store_.boundary();
+    boundary();
   }
 }
 

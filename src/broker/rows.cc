@@ -192,6 +192,36 @@ bool decode(Bytes bytes, Outbound* row) {
   return in.done();
 }
 
+std::string encode_run(std::span<const Outbound> deliveries) {
+  std::string out;
+  put_u8(out, kGrammar);
+  uint64_t position = 0;
+  for (const Outbound& delivery : deliveries) {
+    put_varint(out, delivery.packet_id);
+    put_varint(out, delivery.position.value - position);
+    put_varint(out, delivery.size_bytes);
+    position = delivery.position.value;
+  }
+  return out;
+}
+
+bool decode_run(Bytes bytes, std::vector<Outbound>* deliveries) {
+  deliveries->clear();
+  ByteReader in = open(bytes);
+  uint64_t position = 0;
+  while (in.ok() && !in.empty()) {
+    const uint64_t packet_id = in.varint();
+    const uint64_t ahead = in.varint();
+    if (packet_id == 0 || packet_id > UINT16_MAX || ahead == 0 || position + ahead < position) in.fail();
+    Outbound delivery;
+    delivery.packet_id = static_cast<uint16_t>(packet_id);
+    delivery.position.value = position += ahead;
+    delivery.size_bytes = read_u32(in);
+    deliveries->push_back(delivery);
+  }
+  return in.done() && !deliveries->empty();
+}
+
 std::string session_prefix(uint64_t session_number) {
   std::string out;
   put_u64be(out, session_number);
@@ -214,7 +244,7 @@ bool decode_packet_key(Bytes key, uint64_t* session_number, uint16_t* packet_id)
   ByteReader in(key);
   *session_number = in.u64be();
   *packet_id = in.u16be();
-  return in.done() && *packet_id != 0;
+  return in.done();
 }
 
 }  // namespace hf::broker

@@ -18,6 +18,9 @@
 //   kInbound      number:u64be packet:u16be -> 1:u8
 //   kOutbound     number:u64be packet:u16be -> 1:u8 flags:u8 position:varint size_bytes:varint
 //                   flags: bits 0-1 QoS, 2 released (PUBREC came)
+//   kOutboundRun  number:u64be slot:u16be   -> 1:u8 (packet:varint positions_ahead:varint size_bytes:varint)*
+//                   QoS 1; ascending positions, the first against 0; a delivery counts if its position is behind the
+//                   low-water position of the session's reader: the row goes when all of them are acknowledged
 //   kWill         client identifier         -> 1:u8 flags:u8 delay_s:varint
 //                                              [expiry_s:varint] [event_us:svarint]
 //                                              topic:sized headers:sized payload (the rest)
@@ -29,7 +32,9 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "base/bytes.h"
 #include "broker/inflight.h"
@@ -95,7 +100,11 @@ std::string encode(const Outbound& row);
 // Leaves packet_id alone: it stands in the key.
 bool decode(Bytes bytes, Outbound* row);
 
-// The key of kInbound and kOutbound, without an allocation.
+// Of each row: packet_id, position and size_bytes.
+std::string encode_run(std::span<const Outbound> deliveries);
+bool decode_run(Bytes bytes, std::vector<Outbound>* deliveries);
+
+// The key of kInbound and kOutbound, and with a slot for the packet identifier of kOutboundRun, without an allocation.
 class PacketKey {
  public:
   PacketKey(uint64_t session_number, uint16_t packet_id);
@@ -104,7 +113,7 @@ class PacketKey {
  private:
   char raw_[10];
 };
-bool decode_packet_key(Bytes key, uint64_t* session_number, uint16_t* packet_id);
+bool decode_packet_key(Bytes key, uint64_t* session_number, uint16_t* packet_id);  // Of either.
 // The first eight bytes of the keys above, and the prefix of a session's rows.
 std::string session_prefix(uint64_t session_number);
 

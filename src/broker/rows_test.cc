@@ -103,6 +103,34 @@ TEST(Rows, Packets) {
   EXPECT_FALSE(decode_packet_key("short", &number, &packet_id));
 }
 
+TEST(Rows, Runs) {
+  std::vector<Outbound> run(2);
+  run[0].packet_id = 300;
+  run[0].position = store::Position::of(1, 5);
+  run[0].size_bytes = 300;
+  run[1].packet_id = 1;
+  run[1].position = store::Position::of(1, 6);
+  run[1].size_bytes = 0;
+  const std::string row = encode_run(run);
+  EXPECT_EQ(to_hex(row), "01ac02858040ac02010100");
+  std::vector<Outbound> back;
+  ASSERT_TRUE(decode_run(row, &back));
+  ASSERT_EQ(back.size(), 2u);
+  for (size_t i = 0; i < 2; ++i) {
+    EXPECT_EQ(back[i].packet_id, run[i].packet_id);
+    EXPECT_EQ(back[i].position, run[i].position);
+    EXPECT_EQ(back[i].size_bytes, run[i].size_bytes);
+    EXPECT_EQ(back[i].qos, 1);
+  }
+  for (size_t size = 0; size < row.size(); ++size) {
+    // The end of a delivery is the end of a shorter run.
+    EXPECT_EQ(decode_run(std::string(row, 0, size), &back), size == 8) << size;
+  }
+  EXPECT_FALSE(decode_run(from_hex("01000100"), &back));      // No identifier is 0,
+  EXPECT_FALSE(decode_run(from_hex("018080040100"), &back));  // nor above 65,535.
+  EXPECT_FALSE(decode_run(from_hex("01010000"), &back));      // Positions ascend.
+}
+
 TEST(Gate, LetsOutInOrderWhatItsCommitAllows) {
   Gate gate;
   std::string out;

@@ -47,6 +47,13 @@ struct Queued {
   size_t size_bytes() const { return sizeof *this + topic.size() + headers.size() + payload.size(); }
 };
 
+// Rows that several deliveries share, so that a message does not cost one to be sent and one to be done with.
+struct OutboundRuns {
+  std::vector<uint16_t> open;  // Packet identifiers that were sent in the present call and have no row yet.
+  std::vector<uint16_t>
+      left;  // By slot: how many of a row's deliveries are not acknowledged; 0: the slot is free.
+};
+
 struct Session {
   uint64_t number = 0;  // Never used twice.
   std::string client_id;
@@ -62,6 +69,7 @@ struct Session {
   // QoS 2 PUBLISHes received and not released -> the commit of the row (0: durable, or there is none).
   std::map<uint16_t, uint64_t> inbound;
   Inflight outbound;
+  OutboundRuns runs;
 
   bool behind = false;
   store::Position owed_last;     // The last record that was appended for the reader.

@@ -114,7 +114,7 @@ bool Broker::Impl::owe_retained(Session& session, Bytes filter, const Subscripti
     session.behind = true;
     *commit = store_.open_commit();
     // All retained messages in one group could be more than a commit holds.
-    store_.boundary();
+    boundary();
   }
   return true;
 }

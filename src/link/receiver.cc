@@ -1,6 +1,7 @@
 #include "link/receiver.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/assert.h"
 #include "crypto/crypto.h"
@@ -84,8 +85,11 @@ StreamKey Receiver::local_key(const Section& section, const std::string& origin)
 
 Receiver::Outcome Receiver::refuse(mqtt::Reason reason, const char* why) {
   ++counters_.batches_refused;
-  host_.log("HF-LINK-010", "a batch from " + std::string(peer_ == kParentName ? "the parent" : peer_) +
-                               " was refused: " + why);
+  // What was under way behind it is refused too, and says nothing new.
+  if (!std::exchange(refusing_, true)) {
+    host_.log("HF-LINK-010", "a batch from " + std::string(peer_ == kParentName ? "the parent" : peer_) +
+                                 " was refused: " + why);
+  }
   return {reason, 0, nullptr};
 }
 
@@ -139,6 +143,7 @@ Receiver::Outcome Receiver::batch(Bytes message, const Now& now) {
     }
   }
 
+  refusing_ = false;
   for (const Section& section : *sections) apply(section, now);
   return {mqtt::Reason::kSuccess, commit_, nullptr};
 }

@@ -70,6 +70,7 @@ class Receiver {
   bool counted_ = false;  // The next two are known.
   uint64_t mark_count_ = 0;
   uint64_t mark_bytes_ = 0;  // Of all marks in HELLO.
+  bool refusing_ = false;    // The last batch was refused.
   ReceiverCounters counters_;
 };
 

@@ -163,8 +163,12 @@ void Store::Impl::scan(Table table, Bytes prefix, const std::function<bool(Bytes
   }
 }
 
+bool Store::Impl::batch_full() const {
+  return open_batch.bytes() >= std::min(kBatchBytes, segment_size_max / 4);
+}
+
 void Store::Impl::boundary() {
-  if (open_batch.bytes() >= std::min(kBatchBytes, segment_size_max / 4)) close_batch();
+  if (batch_full()) close_batch();
 }
 
 void Store::Impl::close_batch() {
@@ -583,6 +587,7 @@ void Store::scan(Table table, Bytes prefix, const std::function<bool(Bytes, Byte
   impl_->scan(table, prefix, visit);
 }
 void Store::boundary() { impl_->boundary(); }
+bool Store::batch_full() const { return impl_->batch_full(); }
 uint64_t Store::open_commit() const { return impl_->open_batch.commit; }
 uint64_t Store::durable_commit() const { return impl_->durable; }
 uint64_t Store::pending_bytes() const { return impl_->pending_bytes(); }

@@ -137,6 +137,8 @@ class Store {
   // What was written since the last boundary is one atomic group. Call between groups: only here may a batch
   // end.
   void boundary();
+  // Whether the next boundary() ends a batch.
+  bool batch_full() const;
 
   // The commit that what is written now belongs to, and the last one that is durable. An output that a peer
   // may build on leaves when its commit is at most durable_commit().

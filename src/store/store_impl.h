@@ -210,6 +210,7 @@ class Store::Impl {
   std::optional<Bytes> get(Table table, Bytes key) const;
   void scan(Table table, Bytes prefix, const std::function<bool(Bytes, Bytes)>& visit) const;
   void boundary();
+  bool batch_full() const;
   uint64_t pending_bytes() const;
   void renew_incarnation(uint64_t incarnation);
   StreamId open_stream(const StreamKey& key, const StreamOptions& options);

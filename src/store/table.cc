@@ -34,6 +34,8 @@ const char* table_name(Table table) {
       return "pair";
     case Table::kLabel:
       return "label";
+    case Table::kOutboundRun:
+      return "outbound-run";
   }
   return "unknown";
 }

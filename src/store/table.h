@@ -16,15 +16,17 @@ enum class Table : uint8_t {
   kSubscription = 6,  // broker/: session, filter -> options.
   kRetained = 7,      // broker/: topic -> message.
   kInbound = 8,       // broker/: session, packet identifier of a QoS 2 PUBLISH received and not yet released.
-  kOutbound = 9,      // broker/: session, packet identifier of a PUBLISH sent -> position, state.
+  kOutbound = 9,      // broker/: session, packet identifier of a QoS 2 PUBLISH sent -> position, state.
   kWill = 10,         // broker/: will of a connection that stands.
   kNode = 11,         // link/: nodes registered here.
   kParent = 12,       // link/: what we know of our own parent.
   kMark = 13,         // link/: peer, stream -> last number received.
   kPair = 14,         // link/: peer, stream, number -> hash.
   kLabel = 15,        // link/: stream -> where another incarnation begins.
+  kOutboundRun =
+      16,  // broker/: session, slot -> QoS 1 PUBLISHes sent in one go: packet identifiers, positions.
 };
-inline constexpr uint8_t kTableMax = 15;
+inline constexpr uint8_t kTableMax = 16;
 
 const char* table_name(Table table);
 
