@@ -180,9 +180,12 @@ Result<> PosixDisk::fill_with_zeros(int file, uint64_t size) {
   for (uint64_t offset = 0; offset < size; offset += kStep) {
     const uint64_t part = std::min(kStep, size - offset);
     HF_TRY(write_all(file, offset, Bytes(zeros).substr(0, part)));
-    // Lets the device begin, so that the sync that follows does not send it everything at once.
+    // The device begins with this part, and has ended with the one before: a commit never waits behind more than that.
     (void)::sync_file_range(file, static_cast<off_t>(offset), static_cast<off_t>(part),
                             SYNC_FILE_RANGE_WRITE);
+    if (offset == 0) continue;
+    (void)::sync_file_range(file, static_cast<off_t>(offset - kStep), kStep,
+                            SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
   }
   return {};
 }
