@@ -143,36 +143,37 @@ bool Store::Impl::segment_needed(const Segment& segment) const {
   return false;
 }
 
-// Rows whose last version lies in the segment are written again; a tombstone only while an older segment
-// could bring the row back.
-bool Store::Impl::move_rows(const Segment& segment, bool oldest) {
-  struct Moved {
-    Table table;
-    std::string key;
-    std::string value;
-    bool erased;
-  };
-  std::vector<Moved> moved;
+std::vector<Store::Impl::RowsHere> Store::Impl::rows_in(const std::vector<size_t>& chosen) {
+  std::vector<RowsHere> here(chosen.size());
   for (uint8_t number = 1; number <= kTableMax; ++number) {
     auto& rows = tables[number];
-    for (auto row = rows.begin(); row != rows.end();) {
-      const bool here =
-          row->second.commit >= segment.commit_first && row->second.commit <= segment.commit_last;
-      if (here && row->second.erased && oldest) {
-        row = rows.erase(row);
-        continue;
-      }
-      if (here)
-        moved.push_back({static_cast<Table>(number), row->first, row->second.value, row->second.erased});
-      ++row;
+    for (auto row = rows.begin(); row != rows.end(); ++row) {
+      const uint64_t commit = row->second.commit;
+      const auto at = std::lower_bound(
+          chosen.begin(), chosen.end(), commit,
+          [&](size_t index, uint64_t wanted) { return segments[index]->commit_last < wanted; });
+      if (at == chosen.end() || segments[*at]->commit_first > commit || segments[*at]->rewrite) continue;
+      here[static_cast<size_t>(at - chosen.begin())].emplace_back(static_cast<Table>(number), row);
     }
   }
-  for (const Moved& row : moved) {
-    write_row(row.table, row.key, row.erased, row.value, Haste::kCommit);
-    if (row.table != Table::kRetained) reclaim->moved.emplace_back(row.table, row.key);
+  return here;
+}
+
+// They are written again; a tombstone only while an older segment could bring the row back.
+bool Store::Impl::move_rows(const RowsHere& rows, bool oldest) {
+  bool moved = false;
+  for (const auto& [table, row] : rows) {
+    if (row->second.erased && oldest) {
+      tables[static_cast<size_t>(table)].erase(row);
+      continue;
+    }
+    moved = true;
+    const std::string value = row->second.value;
+    write_row(table, row->first, row->second.erased, value, Haste::kCommit);
+    if (table != Table::kRetained) reclaim->moved.emplace_back(table, row->first);
     boundary();
   }
-  return !moved.empty();
+  return moved;
 }
 
 // The last number of a stream must outlive its records.
@@ -238,6 +239,21 @@ void Store::Impl::plan_reclaim(const Now& now) {
     rewrite = true;
   }
   if (chosen.empty()) return;
+  std::vector<RowsHere> rows = rows_in(chosen);
+  if (wanted > 0 && !rewrite) {
+    // What is mostly rows that live would be written again to free next to nothing, and again after that.
+    for (size_t i = chosen.size(); i-- > 0;) {
+      uint64_t live = 0;
+      for (const auto& [table, row] : rows[i]) live += row->second.live_bytes(row->first);
+      if (live <= segments[chosen[i]]->file_bytes / 4 * 3) continue;
+      chosen.erase(chosen.begin() + static_cast<std::ptrdiff_t>(i));
+      rows.erase(rows.begin() + static_cast<std::ptrdiff_t>(i));
+    }
+    if (chosen.empty()) {
+      reclaim_not_before = now.mono + kReclaimInterval;
+      return;
+    }
+  }
   reclaim.emplace();
   reclaim->rewrite = rewrite;
   // Only a segment with rows of its own can be what a tombstone guards against; rewritten ones have none.
@@ -247,9 +263,10 @@ void Store::Impl::plan_reclaim(const Now& now) {
     }
     return false;
   };
-  for (const size_t i : chosen) {
+  for (size_t n = 0; n < chosen.size(); ++n) {
+    const size_t i = chosen[n];
     reclaim->segments.push_back(segments[i]->id);
-    const bool moved = !segments[i]->rewrite && move_rows(*segments[i], !older_rows(i));
+    const bool moved = move_rows(rows[n], !older_rows(i));
     if (keep_numbers(*segments[i]) || moved) reclaim->after_commit = open_batch.commit;
   }
   // The newer versions of its rows, and the positions by which nobody is owed it, are durable before it goes.

@@ -503,9 +503,12 @@ void Recovery::load_rows() {
     current.erased = row.erased;
     current.value = std::move(row.value);
   }
+  for (const auto& rows : store_.tables) {
+    for (const auto& [key, row] : rows) store_.row_bytes += row.live_bytes(key);
+  }
   // The number of a commit that was cut, now or at an earlier start, is not given again: its gap record would cover what
   // is good.
-  store_.scan(Table::kGap, {}, [&](Bytes /*key*/, Bytes value) {
+  store_.scan(Table::kGap, {}, {}, [&](Bytes /*key*/, Bytes value) {
     ByteReader in(value);
     const Position last{in.u64()};
     if (in.u8() == static_cast<uint8_t>(GapCause::kTailCut) && last.commit() >= store_.open_batch.commit) {
@@ -550,7 +553,7 @@ void Recovery::load_streams() {
       continue;
     for (const auto& [id, use] : segment->directory->streams) define(use.definition, use.last);
   }
-  store_.scan(Table::kStream, {}, [&](Bytes key, Bytes value) {
+  store_.scan(Table::kStream, {}, {}, [&](Bytes key, Bytes value) {
     ByteReader k(key);
     ByteReader v(value);
     StreamDefinition definition;
@@ -571,7 +574,7 @@ void Recovery::load_readers() {
     if (!segment->readers.empty())
       store_.reader_next = std::max(store_.reader_next, segment->readers.rbegin()->first + 1);
   }
-  store_.scan(Table::kReader, {}, [&](Bytes key, Bytes value) {
+  store_.scan(Table::kReader, {}, {}, [&](Bytes key, Bytes value) {
     ByteReader k(key);
     ByteReader v(value);
     const ReaderId id = k.u64be();

@@ -119,10 +119,12 @@ void Store::Impl::write_row(Table table, Bytes key, bool erased, Bytes value, Ha
   Batch& batch = open_batch;
   auto& rows = tables[static_cast<size_t>(table)];
   auto row = rows.find(key);
-  if (row == rows.end()) row = rows.emplace(std::string(key), Row{}).first;
+  if (row == rows.end()) row = rows.emplace(std::string(key), Row{.erased = true}).first;
+  row_bytes -= row->second.live_bytes(row->first);
   row->second.value.assign(value);
   row->second.commit = batch.commit;
   row->second.erased = erased;
+  row_bytes += row->second.live_bytes(row->first);
   // When nothing becomes durable any more, nothing is collected either: the rows in memory serve until the restart.
   if (storage_failed) return;
   batch.urgent |= haste == Haste::kCommit;
@@ -155,12 +157,24 @@ std::optional<Bytes> Store::Impl::get(Table table, Bytes key) const {
   return Bytes(row->second.value);
 }
 
-void Store::Impl::scan(Table table, Bytes prefix, const std::function<bool(Bytes, Bytes)>& visit) const {
+void Store::Impl::scan(Table table, Bytes prefix, Bytes after,
+                       const std::function<bool(Bytes, Bytes)>& visit) const {
   const auto& rows = tables[static_cast<size_t>(table)];
-  for (auto row = rows.lower_bound(prefix); row != rows.end() && Bytes(row->first).starts_with(prefix);
-       ++row) {
+  auto row = after < prefix ? rows.lower_bound(prefix) : rows.upper_bound(after);
+  if (after.empty()) row = rows.lower_bound(prefix);
+  for (; row != rows.end() && Bytes(row->first).starts_with(prefix); ++row) {
     if (!row->second.erased && !visit(row->first, row->second.value)) return;
   }
+}
+
+Result<> Store::Impl::admit_row(uint64_t bytes) const {
+  if (storage_failed) return fail(Code::kIo, "the storage has failed; restart the node when it is repaired");
+  const uint64_t most = std::min(kRowBytesMax, options.quota_bytes / 8);
+  if (row_bytes + bytes + kRowOverheadBytes > most) {
+    return fail(Code::kFull, "sessions, subscriptions and retained messages take all the space they may have",
+                most);
+  }
+  return {};
 }
 
 bool Store::Impl::batch_full() const {
@@ -584,8 +598,13 @@ void Store::put(Table table, Bytes key, Bytes value, Haste haste) { impl_->put(t
 void Store::erase(Table table, Bytes key, Haste haste) { impl_->erase(table, key, haste); }
 std::optional<Bytes> Store::get(Table table, Bytes key) const { return impl_->get(table, key); }
 void Store::scan(Table table, Bytes prefix, const std::function<bool(Bytes, Bytes)>& visit) const {
-  impl_->scan(table, prefix, visit);
+  impl_->scan(table, prefix, {}, visit);
 }
+void Store::scan_behind(Table table, Bytes prefix, Bytes after,
+                        const std::function<bool(Bytes, Bytes)>& visit) const {
+  impl_->scan(table, prefix, after, visit);
+}
+Result<> Store::admit_row(uint64_t bytes) const { return impl_->admit_row(bytes); }
 void Store::boundary() { impl_->boundary(); }
 bool Store::batch_full() const { return impl_->batch_full(); }
 uint64_t Store::open_commit() const { return impl_->open_batch.commit; }
@@ -637,7 +656,7 @@ Store::Fetch Store::next_in_stream(StreamId stream, Position after, ReaderId wai
 std::vector<ReaderId> Store::take_woken() { return impl_->take_woken(); }
 void Store::add_gap(const Gap& gap) { impl_->add_gap(gap, Haste::kRide); }
 void Store::for_each_gap(const std::function<void(const Gap&)>& visit) const {
-  impl_->scan(Table::kGap, {}, [&](Bytes key, Bytes value) {
+  impl_->scan(Table::kGap, {}, {}, [&](Bytes key, Bytes value) {
     ByteReader k(key);
     ByteReader v(value);
     Gap gap;

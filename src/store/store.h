@@ -134,6 +134,13 @@ class Store {
   std::optional<Bytes> get(Table table, Bytes key) const;
   // In key order; `visit` returns false to stop and does not write to the table.
   void scan(Table table, Bytes prefix, const std::function<bool(Bytes key, Bytes value)>& visit) const;
+  // The same from behind the key `after` on (empty: from the first).
+  void scan_behind(Table table, Bytes prefix, Bytes after,
+                   const std::function<bool(Bytes key, Bytes value)>& visit) const;
+  // Whether a further row of so many bytes (key and value) may be kept for long: rows live in memory and are written again and
+  // again as segments go, so all together stay within an eighth of the quota and 256 MiB. kFull if not, or if there is no
+  // space now. Rows that come and go with messages need not ask.
+  Result<> admit_row(uint64_t bytes) const;
   // What was written since the last boundary is one atomic group. Call between groups: only here may a batch
   // end.
   void boundary();

@@ -39,6 +39,10 @@ inline constexpr uint64_t kReadAheadBytes = 256 << 10;
 // So many small neighbours are worth one rewrite.
 inline constexpr size_t kSmallRun = 8;
 
+// Rows that live, all together: at most this and an eighth of the quota.
+inline constexpr uint64_t kRowBytesMax = 256 << 20;
+inline constexpr uint64_t kRowOverheadBytes = 100;
+
 // Row of kGap: stream:u32be first:u64be reader:u64be -> last:u64 cause:u8 wall:u64.
 std::string gap_key(const Gap& gap);
 std::string gap_value(const Gap& gap);
@@ -60,6 +64,8 @@ struct Row {
   std::string value;
   uint64_t commit = 0;
   bool erased = false;  // A tombstone, kept while an older segment may hold an older version.
+
+  uint64_t live_bytes(Bytes key) const { return erased ? 0 : key.size() + value.size() + kRowOverheadBytes; }
 };
 
 // What a segment holds for one reader.
@@ -208,7 +214,8 @@ class Store::Impl {
   void put(Table table, Bytes key, Bytes value, Haste haste);
   void erase(Table table, Bytes key, Haste haste);
   std::optional<Bytes> get(Table table, Bytes key) const;
-  void scan(Table table, Bytes prefix, const std::function<bool(Bytes, Bytes)>& visit) const;
+  void scan(Table table, Bytes prefix, Bytes after, const std::function<bool(Bytes, Bytes)>& visit) const;
+  Result<> admit_row(uint64_t bytes) const;
   void boundary();
   bool batch_full() const;
   uint64_t pending_bytes() const;
@@ -245,6 +252,7 @@ class Store::Impl {
 
   // Tables.
   std::map<std::string, Row, std::less<>> tables[kTableMax + 1];
+  uint64_t row_bytes = 0;  // Of the rows that live.
 
   // Streams.
   std::map<StreamId, StreamInfo> streams;
@@ -364,7 +372,10 @@ class Store::Impl {
     return no_space() || file_bytes() + 2 * segment_size_next > options.quota_bytes / 10 * 9;
   }
   void plan_reclaim(const Now& now);
-  bool move_rows(const Segment& segment, bool oldest);
+  // The rows whose last version lies in one of these segments (by ascending index in `segments`).
+  using RowsHere = std::vector<std::pair<Table, std::map<std::string, Row, std::less<>>::iterator>>;
+  std::vector<RowsHere> rows_in(const std::vector<size_t>& chosen);
+  bool move_rows(const RowsHere& rows, bool oldest);
   bool keep_numbers(const Segment& segment);
   bool segment_needed(const Segment& segment) const;
   bool making_room() const;
