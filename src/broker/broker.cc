@@ -158,7 +158,7 @@ void Broker::Impl::unsent(ConnectionId id, uint64_t bytes, const Now& now) {
   if (connection->session == nullptr) return;
   boundary_due_ = true;
   pump_later(*connection->session);
-  continue_retained(*connection);
+  if (connection->session != nullptr) serve_retained(*connection->session);
 }
 
 void Broker::Impl::durable(const Now& now) {
@@ -183,7 +183,7 @@ void Broker::Impl::durable(const Now& now) {
       boundary_due_ = true;
       pump_later(*connection->session);
     }
-    continue_retained(*connection);
+    if (connection->session != nullptr) serve_retained(*connection->session);
   }
 }
 
@@ -210,7 +210,7 @@ void Broker::Impl::tick(const Now& now) {
     if (connection == nullptr || connection->session == nullptr) continue;
     connection->next_step = false;
     pump_later(*connection->session);
-    continue_retained(*connection);
+    serve_retained(*connection->session);
   }
 }
 
@@ -343,6 +343,10 @@ void Broker::Impl::timer_due(const Timer& timer) {
   if (timer.kind == Timer::Kind::kWill) {
     session.will_timer.reset();
     return publish_will_of(session);
+  }
+  if (timer.kind == Timer::Kind::kRetained) {
+    session.retained_timer.reset();
+    return serve_retained(session);
   }
   session.expiry_timer.reset();
   log_rarely(kEventSessionExpired, "session of '" + session.client_id + "' expired");

@@ -218,15 +218,15 @@ class Broker::Impl {
   // --- subscribe.cc
   void on_subscribe(Connection& connection, const mqtt::Subscribe& packet);
   void on_unsubscribe(Connection& connection, const mqtt::Unsubscribe& packet);
-  // The reason code for one filter. Adds what is to be scanned after SUBACK; *commit moves to what SUBACK
-  // waits for.
+  // The reason code for one filter. *commit moves to what SUBACK waits for.
   uint8_t subscribe_one(Session& session, const Connection& connection, const mqtt::SubscribeEntry& entry,
-                        uint32_t identifier, std::vector<RetainedScan>* scans, uint64_t* commit);
-  // False if there is no room for the records.
-  bool owe_retained(Session& session, Bytes filter, const SubscriptionOptions& options, bool* some_at_qos0,
-                    uint64_t* commit);
-  void continue_retained(Connection& connection);
-  bool has_room_for_retained(Connection& connection);
+                        uint32_t identifier, uint64_t* commit);
+  // Sends what a SUBSCRIBE asked for, as far as the client takes it now.
+  void serve_retained(Session& session);
+  bool has_room_for_retained(Session& session, uint8_t qos);
+  bool send_retained(Session& session, const SubscriptionOptions& options, uint8_t qos, Bytes topic,
+                     const RetainedRow& row);
+  void end_scan(Session& session);
 
   // --- will.cc
   void keep_will(Session& session, const mqtt::Will& will);

@@ -75,6 +75,13 @@ void Broker::Impl::on_connect(Connection& connection, const mqtt::Connect& packe
   }
   const uint32_t expiry_s = forgetful ? 0 : wanted_s;
 
+  // What stays behind of a client is bounded, however many there are.
+  if (!failed && ((session == nullptr && expiry_s > 0) || packet.will)) {
+    const uint64_t will = packet.will ? packet.will->topic.size() + packet.will->payload.size() : 0;
+    if (!store_.admit_row(client_id.size() + will + 64))
+      return refuse(connection, Reason::kQuotaExceeded, "no space for a session or a will");
+  }
+
   bool wrote = false;
   if (session != nullptr && session->connection != nullptr) {
     take_over(*session);  // [MQTT-3.1.4-3] (In 3.1.1: [MQTT-3.1.4-2].)
@@ -236,6 +243,7 @@ void Broker::Impl::end_session(Session& session, Haste haste) {
   HF_ASSERT(session.connection == nullptr);
   timers_.disarm(Timer::Kind::kSession, session.number, &session.expiry_timer);
   timers_.disarm(Timer::Kind::kWill, session.number, &session.will_timer);
+  timers_.disarm(Timer::Kind::kRetained, session.number, &session.retained_timer);
   if (session.durable) {
     store_.erase(Table::kSession, session.client_id, haste);
     for (const auto& [filter, options] : session.subscriptions) {

@@ -302,13 +302,13 @@ void Broker::Impl::pump(Session& session) {
   for (int skips = 0; skips < kSkipsMax;) {
     if (!has_room(*connection)) return wait_for_room(*connection);
     if (pump_queue(session)) continue;
-    if (!session.behind) return;
+    if (!session.behind) return serve_retained(session);
     const store::Store::Fetch fetched = store_.next(session.reader);
     if (fetched.status == Status::kNone) {
       // What is owed still but not durable yet wakes the reader by itself.
       if (!store_.caught_up(session.reader)) return;
       session.behind = false;
-      continue;
+      continue;  // serve_retained() has its turn.
     }
     if (fetched.status != Status::kRecord) return;
     const store::Record& record = fetched.record;

@@ -14,5 +14,6 @@ inline constexpr const char* kEventRetainedFull = "HF-MQTT-007";
 inline constexpr const char* kEventRowDamaged = "HF-MQTT-008";
 inline constexpr const char* kEventWillLost = "HF-MQTT-009";
 inline constexpr const char* kEventSessionExpired = "HF-MQTT-010";
+inline constexpr const char* kEventRowsFull = "HF-MQTT-011";
 
 }  // namespace hf::broker

@@ -150,8 +150,7 @@ Reason Broker::Impl::admit(const store::NewRecord& record, bool stored, bool ret
   if (storage_failed()) return Reason::kQuotaExceeded;
   if (!stored && !retained) return Reason::kSuccess;
   const auto admitted = store_.admit(record.topic.size() + record.headers.size() + record.payload.size());
-  if (!admitted)
-    return admitted.error().code == Code::kTooLarge ? Reason::kPacketTooLarge : Reason::kQuotaExceeded;
+  if (!admitted) return Reason::kQuotaExceeded;  // Too large as well: PUBACK has no other reason for it.
   if (retained && !retained_.admit(record.topic, record.headers.size(), record.payload.size(), now_)) {
     log_rarely(kEventRetainedFull, "retained messages have reached their limit; the new one is refused");
     return Reason::kQuotaExceeded;

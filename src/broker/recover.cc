@@ -69,13 +69,14 @@ void Broker::Impl::recover_subscriptions() {
     ByteReader in(key);
     const auto found = sessions_by_number_.find(in.u64be());
     const Bytes filter = in.rest();
-    SubscriptionOptions options;
+    SubscriptionRow row;
     if (!in.ok() || found == sessions_by_number_.end()) {
       orphans.emplace_back(key);
-    } else if (!mqtt::topic_filter_valid(filter) || !decode(value, &options)) {
+    } else if (!mqtt::topic_filter_valid(filter) || !decode(value, &row)) {
       log_rarely(kEventRowDamaged, "a subscription of '" + found->second->client_id + "' cannot be read");
     } else {
-      subscriptions_.set(*found->second, filter, options);
+      subscriptions_.set(*found->second, filter, row.options);
+      if (row.retained_owed) found->second->retained_scans[std::string(filter)] = {.options = row.options};
     }
     return true;
   });

@@ -44,7 +44,8 @@ bool Retained::admit(Bytes topic, size_t headers_bytes, size_t payload_bytes, co
   const auto fits = [&] {
     const auto old = store_.get(Table::kRetained, topic);
     const size_t freed = old ? topic.size() + old->size() : 0;
-    return bytes_ - std::min(bytes_, freed) + wanted <= bytes_max_;
+    return bytes_ - std::min(bytes_, freed) + wanted <= bytes_max_ &&
+           store_.admit_row(wanted - std::min(wanted, freed));
   };
   if (fits()) return true;
   drop_expired(now);
@@ -67,34 +68,30 @@ bool Retained::erase(Bytes topic, store::Haste haste) {
   return true;
 }
 
-bool Retained::find(Bytes filter, const std::optional<std::string>& last, size_t count_max, const Now& now,
-                    std::vector<std::string>* topics) const {
-  topics->clear();
-  RetainedRow row;
-  bool more = false;
-  const auto look = [&](Bytes topic, Bytes value) {
-    if (last && topic <= *last) return true;
-    if (!mqtt::topic_matches(filter, topic)) return true;
-    if (!decode(value, &row) || row_expired(row, now)) return true;
-    if (topics->size() == count_max) {
-      more = true;
-      return false;
-    }
-    topics->emplace_back(topic);
-    return true;
-  };
+Retained::Found Retained::next(Bytes filter, std::optional<std::string>* last, size_t* rows_left,
+                               const Now& now, RetainedRow* row) const {
   if (filter.find_first_of("+#") == Bytes::npos) {
+    if (*last) return Found::kNoMore;
+    last->emplace(filter);
     const auto value = store_.get(Table::kRetained, filter);
-    if (value) look(filter, *value);
-    return more;
+    return value && decode(*value, row) && !row_expired(*row, now) ? Found::kMessage : Found::kNoMore;
   }
-  store_.scan(Table::kRetained, literal_prefix(filter), look);
-  return more;
-}
-
-bool Retained::get(Bytes topic, RetainedRow* row) const {
-  const auto value = store_.get(Table::kRetained, topic);
-  return value && decode(*value, row);
+  Found found = Found::kNoMore;
+  store_.scan_behind(Table::kRetained, literal_prefix(filter), *last ? Bytes(**last) : Bytes(),
+                     [&](Bytes topic, Bytes value) {
+                       if (*last && topic == **last) return true;
+                       if (*rows_left == 0) {
+                         found = Found::kPaused;
+                         return false;
+                       }
+                       --*rows_left;
+                       const bool wanted = mqtt::topic_matches(filter, topic) && decode(value, row) &&
+                                           !row_expired(*row, now);
+                       if (wanted) found = Found::kMessage;
+                       if (wanted || *rows_left == 0) last->emplace(topic);
+                       return !wanted;
+                     });
+  return found;
 }
 
 void Retained::drop_expired(const Now& now) {

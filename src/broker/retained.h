@@ -27,13 +27,12 @@ class Retained {
   // True if there was one.
   bool erase(Bytes topic, store::Haste haste);
 
-  // The topics that match `filter` and have a message that is not expired, in order, behind *last if that is
-  // set; at most `count_max` are looked at more closely. False if there are no more behind the last one
-  // given.
-  bool find(Bytes filter, const std::optional<std::string>& last, size_t count_max, const Now& now,
-            std::vector<std::string>* topics) const;
-  // Borrowed until the row is next written.
-  bool get(Bytes topic, RetainedRow* row) const;
+  // The first topic behind *last (if that is set) that matches `filter` and has a message that is not expired: its name goes
+  // to *last, the message to *row (borrowed until it is next written). Looks at no more than *rows_left rows and takes them off;
+  // at 0 the search goes on behind *last.
+  enum class Found : uint8_t { kMessage, kNoMore, kPaused };
+  Found next(Bytes filter, std::optional<std::string>* last, size_t* rows_left, const Now& now,
+             RetainedRow* row) const;
 
  private:
   // Looks at every row, so not oftener than every ten seconds.

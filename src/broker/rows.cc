@@ -15,6 +15,7 @@ constexpr unsigned kConnected = 1;
 constexpr unsigned kSpeaks5 = 2;
 constexpr unsigned kNoLocal = 4;
 constexpr unsigned kRetainAsPublished = 8;
+constexpr unsigned kRetainedOwed = 1 << 6;
 
 void put_flags(std::string& out, unsigned flags) { put_u8(out, static_cast<uint8_t>(flags)); }
 
@@ -100,24 +101,28 @@ bool decode(Bytes bytes, SessionRow* row) {
   return in.done() && row->number != 0;
 }
 
-std::string encode(const SubscriptionOptions& row) {
+std::string encode(const SubscriptionRow& row) {
+  const SubscriptionOptions& options = row.options;
   std::string out;
   put_u8(out, kGrammar);
-  put_flags(out, row.qos | (row.no_local ? kNoLocal : 0) |
-                     (row.retain_as_published ? kRetainAsPublished : 0) |
-                     (static_cast<unsigned>(row.retain_handling) << 4));
-  put_varint(out, row.identifier);
+  put_flags(out, options.qos | (options.no_local ? kNoLocal : 0) |
+                     (options.retain_as_published ? kRetainAsPublished : 0) |
+                     (static_cast<unsigned>(options.retain_handling) << 4) |
+                     (row.retained_owed ? kRetainedOwed : 0));
+  put_varint(out, options.identifier);
   return out;
 }
 
-bool decode(Bytes bytes, SubscriptionOptions* row) {
+bool decode(Bytes bytes, SubscriptionRow* row) {
   ByteReader in = open(bytes);
   const uint8_t flags = in.u8();
-  row->qos = read_qos(in, flags);
-  row->no_local = (flags & kNoLocal) != 0;
-  row->retain_as_published = (flags & kRetainAsPublished) != 0;
-  row->retain_handling = (flags >> 4) & 3;
-  row->identifier = read_u32(in);
+  SubscriptionOptions& options = row->options;
+  options.qos = read_qos(in, flags);
+  options.no_local = (flags & kNoLocal) != 0;
+  options.retain_as_published = (flags & kRetainAsPublished) != 0;
+  options.retain_handling = (flags >> 4) & 3;
+  options.identifier = read_u32(in);
+  row->retained_owed = (flags & kRetainedOwed) != 0;
   return in.done();
 }
 

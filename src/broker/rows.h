@@ -9,8 +9,8 @@
 //                   flags: bit 0 a connection stood when the row was written, bit 1 the client speaks 5.0;
 //                   stamp: when the row was written, so without bit 0 when the connection ended
 //   kSubscription number:u64be filter       -> 1:u8 options:u8 identifier:varint
-//                   options: bits 0-1 QoS, 2 no local, 3 retain as published, 4-5 retain handling;
-//                   identifier 0: none
+//                   options: bits 0-1 QoS, 2 no local, 3 retain as published, 4-5 retain handling,
+//                   6 retained messages that its SUBSCRIBE asked for are still owed; identifier 0: none
 //   kRetained     topic                     -> 1:u8 flags:u8 stamp [expiry_s:varint] [event_us:svarint]
 //                                              publisher:sized headers:sized payload (the rest)
 //                   flags: bits 0-1 QoS, 2 has expiry_s, 3 has event_us;
@@ -63,8 +63,13 @@ struct SubscriptionOptions {
   uint32_t identifier = 0;  // 0: none.
   bool operator==(const SubscriptionOptions&) const = default;
 };
-std::string encode(const SubscriptionOptions& row);
-bool decode(Bytes bytes, SubscriptionOptions* row);
+struct SubscriptionRow {
+  SubscriptionOptions options;
+  bool retained_owed = false;
+  bool operator==(const SubscriptionRow&) const = default;
+};
+std::string encode(const SubscriptionRow& row);
+bool decode(Bytes bytes, SubscriptionRow* row);
 std::string subscription_key(uint64_t session_number, Bytes filter);
 
 struct RetainedRow {

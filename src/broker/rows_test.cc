@@ -47,9 +47,13 @@ TEST(Rows, Session) {
 }
 
 TEST(Rows, Subscription) {
-  const SubscriptionOptions row{
-      .qos = 2, .no_local = true, .retain_as_published = true, .retain_handling = 2, .identifier = 300};
-  expect_golden(row, "012eac02");
+  const SubscriptionRow row{.options = {.qos = 2,
+                                        .no_local = true,
+                                        .retain_as_published = true,
+                                        .retain_handling = 2,
+                                        .identifier = 300},
+                            .retained_owed = true};
+  expect_golden(row, "016eac02");
   expect_prefixes_fail(row);
   EXPECT_EQ(to_hex(subscription_key(7, "a/#")), "0000000000000007612f23");
 }

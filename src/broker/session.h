@@ -54,6 +54,14 @@ struct OutboundRuns {
       left;  // By slot: how many of a row's deliveries are not acknowledged; 0: the slot is free.
 };
 
+// Retained messages that a SUBSCRIBE asked for and that have not been sent yet. They are read when they leave, so that
+// they never overtake a newer message and cost nothing while they wait.
+struct RetainedScan {
+  SubscriptionOptions options;
+  uint64_t commit = 0;              // SUBACK's: it goes first.
+  std::optional<std::string> last;  // The last topic that was looked at.
+};
+
 struct Session {
   uint64_t number = 0;  // Never used twice.
   std::string client_id;
@@ -66,6 +74,7 @@ struct Session {
   store::Arrival disconnected;  // When the last connection ended.
 
   std::map<std::string, SubscriptionOptions, std::less<>> subscriptions;
+  std::map<std::string, RetainedScan, std::less<>> retained_scans;  // By filter.
   // QoS 2 PUBLISHes received and not released -> the commit of the row (0: durable, or there is none).
   std::map<uint16_t, uint64_t> inbound;
   Inflight outbound;
@@ -82,17 +91,9 @@ struct Session {
   std::unique_ptr<WillRow> will;
   std::optional<Instant> will_timer;
   std::optional<Instant> expiry_timer;
+  std::optional<Instant> retained_timer;
 
   bool resending() const { return resend_next < resend.size(); }
-};
-
-// Retained messages at QoS 0 that a SUBSCRIBE asked for and that have not been sent yet. They are read when
-// they leave, so that they never overtake a newer message.
-struct RetainedScan {
-  std::string filter;
-  SubscriptionOptions options;
-  uint64_t commit = 0;              // SUBACK's: it goes first.
-  std::optional<std::string> last;  // The last topic that was looked at.
 };
 
 struct Connection {
@@ -127,7 +128,6 @@ struct Connection {
   uint64_t step = 0;          // ... and what was added in this step.
   uint64_t step_bytes = 0;
 
-  std::deque<RetainedScan> retained_scans;
   bool next_step = false;  // In the list of those to be served once time has moved.
 
   bool closed() const { return state == State::kClosed; }

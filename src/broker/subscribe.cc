@@ -1,7 +1,8 @@
 // SUBSCRIBE and UNSUBSCRIBE, and the retained messages that a SUBSCRIBE owes.
 //
-// To a session with a reader they are records for it alone, in commits no later than SUBACK's; at QoS 0 they
-// follow SUBACK as the client takes them, read from their rows at that moment.
+// Those follow SUBACK as the client takes them, read from their rows at that moment: at QoS 0 they just leave, above it each
+// becomes a record for the session alone when its turn has come. What a durable session is still owed is a mark in the
+// subscription's row, so a restart begins that search anew.
 #include <algorithm>
 
 #include "broker/broker_impl.h"
@@ -10,7 +11,9 @@ namespace hf::broker {
 
 namespace {
 
-constexpr size_t kScanTopicsMax = 4096;  // Names held at a time for retained messages at QoS 0.
+constexpr size_t kRowsPerStep =
+    4096;  // Looked at for retained messages of one session before others have a turn.
+constexpr Duration kRetainedRetry = seconds(1);
 
 uint8_t number(Reason reason) { return static_cast<uint8_t>(reason); }
 
@@ -24,24 +27,23 @@ void Broker::Impl::on_subscribe(Connection& connection, const mqtt::Subscribe& p
   const uint32_t identifier = identifiers.empty() ? 0 : identifiers.front();
   mqtt::SubAck suback{.type = PacketType::kSuback,
                       .packet_id = packet.packet_id};  // [MQTT-3.8.4-1] [MQTT-3.8.4-2]
-  std::vector<RetainedScan> scans;
   uint64_t commit = 0;
   for (const mqtt::SubscribeEntry& entry : packet.entries) {  // [MQTT-3.8.4-5]
     suback.reasons.push_back(
-        subscribe_one(session, connection, entry, identifier, &scans, &commit));  // [MQTT-3.8.4-6]
+        subscribe_one(session, connection, entry, identifier, &commit));  // [MQTT-3.8.4-6]
   }
   send_packet(connection, commit, suback);
-  if (connection.closed() || scans.empty()) return;
-  for (RetainedScan& scan : scans) {
-    scan.commit = connection.gate.commit();
-    connection.retained_scans.push_back(std::move(scan));
+  if (connection.closed()) return;
+  for (const mqtt::SubscribeEntry& entry : packet.entries) {
+    const auto scan = session.retained_scans.find(entry.filter);
+    if (scan != session.retained_scans.end()) scan->second.commit = connection.gate.commit();
   }
-  continue_retained(connection);
+  serve_retained(session);
 }
 
 uint8_t Broker::Impl::subscribe_one(Session& session, const Connection& connection,
                                     const mqtt::SubscribeEntry& entry, uint32_t identifier,
-                                    std::vector<RetainedScan>* scans, uint64_t* commit) {
+                                    uint64_t* commit) {
   if (entry.filter == "$share" || entry.filter.starts_with("$share/")) {
     return number(Reason::kSharedSubscriptionsNotSupported);
   }
@@ -49,7 +51,8 @@ uint8_t Broker::Impl::subscribe_one(Session& session, const Connection& connecti
     // A node's link speaks there without subscriptions: Broker::reserved_send.
     return connection.principal.kind == Principal::Kind::kNode ? entry.qos : number(Reason::kNotAuthorized);
   }
-  const bool is_new = !session.subscriptions.contains(entry.filter);
+  const auto found = session.subscriptions.find(entry.filter);
+  const bool is_new = found == session.subscriptions.end();
   if (is_new && session.subscriptions.size() >= limits_.subscriptions_per_session_max) {
     return number(Reason::kQuotaExceeded);
   }
@@ -63,99 +66,118 @@ uint8_t Broker::Impl::subscribe_one(Session& session, const Connection& connecti
     sessions_by_reader_[session.reader] = &session;
   }
   // [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11] (3.1.1 always sends them: [MQTT-3.3.1-6] there.)
-  bool some_at_qos0 = false;
-  if (entry.retain_handling == 0 || (entry.retain_handling == 1 && is_new)) {
-    some_at_qos0 = options.qos == 0;
-    if (options.qos > 0 && !owe_retained(session, entry.filter, options, &some_at_qos0, commit)) {
+  const bool wants_retained = entry.retain_handling == 0 || (entry.retain_handling == 1 && is_new);
+  const bool owed = wants_retained && retained_.bytes() > 0;
+  const bool durable = session.durable && !storage_failed();
+  const bool was_owed = session.retained_scans.contains(entry.filter);
+  if (durable && (is_new || found->second != options || owed != was_owed)) {
+    const std::string row = encode(SubscriptionRow{options, owed || was_owed});
+    if (is_new && !store_.admit_row(8 + entry.filter.size() + row.size())) {
+      log_rarely(kEventRowsFull, "no space for a subscription of '" + session.client_id + "'");
       return number(Reason::kQuotaExceeded);
     }
-  }
-  // After the records: should a crash part the groups, the client, which has no SUBACK, subscribes anew and
-  // misses none.
-  subscriptions_.set(session, entry.filter, options);  // [MQTT-3.8.4-3] [MQTT-3.8.4-4]
-  if (session.durable && !storage_failed()) {
-    store_.put(Table::kSubscription, subscription_key(session.number, entry.filter), encode(options));
+    store_.put(Table::kSubscription, subscription_key(session.number, entry.filter), row);
     *commit = store_.open_commit();
   }
-  if (some_at_qos0) scans->push_back({.filter = std::string(entry.filter), .options = options});
+  subscriptions_.set(session, entry.filter, options);  // [MQTT-3.8.4-3] [MQTT-3.8.4-4]
+  if (owed) session.retained_scans[std::string(entry.filter)] = {.options = options};
   return options.qos;  // [MQTT-3.8.4-7]
 }
 
-bool Broker::Impl::owe_retained(Session& session, Bytes filter, const SubscriptionOptions& options,
-                                bool* some_at_qos0, uint64_t* commit) {
-  std::vector<std::string> topics;
-  retained_.find(filter, std::nullopt, SIZE_MAX, now_, &topics);
-  if (topics.empty()) return true;
-  // The retain flag is set in the record and kept by the member [MQTT-3.3.1-8] of 3.1.1.
-  store::Member member{.reader = session.reader, .qos = options.qos, .retain_as_published = true};
-  if (options.identifier != 0) member.subscription_identifiers.push_back(options.identifier);
-  const std::string audience = store::encode_audience({member});
-  RetainedRow row;
-  for (const std::string& topic : topics) {
-    if (!retained_.get(topic, &row)) continue;
-    if (options.no_local && row.publisher == session.client_id) continue;
-    if (row.qos == 0) {
-      *some_at_qos0 = true;
-      continue;
-    }
-    if (!store_.admit(topic.size() + row.headers.size() + row.payload.size())) return false;
-    store::NewRecord record;
-    record.stream = local_stream();
-    record.topic = topic;
-    record.headers = row.headers;
-    record.payload = row.payload;
-    record.qos = row.qos;
-    record.retain = true;
-    record.arrival = row.arrival;
-    record.event_us = row.event_us;
-    record.expiry_s = row.expiry_s;
-    record.audience = audience;
-    session.owed_last = store_.append(record).position;
-    session.behind = true;
-    *commit = store_.open_commit();
-    // All retained messages in one group could be more than a commit holds.
-    boundary();
+// Whether the session's connection can take a retained message now; if not, this is called again when it can.
+bool Broker::Impl::has_room_for_retained(Session& session, uint8_t qos) {
+  Connection& connection = *session.connection;
+  if (qos > 0) {
+    if (flows(session)) return true;
+    if (!session.behind && session.queue.empty()) wait_for_room(connection);
+    return false;
   }
-  return true;
-}
-
-bool Broker::Impl::has_room_for_retained(Connection& connection) {
   if (unsent_of(connection) < limits_.unsent_bytes_max / 4) return true;
   if (connection.unsent_bytes < limits_.unsent_bytes_max / 4) wait_for_step(connection);
   return false;
 }
 
-void Broker::Impl::continue_retained(Connection& connection) {
-  std::vector<std::string> topics;
+void Broker::Impl::serve_retained(Session& session) {
+  size_t rows_left = kRowsPerStep;
   RetainedRow row;
-  while (!connection.closed() && !connection.retained_scans.empty()) {
-    RetainedScan& scan = connection.retained_scans.front();
-    if (!connection.connack_sent || scan.commit > store_.durable_commit())
-      return;  // durable() comes here again.
-    if (!has_room_for_retained(connection)) return;
-    Target target{.session = connection.session, .qos = 0, .retain_as_published = true};
-    if (scan.options.identifier != 0) target.subscription_identifiers.push_back(scan.options.identifier);
-    const bool more = retained_.find(scan.filter, scan.last, kScanTopicsMax, now_, &topics);
-    for (const std::string& topic : topics) {
-      if (!has_room_for_retained(connection)) return;
-      scan.last = topic;
-      if (!retained_.get(topic, &row)) continue;
-      // What is above QoS 0 on both sides was owed as a record.
-      if (std::min(scan.options.qos, row.qos) > 0) continue;
-      if (scan.options.no_local && row.publisher == connection.session->client_id) continue;
-      store::Record record;
-      record.topic = topic;
-      record.headers = row.headers;
-      record.payload = row.payload;
-      record.retain = true;  // [MQTT-3.3.1-8] of 3.1.1
-      record.arrival = row.arrival;
-      record.event_us = row.event_us;
-      record.expiry_s = row.expiry_s;
-      begin_fan(record);
-      deliver_qos0(connection, target);
+  while (session.connection != nullptr && session.connection->connack_sent &&
+         !session.retained_scans.empty()) {
+    const auto& [filter, scan] = *session.retained_scans.begin();
+    if (scan.commit > store_.durable_commit()) return;  // durable() comes here again.
+    // Neither QoS can pass while there is no room for the lower one.
+    if (!has_room_for_retained(session, 0)) return;
+    std::optional<std::string> last = scan.last;
+    const Retained::Found found = retained_.next(filter, &last, &rows_left, now_, &row);
+    if (found == Retained::Found::kMessage) {
+      const bool own = scan.options.no_local && row.publisher == session.client_id;
+      const uint8_t qos = std::min(scan.options.qos, row.qos);
+      if (!own && !send_retained(session, scan.options, qos, *last, row)) return;
     }
-    if (!more) connection.retained_scans.pop_front();
+    session.retained_scans.begin()->second.last = std::move(last);
+    if (found == Retained::Found::kNoMore) end_scan(session);
+    if (rows_left == 0) {
+      if (session.connection != nullptr) wait_for_step(*session.connection);
+      return;
+    }
   }
+}
+
+// False: not now.
+bool Broker::Impl::send_retained(Session& session, const SubscriptionOptions& options, uint8_t qos,
+                                 Bytes topic, const RetainedRow& row) {
+  if (!has_room_for_retained(session, qos)) return false;
+  Target target{.session = &session, .qos = qos, .retain_as_published = true};
+  if (options.identifier != 0) target.subscription_identifiers.push_back(options.identifier);
+  store::Record record;
+  record.topic = topic;
+  record.headers = row.headers;
+  record.payload = row.payload;
+  record.qos = row.qos;
+  record.retain = true;  // [MQTT-3.3.1-8] of 3.1.1; the target keeps it.
+  record.arrival = row.arrival;
+  record.event_us = row.event_us;
+  record.expiry_s = row.expiry_s;
+  if (qos == 0) {
+    begin_fan(record);
+    deliver_qos0(*session.connection, target);
+    return true;
+  }
+  if (!store_.admit(topic.size() + row.headers.size() + row.payload.size())) {
+    timers_.arm(Timer::Kind::kRetained, session.number, now_.mono + kRetainedRetry, &session.retained_timer);
+    return false;
+  }
+  store::Member member{.reader = session.reader, .qos = qos, .retain_as_published = true};
+  member.subscription_identifiers = target.subscription_identifiers;
+  const std::string audience = store::encode_audience({member});
+  store::NewRecord kept;
+  kept.stream = record.stream = local_stream();
+  kept.topic = record.topic;
+  kept.headers = record.headers;
+  kept.payload = record.payload;
+  kept.qos = record.qos;
+  kept.retain = true;
+  kept.arrival = record.arrival;
+  kept.event_us = record.event_us;
+  kept.expiry_s = record.expiry_s;
+  kept.audience = audience;
+  const store::Store::Appended appended = store_.append(kept);
+  record.position = appended.position;
+  record.sequence = appended.sequence;
+  begin_fan(record);
+  deliver(target, true);
+  boundary();
+  return true;
+}
+
+// The first scan has come to its end.
+void Broker::Impl::end_scan(Session& session) {
+  const auto scan = session.retained_scans.begin();
+  const auto subscription = session.subscriptions.find(scan->first);
+  if (session.durable && subscription != session.subscriptions.end() && !storage_failed()) {
+    store_.put(Table::kSubscription, subscription_key(session.number, scan->first),
+               encode(SubscriptionRow{subscription->second}), Haste::kRide);
+  }
+  session.retained_scans.erase(scan);
 }
 
 void Broker::Impl::on_unsubscribe(Connection& connection, const mqtt::Unsubscribe& packet) {
@@ -166,6 +188,9 @@ void Broker::Impl::on_unsubscribe(Connection& connection, const mqtt::Unsubscrib
   for (const Bytes filter : packet.filters) {  // [MQTT-3.10.4-6]
     // [MQTT-3.10.4-1] What is owed already is still delivered [MQTT-3.10.4-3].
     const bool was = subscriptions_.erase(session, filter);
+    if (const auto scan = session.retained_scans.find(filter); scan != session.retained_scans.end()) {
+      session.retained_scans.erase(scan);  // [MQTT-3.10.4-2]
+    }
     unsuback.reasons.push_back(number(was ? Reason::kSuccess : Reason::kNoSubscriptionExisted));
     if (!was || !session.durable) continue;
     store_.erase(Table::kSubscription, subscription_key(session.number, filter), Haste::kCommit);

@@ -192,5 +192,106 @@ TEST(Retained, ManyReachASlowSubscriberAsItTakesThem) {
   EXPECT_EQ(site.broker->counters().qos0_dropped, 0u);
 }
 
+// A session that is kept is owed what its SUBSCRIBE asked for, whatever happens in between; nothing of that waits as a copy.
+TEST(Retained, OwedAboveQos0AcrossConnectionsAndARestart) {
+  Site site;
+  Client pub(site, "pub");
+  pub.connect();
+  for (int i = 0; i < 9; ++i) pub.retain("t/" + std::to_string(i), "x", 1, static_cast<uint16_t>(i + 1));
+  site.sync();
+  Client sub(site, "sub");
+  sub.keep().hello.properties.receive_maximum = 2;
+  sub.connect();
+  sub.subscribe("t/#", 1);
+  EXPECT_EQ(sub.synced(),
+            (Lines{"SUBACK #900 01", "PUBLISH q1 #1 t/0 'x' retain", "PUBLISH q1 #2 t/1 'x' retain"}));
+  const uint64_t records = site.store->figures().records;
+  EXPECT_EQ(records, 2u);
+  sub.puback(1);
+  EXPECT_EQ(sub.synced(), (Lines{"PUBLISH q1 #3 t/2 'x' retain"}));
+  sub.drop();
+  Client again(site, "sub");
+  again.keep().hello.properties.receive_maximum = 100;
+  again.dial();
+  EXPECT_EQ(again.synced().size(), 9u);  // CONNACK, 2 again, 6 for the first time.
+  for (uint16_t id = 2; id <= 9; ++id) again.puback(id);
+  EXPECT_EQ(again.synced(), Lines{});
+
+  again.subscribe("t/#", 1);
+  ASSERT_EQ(again.synced().size(), 10u);
+  site.restart();
+  Client kept(site, "sub");
+  kept.keep().dial();
+  size_t fresh = 0;
+  for (const std::string& line : kept.synced()) fresh += line.find("dup") == std::string::npos ? 1 : 0;
+  EXPECT_LE(fresh, 10u);  // The search may have to begin anew, but ends.
+  site.pass(seconds(1));
+  EXPECT_EQ(kept.synced(), Lines{});
+}
+
+TEST(Retained, UnsubscribeEndsWhatIsStillToCome) {  // [MQTT-3.10.4-2]
+  Site site;
+  Client pub(site, "pub");
+  pub.connect();
+  for (int i = 0; i < 9; ++i) pub.retain("t/" + std::to_string(i), "x", 1, static_cast<uint16_t>(i + 1));
+  site.sync();
+  Client sub(site, "sub");
+  sub.hello.properties.receive_maximum = 2;
+  sub.connect();
+  sub.subscribe("t/#", 1);
+  ASSERT_EQ(sub.synced().size(), 3u);
+  sub.send(mqtt::Unsubscribe{.packet_id = 901, .filters = {"t/#"}});
+  sub.puback(1);
+  sub.puback(2);
+  EXPECT_EQ(sub.synced(), (Lines{"UNSUBACK #901 00"}));
+}
+
+// Goal: a SUBSCRIBE costs what it asks for once, and a long search lets others have their turn.
+TEST(Retained, RepeatedFiltersAreOneSearch) {
+  Site site;
+  Client pub(site, "pub");
+  pub.connect();
+  for (int i = 0; i < 6000; ++i) pub.retain("t/" + std::to_string(i), "x");
+  site.sync();
+  Client sub(site, "sub");
+  sub.connect();
+  mqtt::Subscribe packet{.packet_id = 900};
+  for (int i = 0; i < 1000; ++i) packet.entries.push_back({.filter = "+/5999", .qos = 0});
+  sub.send(packet);
+  Lines lines = sub.synced();
+  EXPECT_EQ(lines.size(), 1u);  // SUBACK; the search has not come to the end.
+  for (int i = 0; i < 3; ++i) site.pass(milliseconds(1));
+  lines = sub.take();
+  EXPECT_EQ(lines, (Lines{"PUBLISH q0 t/5999 'x' retain"}));
+}
+
+TEST(Limits, WhatStaysBehindOfClientsIsBounded) {
+  Site site;
+  const std::string level(60'000, 'x');
+  size_t refused = 0;
+  size_t connect_refused = 0;
+  for (int c = 0; c < 60; ++c) {
+    Client client(site, "client" + std::to_string(c));
+    client.keep().dial();
+    if (client.synced().front().substr(0, 10) != "CONNACK 00") {
+      ++connect_refused;
+      continue;
+    }
+    for (int i = 0; i < 10; ++i) {
+      const std::string filter = std::to_string(c * 10 + i) + level;
+      client.subscribe(filter, 1);
+      refused += client.synced() == Lines{"SUBACK #900 97"} ? 1 : 0;
+    }
+  }
+  EXPECT_GT(refused, 0u);
+  EXPECT_LT(refused, 590u);
+  EXPECT_EQ(connect_refused, 0u);  // What is small finds its place.
+  EXPECT_LT(site.store->figures().file_bytes, site.options.quota_bytes);
+  Client publisher(site, "publisher");
+  publisher.connect();
+  publisher.publish("t", "x", 1);
+  EXPECT_EQ(publisher.synced(), (Lines{"PUBACK #1 10"}));
+}
+
 }  // namespace
 }  // namespace hf::broker

@@ -16,6 +16,7 @@ struct Timer {
     kConnection,  // CONNECT or the next sign of life is due; `id` is the connection.
     kWill,        // The will delay ends; `id` is the session's number, like below.
     kSession,     // The session expires.
+    kRetained,    // Retained messages for which there was no space are tried again.
   };
   Instant at;
   Kind kind = Kind::kConnection;
