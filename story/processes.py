@@ -89,9 +89,8 @@ class Node:
 
     def init(self, claim=None, upstream_port=None, extra="", key=None):
         """Makes the data directory. `extra` is appended to its configuration."""
-        arguments = ["init", self.directory, "--name", self.name]
-        if claim:
-            arguments += ["--claim", claim]
+        # A claim says what the node is called.
+        arguments = ["init", self.directory] + (["--claim", claim] if claim else ["--name", self.name])
         if key:
             arguments += ["--key", key]
         done = command(*arguments, holdfast=self.holdfast)

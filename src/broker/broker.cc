@@ -334,7 +334,8 @@ void Broker::Impl::timer_due(const Timer& timer) {
     const Instant due = connection->last_received + connection->keep_alive;
     if (due > now_.mono) return arm_connection(*connection, due);
     // [MQTT-3.1.2-22] (In 3.1.1: [MQTT-3.1.2-24].)
-    log_rarely(kEventKeepAlive, "nothing came within one and a half keep alives");
+    log_rarely(kEventKeepAlive,
+               "'" + connection->session->client_id + "' sent nothing within one and a half keep alives");
     return close(*connection, Reason::kKeepAliveTimeout);
   }
   const auto found = sessions_by_number_.find(timer.id);

@@ -38,6 +38,7 @@ uint8_t return_code(Reason reason) {
 void Broker::Impl::on_connect(Connection& connection, const mqtt::Connect& packet) {
   const bool v5 = packet.version == Version::k5;
   connection.version = packet.version;
+  connection.asked_as = packet.client_id;
   const mqtt::Properties& asked = packet.properties;
   connection.receive_maximum = asked.receive_maximum.value_or(UINT16_MAX);
   connection.packet_bytes_max = asked.maximum_packet_size.value_or(UINT32_MAX);
@@ -106,6 +107,7 @@ void Broker::Impl::on_connect(Connection& connection, const mqtt::Connect& packe
   connection.session = session;
   connection.principal = std::move(principal);
   connection.state = Connection::State::kOpen;
+  connection.asked_as = std::string();
   connect_bytes_ -= connection.input.size();
   if (session->durable) {
     // "Connected" is durable before CONNACK: else a crash much later would count the expiry from the time
@@ -146,7 +148,8 @@ void Broker::Impl::on_connect(Connection& connection, const mqtt::Connect& packe
 void Broker::Impl::refuse(Connection& connection, Reason reason, const char* text) {
   ++counters_.connects_refused;
   log_rarely(kEventConnectRefused,
-             std::string("CONNECT refused: ") + mqtt::reason_name(reason) + ": " + text);
+             "CONNECT" + (connection.asked_as.empty() ? "" : " of '" + connection.asked_as + "'") +
+                 " refused: " + mqtt::reason_name(reason) + ": " + text);
   const bool v5 = connection.version == Version::k5;
   // [MQTT-3.2.2-6] No session is present in a refusal; [MQTT-3.2.2-7] the connection ends.
   scratch_.clear();

@@ -97,7 +97,8 @@ void Broker::Impl::on_publish(Connection& connection, const Incoming& packet) {
     if (carried.time_invalid) {
       ++counters_.times_invalid;
       log_rarely(kEventTimeInvalid,
-                 "an hf-time of '" + session.client_id + "' is neither RFC 3339 in UTC nor milliseconds");
+                 "an hf-time of '" + session.client_id + "' on '" + std::string(record.topic) +
+                     "' is neither RFC 3339 in UTC nor milliseconds; the message is taken without");
     }
   }
   if (!record.event_us) record.event_us = host_.event_time(record.topic, record.payload);
@@ -132,7 +133,8 @@ void Broker::Impl::acknowledge_publish(Connection& connection, const Incoming& p
 void Broker::Impl::refuse_publish(Connection& connection, const Incoming& packet, Reason reason) {
   ++counters_.publishes_refused;
   log_rarely(kEventPublishRefused,
-             "PUBLISH of '" + connection.session->client_id + "' refused: " + mqtt::reason_name(reason));
+             "PUBLISH of '" + connection.session->client_id + "' on '" + std::string(packet.topic) +
+                 "' refused: " + (storage_failed() ? "storage has failed" : mqtt::reason_name(reason)));
   if (packet.qos == 0) return;
   // [MQTT-3.3.5-2] of 3.1.1: it has no way to refuse but to close.
   if (connection.version == Version::k311) return fail(connection, reason, "a PUBLISH was refused");

@@ -108,7 +108,8 @@ struct Connection {
   Principal principal;
   Session* session = nullptr;  // While kOpen.
 
-  std::string input;  // A packet that is not whole yet.
+  std::string asked_as;  // The client identifier in its CONNECT, until that is accepted.
+  std::string input;     // A packet that is not whole yet.
   Gate gate;
   bool gated = false;         // In the list of those that wait for a commit.
   bool doomed = false;        // To be given up when the present call ends.

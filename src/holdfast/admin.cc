@@ -65,6 +65,8 @@ Json optional_time(const std::optional<int64_t>& wall_us) {
 
 Json link_json(const node::LinkStatus& link) {
   return {{"configured", link.configured},
+          {"claimed", link.claimed},
+          {"rejected", link.rejected},
           {"up", link.up},
           {"peer", link.peer},
           {"since_s", in_seconds(link.since)},
@@ -93,6 +95,7 @@ Json store_json(const node::Status& status) {
           {"free_bytes", figures.free_bytes},
           {"quota_bytes", figures.quota_bytes},
           {"records_live_bytes", figures.records_live_bytes},
+          {"spare_bytes", figures.spare_bytes},
           {"space_left_s", optional_seconds(status.space_left)},
           {"segment_count", figures.segment_count},
           {"commits", figures.commits},
@@ -181,7 +184,7 @@ std::optional<AdminRequest> decode_request(Bytes line, std::string* error) {
   }
   AdminRequest request;
   bool sound = read_text(json, "command", &request.command) && read_text(json, "stream", &request.stream) &&
-               read_text(json, "name", &request.name);
+               read_text(json, "name", &request.name) && read_text(json, "claim", &request.claim);
   if (const auto text = json.find("text"); text != json.end()) {
     sound = sound && text->is_boolean();
     request.text = text->is_boolean() && text->get<bool>();
@@ -212,8 +215,8 @@ std::optional<AdminRequest> decode_request(Bytes line, std::string* error) {
 }
 
 const std::vector<std::string>& commands() {
-  static const std::vector<std::string> names = {"status",   "streams", "tail",   "nodes",
-                                                 "node-add", "connect", "version"};
+  static const std::vector<std::string> names = {"status",     "streams", "tail",  "nodes",   "node-add",
+                                                 "node-renew", "node-rm", "claim", "connect", "version"};
   return names;
 }
 
@@ -227,10 +230,9 @@ std::string encode_request(const AdminRequest& request) {
     json["after"] = position_text(request.after);
     json["count"] = request.count;
   }
-  if (request.command == "node-add") {
-    json["name"] = request.name;
-    json["down"] = request.down;
-  }
+  if (request.command.starts_with("node-")) json["name"] = request.name;
+  if (request.command == "node-add") json["down"] = request.down;
+  if (request.command == "claim") json["claim"] = request.claim;
   return dump(json);
 }
 
@@ -346,11 +348,15 @@ std::string Admin::answer(ConnectionId connection, const AdminRequest& request, 
     if (line.empty()) waiting_.push_back({connection, request, 0, "", true, now.mono + kPatience});
     return line;
   }
-  // node-add
   std::string claim;
-  const auto commit = node_->node_add(request.name, request.down, &claim);
+  const auto commit = command == "node-add"     ? node_->node_add(request.name, request.down, &claim)
+                      : command == "node-renew" ? node_->node_renew(request.name, &claim)
+                      : command == "node-rm"    ? node_->node_remove(request.name)
+                                                : node_->claim(request.claim);
   if (!commit) return error_line(commit.error());
-  Json json = {{"ok", true}, {"name", request.name}, {"claim", claim}};
+  Json json = {{"ok", true}};
+  if (!request.name.empty()) json["name"] = request.name;
+  if (!claim.empty()) json["claim"] = claim;
   waiting_.push_back({connection, request, *commit, dump(json), false, now.mono + kPatience});
   return "";
 }

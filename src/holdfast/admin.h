@@ -17,13 +17,15 @@ namespace hf::holdfast {
 
 // A request, as both sides see it.
 struct AdminRequest {
-  std::string command;            // "status", "streams", "tail", "nodes", "node-add", "connect", "version"
+  std::string
+      command;  // "status", "streams", "tail", "nodes", "node-add|renew|rm", "claim", "connect", "version"
   bool text = false;              // Also wants the answer as text for people.
   std::string stream;             // tail
   store::Position after;          // tail
   uint64_t count = 10;            // tail
-  std::string name;               // node-add
+  std::string name;               // node-add, node-renew, node-rm
   std::vector<std::string> down;  // node-add
+  std::string claim;              // claim: the content of a claim file
 };
 std::string encode_request(const AdminRequest& request);
 

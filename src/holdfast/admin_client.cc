@@ -4,6 +4,8 @@
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <chrono>
+#include <thread>
 
 #include "holdfast/exit_code.h"
 #include "io/errno_text.h"
@@ -14,6 +16,7 @@ namespace hf::holdfast {
 namespace {
 
 constexpr int kPatienceMs = 15'000;
+constexpr int kStartTries = 20;  // A tenth of a second apart.
 
 Failure unreachable(const std::string& socket_path, const std::string& why) {
   return {kExitUnreachable,
@@ -24,7 +27,18 @@ Failure unreachable(const std::string& socket_path, const std::string& why) {
 }  // namespace
 
 std::expected<AdminAnswer, Failure> ask(const std::string& socket_path, const AdminRequest& request) {
-  const auto socket = io::connect_unix(socket_path);
+  auto socket = io::connect_unix(socket_path);
+  // A node that was started just now is there in a moment.
+  for (int tries = 0;
+       !socket && (socket.error() == ENOENT || socket.error() == ECONNREFUSED) && tries < kStartTries;
+       ++tries) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    socket = io::connect_unix(socket_path);
+  }
+  if (!socket && socket.error() == EACCES) {
+    return std::unexpected(
+        Failure{kExitUnreachable, socket_path + ": permission denied; ask as the user that runs the node"});
+  }
   if (!socket) return std::unexpected(unreachable(socket_path, io::errno_text(socket.error())));
   const std::string line = encode_request(request) + "\n";
   for (size_t sent = 0; sent < line.size();) {

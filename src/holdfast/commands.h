@@ -20,6 +20,7 @@ void add_node(CLI::App& app, int* exit_code);
 void add_config(CLI::App& app, int* exit_code);
 void add_store(CLI::App& app, int* exit_code);
 void add_connect(CLI::App& app, int* exit_code);
+void add_claim(CLI::App& app, int* exit_code);
 void add_version(CLI::App& app, int* exit_code);
 
 // Says why on standard error; the exit code.

@@ -507,6 +507,12 @@ std::expected<Config, Mistakes> parse_config(std::string_view text, const std::s
   return config;
 }
 
+std::string joined_lines(const Mistakes& mistakes) {
+  std::string text;
+  for (const std::string& mistake : mistakes) text += (text.empty() ? "" : "\n") + mistake;
+  return text;
+}
+
 std::expected<Config, Mistakes> load_config(const std::string& path) {
   const auto text = read_file(path, 1 << 20);
   if (!text) return std::unexpected(Mistakes{text.error()});

@@ -26,6 +26,8 @@ using Mistakes = std::vector<std::string>;
 
 // `name` stands before the line number in messages.
 std::expected<Config, Mistakes> parse_config(std::string_view text, const std::string& name);
+// All of them, a line each.
+std::string joined_lines(const Mistakes& mistakes);
 // A file that cannot be read is a mistake too.
 std::expected<Config, Mistakes> load_config(const std::string& path);
 

@@ -72,9 +72,7 @@ std::expected<DataDirectory, Failure> open_data_directory(const std::string& pat
 
   auto config = load_config(config_path.empty() ? path + "/holdfast.toml" : config_path);
   if (!config) {
-    std::string text;
-    for (const std::string& mistake : config.error()) text += (text.empty() ? "" : "\n") + mistake;
-    return refuse(text);
+    return refuse(joined_lines(config.error()));
   }
   data.config = std::move(*config);
   data.admin_socket = data.config.admin_socket.empty() ? path + "/admin.sock" : data.config.admin_socket;

@@ -17,6 +17,7 @@
 #include "holdfast/settle.h"
 #include "io/entropy.h"
 #include "io/errno_text.h"
+#include "link/claim.h"
 #include "node/node.h"
 
 namespace hf::holdfast {
@@ -94,15 +95,22 @@ std::expected<void, Failure> init(const Options& options) {
                       directory, name, directory));
     }
   }
-  const std::string name = options.name.empty() ? default_name() : options.name;
-  if (!node_name_valid(name)) {
-    return refuse(fmt::format("--name \"{}\": a name is 1 to 64 letters, digits, '.', '_' and '-'", name));
-  }
   std::string claim_text;
+  std::string name = options.name.empty() ? default_name() : options.name;
   if (!options.claim.empty()) {
     auto text = read_file(options.claim, 64 << 10);
     if (!text) return refuse(text.error());
     claim_text = std::move(*text);
+    const auto claim = link::parse_claim(claim_text);
+    if (!claim) return refuse(options.claim + " is not a claim file: " + error_text(claim.error()));
+    if (!options.name.empty() && options.name != claim->node) {
+      return refuse(fmt::format("--name {}, but {} is the claim of {}; leave --name out", options.name,
+                                options.claim, claim->node));
+    }
+    name = claim->node;  // The hub knows it by that.
+  }
+  if (!node_name_valid(name)) {
+    return refuse(fmt::format("--name \"{}\": a name is 1 to 64 letters, digits, '.', '_' and '-'", name));
   }
 
   Made made;
@@ -158,8 +166,10 @@ std::expected<void, Failure> init(const Options& options) {
   }
   fmt::print("\nNext:\n  holdfast run --data {}\n  holdfast status --data {}\n", directory, directory);
   if (claim_text.empty()) {
-    fmt::print("To send upstream, add this node at the hub (holdfast node add {}) and set [upstream].\n",
-               name);
+    fmt::print(
+        "To send upstream: holdfast node add {} at the hub, set [upstream] here, and, while this node runs, "
+        "holdfast claim FILE.\n",
+        name);
   } else {
     fmt::print("The claim was taken; set [upstream] in the configuration if it is not there.\n");
   }
@@ -184,7 +194,7 @@ void add_init(CLI::App& app, int* exit_code) {
   command->footer(
       "Examples:\n"
       "  holdfast init /var/lib/holdfast\n"
-      "  holdfast init ./ship --name ship-7 --claim ship-7.claim");
+      "  holdfast init ./ship --claim ship-7.claim");
   command->callback([options, exit_code] {
     const auto done = init(*options);
     *exit_code = done ? kExitOk : report(done.error());

@@ -59,6 +59,7 @@ int main(int argc, char** argv) {
   add_config(app, &exit_code);
   add_store(app, &exit_code);
   add_connect(app, &exit_code);
+  add_claim(app, &exit_code);
   add_version(app, &exit_code);
   if (const int mistaken = unknown_command(app, argc, argv); mistaken != kExitOk) return mistaken;
   try {

@@ -1,4 +1,4 @@
-// holdfast node add | ls: the nodes below this one.
+// holdfast node add | renew | rm | ls: the nodes below this one.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -43,9 +43,10 @@ struct AddOptions {
   std::string claim;
 };
 
-int add_one(const AddOptions& options) {
+// Registers (or, with "node-renew", only makes a new claim) and writes the claim file.
+int write_claim(const AddOptions& options, const std::string& request, const char* done) {
   const auto answer =
-      ask(options.target.admin_socket(), {.command = "node-add", .name = options.name, .down = options.down});
+      ask(options.target.admin_socket(), {.command = request, .name = options.name, .down = options.down});
   if (!answer) return report(answer.error());
   if (options.claim == "-") {
     std::fputs(answer->claim.c_str(), stdout);
@@ -60,10 +61,32 @@ int add_one(const AddOptions& options) {
         {kExitFailed, written.error() + "; the claim is printed above, save it: it is shown only once"});
   }
   fmt::print(
-      "Registered {}. Bring {} to it; it is a secret and good for one use:\n  holdfast init DIR --name {} "
-      "--claim {}\n",
-      options.name, path, options.name, path);
+      "{} {}. Bring {} to it; it is a secret and good for one use:\n"
+      "  holdfast init DIR --claim {}      a new node\n"
+      "  holdfast claim {}                 one that runs already\n",
+      done, options.name, path, path, path);
   return kExitOk;
+}
+
+void add_rm(CLI::App& node, int* exit_code) {
+  struct Options {
+    Target target;
+    std::string name;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* command =
+      node.add_subcommand("rm", "Register a node no more: it is cut off, what it was owed is given up");
+  command->add_option("name", options->name, "Name of the node")->required()->type_name("NAME");
+  add_target_options(*command, &options->target);
+  command->footer("Example:\n  holdfast node rm ship-7");
+  command->callback([options, exit_code] {
+    const auto answer = ask(options->target.admin_socket(), {.command = "node-rm", .name = options->name});
+    if (!answer) {
+      *exit_code = report(answer.error());
+      return;
+    }
+    fmt::print("{} is registered no more; what it sent stays here.\n", options->name);
+  });
 }
 
 }  // namespace
@@ -71,14 +94,21 @@ int add_one(const AddOptions& options) {
 void add_node(CLI::App& app, int* exit_code) {
   CLI::App* command = app.add_subcommand("node", "Look after the nodes below this one");
   command->require_subcommand(1);
+  command->footer(
+      "Examples:\n"
+      "  holdfast node add ship-7\n"
+      "  holdfast node ls\n"
+      "  holdfast node renew ship-7");
   add_ls(*command, exit_code);
+  add_rm(*command, exit_code);
 
   auto options = std::make_shared<AddOptions>();
   CLI::App* add = command->add_subcommand("add", "Register a node and write its claim file");
   add->add_option("name", options->name, "Name of the node: letters, digits, '.', '_' and '-'")
       ->required()
       ->type_name("NAME");
-  add->add_option("--down", options->down, "Topics that go down to it (repeat)")->type_name("FILTER");
+  add->add_option("--down", options->down, "Topics that go down to it (repeat; default NAME/#)")
+      ->type_name("FILTER");
   add->add_option("--claim", options->claim,
                   "Where to write the claim file (default NAME.claim; - prints it)")
       ->type_name("FILE");
@@ -87,7 +117,20 @@ void add_node(CLI::App& app, int* exit_code) {
       "Examples:\n"
       "  holdfast node add ship-7\n"
       "  holdfast node add ship-7 --down 'cmd/ship-7/#' --claim ship-7.claim");
-  add->callback([options, exit_code] { *exit_code = add_one(*options); });
+  add->callback([options, exit_code] { *exit_code = write_claim(*options, "node-add", "Registered"); });
+
+  auto renewed = std::make_shared<AddOptions>();
+  CLI::App* renew =
+      command->add_subcommand("renew", "Write a new claim for a node whose disk or claim was lost");
+  renew->add_option("name", renewed->name, "Name of the node")->required()->type_name("NAME");
+  renew
+      ->add_option("--claim", renewed->claim,
+                   "Where to write the claim file (default NAME.claim; - prints it)")
+      ->type_name("FILE");
+  add_target_options(*renew, &renewed->target);
+  renew->footer("Example:\n  holdfast node renew ship-7 --claim ship-7-new.claim");
+  renew->callback(
+      [renewed, exit_code] { *exit_code = write_claim(*renewed, "node-renew", "A new claim for"); });
 }
 
 }  // namespace hf::holdfast

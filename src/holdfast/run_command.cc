@@ -20,6 +20,9 @@ namespace hf::holdfast {
 
 namespace {
 
+// How old the line that the service manager shows may be.
+constexpr Duration kStatusInterval = seconds(10);
+
 struct Options {
   Target target;
   std::string config;
@@ -91,7 +94,8 @@ std::expected<bool, Failure> run(const Options& options) {
   std::string path = options.target.data;
   if (path.empty() && !options.config.empty()) {
     const auto config = load_config(options.config);
-    if (config) path = config->data;  // What is wrong with it is said below.
+    if (!config) return std::unexpected(Failure{kExitConfiguration, joined_lines(config.error())});
+    path = config->data;
   }
   if (path.empty()) path = kDataDefault;
   auto data = open_data_directory(path, options.config);
@@ -142,8 +146,14 @@ std::expected<bool, Failure> run(const Options& options) {
   io::EventLoopOptions loop_options;
   // Some are for the store and the process itself.
   loop_options.connections_max = files > 256 ? files - 128 : files / 2;
-  loop_options.heartbeat_interval = service.watchdog_interval() / 3;
-  loop_options.heartbeat = [&service] { service.notify("WATCHDOG=1"); };
+  loop_options.heartbeat_interval = kStatusInterval;
+  if (service.watchdog_interval() > Duration{}) {
+    loop_options.heartbeat_interval = std::min(kStatusInterval, service.watchdog_interval() / 3);
+  }
+  loop_options.heartbeat = [&] {
+    if (node) view.status = node->status(clock.now());
+    service.notify("WATCHDOG=1\nSTATUS=" + status_sentence(view));
+  };
   io::EventLoop loop(*core, wakeup, storage.get(), clock, &admin, say, loop_options);
   if (node) {
     for (const std::string& address : data->config.listen) {
@@ -165,11 +175,8 @@ std::expected<bool, Failure> run(const Options& options) {
     if (config.insecure) {
       say("HF-RUN-005", "insecure = true: connections from other machines are allowed and not encrypted");
     }
-    service.notify("READY=1\nSTATUS=" + status_sentence({.status = node->status(clock.now()),
-                                                         .locked = "",
-                                                         .data = view.data,
-                                                         .key = view.key,
-                                                         .listen = view.listen}));
+    view.status = node->status(clock.now());
+    service.notify("READY=1\nSTATUS=" + status_sentence(view));
   } else {
     say("HF-RUN-002", "locked: " + view.locked);
     service.notify("READY=1\nSTATUS=locked: " + view.locked);

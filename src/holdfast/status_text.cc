@@ -43,6 +43,13 @@ std::string link_sentence(const node::Status& status) {
                        format_count(status.nodes_connected));
   }
   if (!link.up) {
+    const bool refused = link.claimed && link.rejected;
+    if (!link.claimed || refused) {
+      const std::string why =
+          refused ? "Refused upstream: the hub does not know this node any more. There: holdfast node renew "
+                  : "Not registered upstream. At the hub: holdfast node add ";
+      return why + status.name + "; here: holdfast claim FILE. " + backlog(status);
+    }
     const std::string said = fmt::format("Offline {}.", format_duration(link.since));
     return link.backlog_count == 0 ? said + " Nothing waits to be sent." : said + " " + backlog(status);
   }
@@ -61,7 +68,7 @@ std::string space_sentence(const node::Status& status) {
   if (!status.space_left) return "";
   // Said when somebody waits on it: offline, or little is left.
   const bool short_of_space = *status.space_left < seconds(3 * 86400);
-  if (!short_of_space && (!status.link.configured || status.link.up)) return "";
+  if (status.link.configured ? status.link.up : !short_of_space) return "";
   const bool whole_day = status.uptime >= seconds(86400);
   return fmt::format(" {} of space left at the {}.", format_days(*status.space_left),
                      whole_day ? "last day's rate" : "rate since start");
@@ -119,7 +126,9 @@ std::string status_state(const StatusView& view) {
 }
 
 bool status_needs_a_hand(const StatusView& view) {
-  return !view.locked.empty() || view.status.mode != Mode::kReady;
+  const node::LinkStatus& link = view.status.link;
+  return !view.locked.empty() || view.status.mode != Mode::kReady ||
+         (link.configured && !link.up && (!link.claimed || link.rejected));
 }
 
 std::string status_sentence(const StatusView& view) {
@@ -133,11 +142,12 @@ std::string status_sentence(const StatusView& view) {
              link_sentence(status);
     case Mode::kFull:
       return fmt::format(
-                 "Full: {} of {} used, {} free on the disk; new messages are refused. Connect the upstream, "
-                 "raise "
-                 "quota, or free space. ",
+                 "Full: {} of {} used, {} free on the disk; new messages are refused. {}raise quota, or free "
+                 "space. ",
                  format_size(status.store.file_bytes), format_size(status.store.quota_bytes),
-                 format_size(status.store.free_bytes)) +
+                 format_size(status.store.free_bytes),
+                 status.link.configured && !status.link.up ? "Connect the upstream, "
+                                                           : "End sessions that are away, ") +
              link_sentence(status);
     case Mode::kDegraded:
       return "Degraded: the disk failed to write a file, which was left behind; everything still works, but "
@@ -182,7 +192,10 @@ std::string status_text(const StatusView& view) {
                                    format_count(status.nodes_connected)));
   }
   const broker::Counters& broker = status.broker;
-  lines.emplace_back("clients", fmt::format("{} connected", format_count(broker.connections)));
+  lines.emplace_back(
+      "clients", fmt::format("{} connected",
+                             format_count(broker.connections -
+                                          std::min<uint64_t>(broker.connections, status.nodes_connected))));
   lines.emplace_back(
       "received",
       fmt::format("{} (QoS 0: {}, 1: {}, 2: {})",

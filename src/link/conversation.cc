@@ -27,6 +27,7 @@ void Conversation::begin(Channel& channel, const Now& now) {
   HF_ASSERT(state_ == State::kSilent);
   channel_ = &channel;
   state_ = State::kGreeting;
+  stranger_ = false;
   began_ = alive_ = now.mono;
   unsent_bytes_ = 0;
   told_up_ = false;
@@ -57,7 +58,9 @@ void Conversation::close(const char* event, const std::string& why) {
   if (state_ == State::kClosing || state_ == State::kSilent) return;
   state_ = State::kClosing;
   last_error_ = why;
-  host_.log(event, "the conversation with " + called_ + " ends: " + why);
+  // Once, not at every attempt.
+  if (why != last_logged_) host_.log(event, "the conversation with " + called_ + " ends: " + why);
+  last_logged_ = why;
   channel_->close(last_error_.c_str());
 }
 
@@ -119,7 +122,11 @@ void Conversation::acknowledged(uint16_t id, mqtt::Reason reason, const Now& now
   if (sender_.receipt(id, reason, now)) return;
   // HELLO, or a message about pairs.
   if (static_cast<uint8_t>(reason) >= 0x80) {
-    close("HF-LINK-003", std::string("it refused a message: ") + mqtt::reason_name(reason));
+    stranger_ = state_ == State::kGreeting && reason == mqtt::Reason::kNotAuthorized;
+    close("HF-LINK-003",
+          stranger_ ? "it does not know this node; is it the right one? If so: holdfast node add NAME there, "
+                      "and give its claim here"
+                    : std::string("it refused a message: ") + mqtt::reason_name(reason));
   }
 }
 
@@ -145,9 +152,10 @@ void Conversation::pump(const Now& now) {
   if (!awaiting) alive_ = now.mono;
   if (!told_up_ && sender_.flowing()) {
     told_up_ = true;
+    last_logged_.clear();
     host_.log("HF-LINK-001", "the link to " + called_ + " is up (" + hello_->name + ", store " +
                                  to_hex(hello_->store_id) + "); " + std::to_string(sender_.backlog_count()) +
-                                 " records to send");
+                                 (sender_.backlog_count() == 1 ? " record to send" : " records to send"));
   }
 }
 

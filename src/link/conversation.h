@@ -58,6 +58,8 @@ class Conversation {
   void forget() { sender_.travel().remove(); }
 
   bool up() const { return state_ == State::kTalking && sender_.flowing(); }
+  // The peer did not take our HELLO: it knows no node of this name.
+  bool stranger() const { return stranger_; }
   bool begun() const { return state_ != State::kSilent; }
   const std::string& peer() const { return peer_; }
   // What the peer's last HELLO said, without its marks; null before the first.
@@ -89,6 +91,8 @@ class Conversation {
   bool told_up_ = false;
   std::optional<Hello> hello_;
   std::string last_error_;
+  std::string last_logged_;
+  bool stranger_ = false;
 };
 
 }  // namespace hf::link

@@ -17,6 +17,7 @@ constexpr Duration kAnswerTimeout = seconds(10);  // For CONNACK, and for the cl
 constexpr Duration kSettled = seconds(10);        // Up for so long: the next failure is a first one.
 constexpr size_t kPacketBytesMax = 5 << 20;       // A batch at its largest, and its PUBLISH.
 constexpr uint64_t kPublishHeadBytes = 64;
+constexpr size_t kLoggedMax = 8;
 constexpr uint16_t kReceiveMaximum = 128;
 constexpr uint16_t kReceiveMaximumMin = 80;  // What we may have under way, and some.
 
@@ -104,8 +105,6 @@ void Uplink::connect(const Now& now) {
 void Uplink::connack(const mqtt::Connack& connack, const Now& now) {
   const auto reason = static_cast<Reason>(connack.reason);
   if (connack.reason >= 0x80) return refused(reason, now);
-  refusals_ = 0;
-  other_first_ = false;
   if (connack.properties.receive_maximum.value_or(UINT16_MAX) < kReceiveMaximumMin) {
     return end("the parent takes too few messages at once", true, now);
   }
@@ -114,11 +113,7 @@ void Uplink::connack(const mqtt::Connack& connack, const Now& now) {
   message_bytes_max_ =
       std::min<uint64_t>(connack.properties.maximum_packet_size.value_or(kPacketBytesMax), kPacketBytesMax);
   message_bytes_max_ -= std::min(message_bytes_max_, kPublishHeadBytes);
-  if (!with_token_) {
-    // The parent knows the secret, whatever became of the acknowledgement that would have told us.
-    if (!credentials_.confirmed()) credentials_.confirm();
-    return accepted(now);
-  }
+  if (!with_token_) return accepted(now);
   state_ = State::kClaiming;
   started_ = now.mono;
   claim_id_ = send(Kind::kClaim, encode_claim_message(credentials_.secret()), credentials_.commit());
@@ -246,10 +241,9 @@ void Uplink::end(const std::string& why, bool close, const Now& now, Duration ag
     since_ = {now.mono.ns - static_cast<uint64_t>(ago.ns)};
     since_wall_us_ = now.wall_us - ago.ns / 1000;
   }
-  if (why != last_logged_) {  // Once, not at every attempt.
-    output_.log("HF-LINK-009", "no link to the parent: " + why);
-    last_logged_ = why;
-  }
+  if (logged_.size() > kLoggedMax) logged_.clear();
+  // Once, not at every attempt; attempts may fail in turn for two reasons.
+  if (logged_.insert(why).second) output_.log("HF-LINK-009", "no link to the parent: " + why);
   plan_dial(now);
 }
 
@@ -261,6 +255,10 @@ void Uplink::settle(const Now& now) {
   goodbye.reason = Reason::kUnspecifiedError;
   mqtt::encode(out_, Version::k5, goodbye);
   flush(now);
+  if (conversation_.stranger()) {  // It lets anybody in, but does not know us: it may know the claim.
+    ++refusals_;
+    other_first_ = with_token_;
+  }
   end(why, true, now);
 }
 
@@ -277,8 +275,13 @@ void Uplink::pump(const Now& now) {
       since_ = now.mono;
       since_wall_us_ = now.wall_us;
       if (up_) {
+        // The parent knows the secret, whatever became of the acknowledgement that would have told us. (CONNACK does not say so:
+        // another node may let anybody in.)
+        if (!credentials_.confirmed()) credentials_.confirm();
+        refusals_ = 0;
+        other_first_ = false;
         last_error_.clear();
-        last_logged_.clear();
+        logged_.clear();
         if (conversation_.peer_hello()->store_id != credentials_.parent_store_id()) {
           output_.log("HF-LINK-012",
                       "the node at the parent's address is another one than the claim was from: store " +

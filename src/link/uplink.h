@@ -64,6 +64,8 @@ class Uplink final : public Channel {
   // Says goodbye and dials no more.
   void shut_down(const Now& now);
 
+  // The parent refuses what we have: only a new claim helps.
+  bool rejected() const { return refusals_ > (credentials_.confirmed() ? 0u : 1u); }
   bool up() const { return state_ == State::kTalking && conversation_.up(); }
   ConnectionId connection() const { return connection_; }
   // When `up` last changed; for a parent that fell silent, when it was last heard.
@@ -137,7 +139,7 @@ class Uplink final : public Channel {
   Instant since_{};
   int64_t since_wall_us_ = 0;
   std::string last_error_;
-  std::string last_logged_;
+  std::set<std::string> logged_;  // Why attempts failed since the link was up last.
   uint64_t sent_bytes_ = 0;
   uint64_t received_bytes_ = 0;
 };

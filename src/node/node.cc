@@ -30,8 +30,7 @@ Node::Impl::Impl(Config config_in, Entropy& entropy_in, std::unique_ptr<store::S
       routes_(*store, config),
       registry_(*store),
       durable_(store->durable_commit()),
-      growth_since_(now.mono),
-      growth_start_bytes_(store->figures().records_live_bytes) {
+      mode_(store->mode()) {
   // What the rooms do while they start (wills of a crash, for one) leaves with the first step.
   Effects early;
   out_ = &early;
@@ -39,6 +38,7 @@ Node::Impl::Impl(Config config_in, Entropy& entropy_in, std::unique_ptr<store::S
   if (const auto row = store->get(store::Table::kParent, kLastUpKey)) {
     link_last_up_wall_us_ = static_cast<int64_t>(ByteReader(*row).u64());
   }
+  if (parent_ && !parent_->credentials.known()) log("HF-LINK-013", kNoClaim);
   registry_.for_each([&](const link::Child& child) { peer(child.name); });
   broker::Limits limits;
   limits.packet_bytes_max = config.packet_bytes_max;
@@ -68,6 +68,7 @@ void Node::Impl::step(std::span<Input> inputs, const Now& now, Effects& out) {
   out_ = &out;
   now_ = now;
   sends_.clear();
+  cut_off_removed();
   for (Input& input : inputs) {
     take(input);
     take_from_children();
@@ -276,6 +277,10 @@ Result<uint64_t> Node::node_add(Bytes name, const std::vector<std::string>& down
                                 std::string* claim_text) {
   return impl_->node_add(name, down_filters, claim_text);
 }
+Result<uint64_t> Node::node_renew(Bytes name, std::string* claim_text) {
+  return impl_->node_renew(name, claim_text);
+}
+Result<uint64_t> Node::node_remove(Bytes name) { return impl_->node_remove(name); }
 Result<uint64_t> Node::claim(Bytes claim_text) { return impl_->claim(claim_text); }
 Result<> Node::connect_now(const Now& now) { return impl_->connect_now(now); }
 std::vector<TailRecord> Node::tail(Bytes stream, store::Position after, size_t count, bool* pending) {

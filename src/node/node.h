@@ -104,8 +104,14 @@ class Node {
   // (name, filter).
   Result<uint64_t> node_add(Bytes name, const std::vector<std::string>& down_filters,
                             std::string* claim_text);
-  // Takes a claim file's content at a site: names the parent and the secret to exchange. kInvalid says what
-  // is wrong with it.
+  // A new claim for a child that lost its secret (its disk was replaced); the old secret goes on until the claim is used.
+  // kNotFound.
+  Result<uint64_t> node_renew(Bytes name, std::string* claim_text);
+  // Registered no more: its connection ends, neither claim nor secret lets it in again, and what it was owed is given up.
+  // kNotFound.
+  Result<uint64_t> node_remove(Bytes name);
+  // Takes a claim file's content at a site, in the place of what was there: names the parent and the secret to exchange.
+  // kInvalid says what is wrong with it, or that it is another node's.
   Result<uint64_t> claim(Bytes claim_text);
   // Dials at once, whatever the backoff says. kNotFound: no parent is configured.
   Result<> connect_now(const Now& now);

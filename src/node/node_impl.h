@@ -20,6 +20,10 @@
 
 namespace hf::node {
 
+inline constexpr const char* kNoClaim =
+    "the upstream does not know this node: register it there with holdfast node add NAME, and give the claim "
+    "here with "
+    "holdfast claim FILE";
 // Row of kParent: report.cc.
 inline constexpr Bytes kLastUpKey = "U";
 // Rounds of one step in which readers that were woken wake others.
@@ -56,6 +60,8 @@ class Node::Impl final : public broker::Host, public link::Host, public link::Up
   std::vector<NodeStatus> nodes() const;
   Result<uint64_t> node_add(Bytes name, const std::vector<std::string>& down_filters,
                             std::string* claim_text);
+  Result<uint64_t> node_renew(Bytes name, std::string* claim_text);
+  Result<uint64_t> node_remove(Bytes name);
   Result<uint64_t> claim(Bytes claim_text);
   Result<> connect_now(const Now& now);
   void shut_down(const Now& now);
@@ -110,12 +116,15 @@ class Node::Impl final : public broker::Host, public link::Host, public link::Up
 
   void take(Input& input);
   void take_from_children();
+  void cut_off_removed();
   void take_from_child(FromChild& event);
   void message_from_child(Peer& peer, FromChild& event);
   Peer& peer(const std::string& name);
   void settle();
   void pump();
   void observe();
+  void observe_mode();
+  void put_last_up(int64_t wall_us);
   void make_jobs();
 
   const Instant started_;
@@ -131,6 +140,7 @@ class Node::Impl final : public broker::Host, public link::Host, public link::Up
   std::unique_ptr<broker::Broker> broker_;
   std::unique_ptr<Parent> parent_;  // Null without an upstream.
   std::map<std::string, Peer> children_;
+  std::vector<std::string> removed_;  // By the operator; the next step cuts them off.
   std::unordered_map<ConnectionId, std::string> child_of_connection_;
   std::deque<FromChild> from_children_;
   uint64_t durable_ = 0;
@@ -144,8 +154,14 @@ class Node::Impl final : public broker::Host, public link::Host, public link::Up
 
   int64_t link_last_up_wall_us_ = 0;
   // For "days of space left": what the log grew by.
-  Instant growth_since_;
-  uint64_t growth_start_bytes_ = 0;
+  // How much was written by when, at most a day back: samples an hour apart, the first one from the start.
+  struct Growth {
+    Instant at;
+    uint64_t bytes = 0;
+  };
+  std::deque<Growth> growth_;
+  Instant seen_at_;  // When the children's rows were last written.
+  store::Mode mode_;
 };
 
 }  // namespace hf::node

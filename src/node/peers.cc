@@ -1,4 +1,6 @@
 // Where broker and links meet: a child's connection is the broker's, its conversation is the link's.
+#include <utility>
+
 #include "base/assert.h"
 #include "node/node_impl.h"
 
@@ -55,6 +57,24 @@ void Node::Impl::take_from_children() {
     from_children_.pop_front();
     store->boundary();
     take_from_child(event);
+  }
+}
+
+void Node::Impl::cut_off_removed() {
+  for (const std::string& name : std::exchange(removed_, {})) {
+    const auto found = children_.find(name);
+    // It may have been registered anew meanwhile: then it keeps its readers, but has to come with the new claim.
+    if (found == children_.end()) continue;
+    Peer& peer = found->second;
+    if (peer.connection != 0) {
+      peer.channel->close("it was removed here");
+      child_of_connection_.erase(peer.connection);
+      if (peer.conversation->begun()) peer.conversation->end(now_);
+      peer.connection = 0;
+    }
+    if (registry_.find(name) != nullptr) continue;
+    peer.conversation->forget();
+    children_.erase(found);
   }
 }
 

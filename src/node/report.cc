@@ -12,8 +12,12 @@ namespace {
 // Below this span the growth of the log says nothing about days.
 constexpr Duration kGrowthSpanMin = seconds(60);
 constexpr Duration kGrowthSpan = seconds(86'400);
+// A hundred years.
+constexpr double kSpaceLeftMaxS = 100.0 * 365 * 86'400;
+constexpr Duration kGrowthStep = seconds(3'600);
 // Each costs an otherwise idle node a page; a node that starts offline says that it has been so for up to this much too long.
 constexpr int64_t kLastUpIntervalUs = 60'000'000;
+constexpr Duration kSeenInterval = seconds(60);
 
 }  // namespace
 
@@ -38,6 +42,8 @@ Status Node::Impl::status(const Now& now) const {
     const link::ReceiverCounters& received = conversation.receiver().counters();
     LinkStatus& link = status.link;
     link.configured = true;
+    link.claimed = parent_->credentials.known();
+    link.rejected = uplink.rejected();
     link.up = uplink.up();
     link.peer = config.upstream->host + ":" + std::to_string(config.upstream->port);
     if (uplink.since() != Instant{}) {
@@ -71,38 +77,73 @@ Status Node::Impl::status(const Now& now) const {
   for (const auto& [name, peer] : children_) status.nodes_connected += peer.connection != 0 ? 1 : 0;
   store->for_each_gap([&](const store::Gap&) { ++status.gaps; });
 
-  const Duration span = now.mono - growth_since_;
-  const uint64_t bytes = status.store.records_live_bytes;
-  if (span >= kGrowthSpanMin && bytes > growth_start_bytes_) {
-    const uint64_t space =
-        std::min(status.store.free_bytes,
-                 status.store.quota_bytes - std::min(status.store.quota_bytes, status.store.file_bytes));
-    const uint64_t grown = bytes - growth_start_bytes_;
-    // In milliseconds, so that the product stays in range.
-    const uint64_t span_ms = static_cast<uint64_t>(to_ms(span));
-    const uint64_t left_ms = grown > space / 1'000
-                                 ? space / 1'024 * span_ms / std::max<uint64_t>(1, grown / 1'024)
-                                 : uint64_t{1'000} * span_ms;
-    status.space_left = milliseconds(static_cast<int64_t>(left_ms));
+  if (!growth_.empty()) {
+    const Duration span = now.mono - growth_.front().at;
+    const store::Figures& figures = status.store;
+    const uint64_t written = figures.ingest_bytes - growth_.front().bytes;
+    if (span >= kGrowthSpanMin && written > 0) {
+      // What nobody is owed any more gives way when space is short.
+      const uint64_t space =
+          std::min(figures.free_bytes,
+                   figures.quota_bytes - std::min(figures.quota_bytes, figures.file_bytes)) +
+          figures.spare_bytes;
+      const double left_s =
+          static_cast<double>(space) / static_cast<double>(written) * (static_cast<double>(span.ns) / 1e9);
+      status.space_left = seconds(static_cast<int64_t>(std::min(left_s, kSpaceLeftMaxS)));
+    }
   }
   return status;
 }
 
+void Node::Impl::put_last_up(int64_t wall_us) {
+  link_last_up_wall_us_ = wall_us;
+  std::string value;
+  put_u64(value, static_cast<uint64_t>(wall_us));
+  store->put(store::Table::kParent, kLastUpKey, value, store::Haste::kRide);
+}
+
+// What the disk does is told once, when it changes.
+void Node::Impl::observe_mode() {
+  const store::Mode mode = store->mode();
+  if (mode == mode_) return;
+  mode_ = mode;
+  switch (mode) {
+    case store::Mode::kReady:
+      return log("HF-STORE-001", "there is space again: new messages are taken");
+    case store::Mode::kFull:
+      return log("HF-STORE-002", "full: new messages are refused until there is space; see: holdfast status");
+    case store::Mode::kDegraded:
+      return log(
+          "HF-STORE-003",
+          "the disk failed to write; that file was left behind and everything still works, but a second "
+          "failure would stop it: check the disk");
+    case store::Mode::kStorageFailed:
+      return log(
+          "HF-STORE-004",
+          "the disk failed again: nothing can be made safe any more, messages of QoS 1 and 2 are refused; "
+          "check the disk, then restart");
+  }
+}
+
 // Keeps what status() tells of the oldest owed record and of growth. Part of every step, and cheap.
 void Node::Impl::observe() {
-  if (now_.mono >= growth_since_ + kGrowthSpan) {
-    growth_since_ = now_.mono;
-    growth_start_bytes_ = store->figures().records_live_bytes;
+  if (growth_.empty() || now_.mono >= growth_.back().at + kGrowthStep) {
+    growth_.push_back({now_.mono, store->figures().ingest_bytes});
+    while (growth_.size() > 1 && growth_[1].at + kGrowthSpan <= now_.mono) growth_.pop_front();
+  }
+  observe_mode();
+  if (now_.mono >= seen_at_ + kSeenInterval) {
+    seen_at_ = now_.mono;
+    for (const auto& [name, peer] : children_) {
+      if (peer.connection != 0) registry_.seen(name, now_.wall_us);
+    }
   }
   if (!parent_) return;
   const link::Uplink& uplink = parent_->uplink;
+  // A node that was never online is offline since its first start.
+  if (link_last_up_wall_us_ == 0 && !uplink.up()) put_last_up(now_.wall_us);
   const int64_t last_up = uplink.up() ? now_.wall_us - kLastUpIntervalUs : uplink.since_wall_us();
-  if (last_up > link_last_up_wall_us_) {
-    link_last_up_wall_us_ = uplink.up() ? now_.wall_us : last_up;
-    std::string value;
-    put_u64(value, static_cast<uint64_t>(link_last_up_wall_us_));
-    store->put(store::Table::kParent, kLastUpKey, value, store::Haste::kRide);
-  }
+  if (last_up > link_last_up_wall_us_) put_last_up(uplink.up() ? now_.wall_us : last_up);
   if (parent_->conversation.sender().backlog_count() == 0) {
     oldest_wall_us_.reset();
     oldest_position_ = {};
@@ -200,16 +241,41 @@ Result<uint64_t> Node::Impl::node_add(Bytes name, const std::vector<std::string>
   return commit;
 }
 
-Result<uint64_t> Node::Impl::claim(Bytes claim_text) {
-  link::Credentials credentials(*store);
-  HF_TRY((parent_ ? parent_->credentials : credentials).take(claim_text, entropy));
+Result<uint64_t> Node::Impl::node_renew(Bytes name, std::string* claim_text) {
+  HF_TRY_ASSIGN(*claim_text, registry_.reissue(name, entropy));
   const uint64_t commit = store->open_commit();
   store->boundary();
   return commit;
 }
 
+Result<uint64_t> Node::Impl::node_remove(Bytes name) {
+  HF_TRY(registry_.remove(name));
+  removed_.emplace_back(name);
+  ++routing_epoch_;
+  const uint64_t commit = store->open_commit();
+  store->boundary();
+  return commit;
+}
+
+Result<uint64_t> Node::Impl::claim(Bytes claim_text) {
+  HF_TRY_ASSIGN(const link::Claim claim, link::parse_claim(claim_text));
+  if (claim.node != config.name) {
+    return fail(
+        Code::kInvalid,
+        "the claim is for a node of another name; the first lines of the file say which, and `name` in the "
+        "configuration is this one's");
+  }
+  link::Credentials credentials(*store);
+  HF_TRY((parent_ ? parent_->credentials : credentials).take(claim_text, entropy));
+  const uint64_t commit = store->open_commit();
+  store->boundary();
+  if (parent_) parent_->uplink.connect_now(now_);
+  return commit;
+}
+
 Result<> Node::Impl::connect_now(const Now& now) {
   if (!parent_) return fail(Code::kNotFound, "no upstream is configured");
+  if (!parent_->credentials.known()) return fail(Code::kNotFound, kNoClaim);
   parent_->uplink.connect_now(now);
   return {};
 }

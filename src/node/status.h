@@ -14,6 +14,8 @@ namespace hf::node {
 
 struct LinkStatus {
   bool configured = false;
+  bool claimed = true;        // False: it has no claim of the hub's, and does not dial.
+  bool rejected = false;      // The hub knows neither claim nor secret any more.
   bool up = false;            // HELLO agreed; records flow.
   std::string peer;           // "hub.example:1883"
   int64_t since_wall_us = 0;  // When `up` last changed, as believed.

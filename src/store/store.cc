@@ -564,7 +564,10 @@ Figures Store::Impl::figures() const {
   figures.free_bytes = free_bytes;
   figures.quota_bytes = options.quota_bytes;
   figures.segment_count = static_cast<uint32_t>(segments.size());
-  for (const auto& segment : segments) figures.records_live_bytes += segment->record_bytes;
+  for (const auto& segment : segments) {
+    figures.records_live_bytes += segment->record_bytes;
+    if (segment.get() != active && !segment_needed(*segment)) figures.spare_bytes += segment->file_bytes;
+  }
   figures.cache_bytes = tail_cache.bytes() + read_cache.bytes();
   return figures;
 }

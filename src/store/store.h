@@ -81,6 +81,7 @@ struct Figures {
   uint64_t file_bytes = 0;  // All files.
   uint64_t free_bytes = 0;  // Of the file system, when last asked.
   uint64_t quota_bytes = 0;
+  uint64_t spare_bytes = 0;  // Of file_bytes: what nobody is owed, and gives way when space is short.
   uint64_t records_live_bytes = 0;
   uint32_t segment_count = 0;
   uint64_t commits = 0;  // Since open, like all that follow.

@@ -3,6 +3,7 @@
 The nodes, the link that can be cut, and the waiting are those of the story (story/processes.py, story/link.py).
 """
 
+import json
 import os
 import pathlib
 import random
@@ -154,3 +155,7 @@ class Case(unittest.TestCase):
         except Failed as failure:
             raise Failed(f"{failure}; it is {seen.get('state')}: {seen.get('sentence')}") from None
         return seen
+
+
+def hub_nodes(hub):
+    return json.loads(hub.command("node", "ls", "-o", "json").stdout)["nodes"]

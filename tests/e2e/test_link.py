@@ -1,11 +1,10 @@
 """The link between a site and its hub: cut in silence, away at a restart, downwards, and with a copy of the site beside it."""
 
 import collections
-import json
 import shutil
 import time
 
-from harness import Case, Failed, Node, publish, wait_for
+from harness import Case, Failed, Node, hub_nodes, publish, wait_for
 from mqtt import USER_PROPERTY, V5
 from traffic import Collector, Publisher, Verdict
 
@@ -350,6 +349,3 @@ def small(node):
     path = node.directory / "holdfast.toml"
     path.write_text(path.read_text().replace('quota = "4 GiB"', 'quota = "32 MiB"'))
 
-
-def hub_nodes(hub):
-    return json.loads(hub.command("node", "ls", "-o", "json").stdout)["nodes"]

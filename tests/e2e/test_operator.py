@@ -6,7 +6,7 @@ import os
 import re
 import socket
 
-from harness import LOOPBACK, Case, command, publish, wait_for
+from harness import LOOPBACK, Case, command, hub_nodes, publish, wait_for
 
 
 def contents(directory):
@@ -147,7 +147,8 @@ class Operator(Case):
         self.wait_online(site)
         thief = self.node("thief", claim=self.directory / "site.claim", upstream_port=hub.port).start()
         wait_for("the thief to be refused", lambda: thief.status()["link"]["last_error"], 10)
-        self.assertEqual("offline", thief.status()["state"])
+        wait_for("the thief to need a hand", lambda: thief.status()["needs_a_hand"], 10)
+        self.assertIn("Refused upstream", thief.status()["sentence"])
         self.assertEqual("online", self.wait_state(site, "online")["state"])
         again = hub.command("node", "add", "site", "--claim", self.directory / "again.claim")
         self.assertEqual(1, again.returncode)
@@ -156,6 +157,45 @@ class Operator(Case):
         done = command("init", self.directory / "forged", "--claim", forged)
         self.assertNotEqual(0, done.returncode)
         self.assertFalse((self.directory / "forged").exists(), "a failed init leaves nothing behind")
+
+    def test_a_site_that_dials_the_wrong_hub_keeps_its_claim(self):
+        """Goal: a wrong port in [upstream] costs nothing. Method: the first dial reaches a node that lets anybody in and knows no
+        site; then the right one."""
+        hub, stranger = self.hub(), self.node("stranger").start()
+        site = self.site(hub, port=stranger.port).start()
+        wait_for("the stranger to refuse", lambda: site.status()["link"]["rejected"], 10)
+        self.assertIn("does not know this node", site.status()["link"]["last_error"] + site.log_path.read_text())
+        site.stop()
+        path = site.directory / "holdfast.toml"
+        path.write_text(path.read_text().replace(f"port = {stranger.port}", f"port = {hub.port}"))
+        self.wait_online(site.start())
+
+    def test_a_claim_can_be_had_again(self):
+        """Goal: a site that its hub knows no more, or that has no claim, says so and can be helped while it runs; nothing that it
+        kept is lost."""
+        hub = self.hub()
+        site = self.site(hub).start()
+        self.wait_online(site)
+        self.assertEqual(0, hub.command("node", "rm", "site").returncode)
+        wait_for("the site to need a hand", lambda: site.status()["needs_a_hand"], 10)
+        publish(site.port, "site/x", "kept", qos=1)
+        self.assertEqual(1, hub.command("node", "renew", "site").returncode)
+        for number, verb in enumerate(("add", "renew")):
+            claim = self.directory / f"{number}.claim"
+            self.assertEqual(0, hub.command("node", verb, "site", "--claim", claim).returncode)
+            done = site.command("claim", claim)
+            self.assertEqual((0, ""), (done.returncode, done.stderr))
+            self.wait_online(site)
+        wait_for("what was kept at the hub", lambda: hub_nodes(hub)[0]["records_received"] == 1, 10)
+
+        lonely = self.node("lonely", upstream_port=hub.port).start()
+        self.assertTrue(lonely.status()["needs_a_hand"])
+        self.assertIn("Not registered upstream", lonely.status()["sentence"])
+        self.assertEqual(1, lonely.command("connect").returncode)
+        self.assertIn("another name", lonely.command("claim", self.directory / "1.claim").stderr)
+        claim = hub.claim_for("lonely", self.directory / "lonely.claim")
+        self.assertEqual(0, lonely.command("claim", claim).returncode)
+        self.wait_online(lonely)
 
     def test_what_a_node_keeps_can_be_seen(self):
         """Goal: stream ls, stream tail, node ls, store info and store verify tell of what was published."""
