@@ -92,6 +92,11 @@ bool check_stream(OpenStore& open, const store::StreamInfo& stream, StreamCheck*
   }
 }
 
+// Found at the start and, of what was read since, found then.
+uint64_t rotten_frames(const OpenStore& open) {
+  return std::max<uint64_t>(open.report.frames_rotten, open.store->figures().frames_rotten);
+}
+
 std::vector<std::pair<std::string, std::string>> recovery_pairs(const OpenStore& open) {
   const store::OpenReport& report = open.report;
   std::vector<std::pair<std::string, std::string>> pairs = {
@@ -100,7 +105,7 @@ std::vector<std::pair<std::string, std::string>> recovery_pairs(const OpenStore&
       {"segments", fmt::format("{}, {} read frame by frame", report.segments, report.segments_scanned)},
       {"last commit",
        fmt::format("{}{}", report.commit_last, report.tail_cut ? ", behind it a part of one was cut" : "")},
-      {"rotten", format_counted(report.frames_rotten, "frame", "frames")},
+      {"rotten", format_counted(rotten_frames(open), "frame or segment", "frames or segments")},
   };
   if (report.files_removed > 0)
     pairs.emplace_back("tidied", format_counted(report.files_removed, "left-over file", "left-over files"));
@@ -165,7 +170,7 @@ int verify(const Options& options) {
   }
   std::map<std::string, uint64_t> gaps;
   at.store->for_each_gap([&](const store::Gap& gap) { ++gaps[store::gap_cause_name(gap.cause)]; });
-  const uint64_t rotten = std::max<uint64_t>(at.report.frames_rotten, at.store->figures().frames_rotten);
+  const uint64_t rotten = rotten_frames(at);
   const bool sound = answered && !disordered && rotten == 0;
 
   if (options.output == "json") {

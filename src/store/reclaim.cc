@@ -350,7 +350,12 @@ void Store::Impl::drive_reclaim() {
     if (work.recount) {
       for (auto& [id, reader] : readers) count_owed(reader, id, reader.info.low_water);
     }
+    // That they are no more is durable before they go, or the next start would miss them.
+    note_segments(Haste::kCommit);
+    work.after_commit = open_batch.commit;
+    boundary();
   }
+  if (durable < work.after_commit) return;
   for (const auto& segment : work.retired) {
     if (segment->jobs_out > 0) return;
   }

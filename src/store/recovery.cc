@@ -71,6 +71,7 @@ class Recovery {
   void add_segments();
   void load_rows();
   void load_store_rows(Bytes fence);
+  void find_lost();
   void load_streams();
   void load_readers();
   void remove_segment(uint64_t id);
@@ -84,6 +85,8 @@ class Recovery {
   const Now& now_;
   std::map<uint64_t, SegmentHeader> headers_;  // Of the segment files that are ours.
   std::set<uint64_t> indexes_;
+  std::set<uint64_t>
+      seen_;  // Numbers of which there was a file, whatever became of it, or that a whole rewrite replaced.
   std::vector<Candidate> candidates_;  // By ascending id, and so by ascending commit.
   std::vector<std::unique_ptr<Segment>> rewrites_;
   std::map<uint64_t, SegmentIndex> rewrite_indexes_;  // Built anew, to be written.
@@ -148,6 +151,7 @@ Result<> Recovery::list() {
       continue;
     } else {
       store_.segment_next = std::max(store_.segment_next, id + 1);
+      seen_.insert(id);
       if (index) indexes_.insert(id);
       if (index) continue;
       const Result<std::string> bytes = disk_.read(name, 0, kSegmentHeaderBytes);
@@ -207,6 +211,7 @@ void Recovery::take_rewrites() {
       if (whole) rewrite_indexes_[*id] = *index;
     }
     // Only a whole one takes the place of what it names; of any other one counts what no other segment holds.
+    if (whole) seen_.insert(replaced.begin(), replaced.end());
     for (const uint64_t old : replaced) {
       if (whole && headers_.erase(old) > 0) remove_segment(old);
     }
@@ -537,6 +542,27 @@ void Recovery::load_store_rows(Bytes fence) {
   store_.put(Table::kStore, "fence", fence, Haste::kCommit);
 }
 
+// Segments that were there when the log was last written and are not: their records are named, as far as the commits of their
+// neighbours tell.
+void Recovery::find_lost() {
+  const std::optional<Bytes> row = store_.get(Table::kStore, kSegmentsRow);
+  uint32_t lost = 0;
+  for (ByteReader in(row.value_or(Bytes())); in.ok() && !in.empty();)
+    lost += seen_.contains(in.varint()) ? 0 : 1;
+  if (lost > 0) {
+    store_.report.frames_rotten += lost;
+    uint64_t next = 1;
+    for (const auto& segment : store_.segments) {
+      if (segment->commit_first > next) {
+        gaps_.push_back({0, Position::of(next, 0).value, last_of(segment->commit_first - 1).value,
+                         GapCause::kRot, 0, now_.wall_us});
+      }
+      next = std::max(next, segment->commit_last + 1);
+    }
+  }
+  store_.note_segments(lost > 0 ? Haste::kCommit : Haste::kRide);
+}
+
 void Recovery::load_streams() {
   const auto define = [&](const StreamDefinition& definition, uint64_t sequence_last) {
     StreamInfo& info = store_.streams[definition.id];
@@ -628,6 +654,7 @@ Result<> Recovery::run(Bytes fence) {
   load_store_rows(fence);
   load_streams();
   load_readers();
+  find_lost();
   for (const Gap& gap : gaps_) store_.add_gap(gap, Haste::kCommit);
   store_.report.segments = static_cast<uint32_t>(store_.segments.size());
   store_.report.commit_last = store_.durable;

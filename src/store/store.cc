@@ -237,6 +237,14 @@ void Store::Impl::note_row(std::string_view key, uint64_t value) {
   write_row(Table::kStore, key, false, bytes, Haste::kRide);
 }
 
+// Which segments there are, so that a start misses one that is gone, file and index. (The last one names itself: of it nobody
+// would know.)
+void Store::Impl::note_segments(Haste haste) {
+  std::string list;
+  for (const auto& segment : segments) put_varint(list, segment->id);
+  if (get(Table::kStore, kSegmentsRow) != list) write_row(Table::kStore, kSegmentsRow, false, list, haste);
+}
+
 StreamId Store::Impl::open_stream(const StreamKey& key, const StreamOptions& stream_options) {
   const auto found = stream_ids.find(key);
   if (found != stream_ids.end()) {
@@ -373,6 +381,7 @@ bool Store::Impl::place(CommitJob& job) {
     active_frames = 0;
     active_aead = std::make_shared<crypto::Aead>(keys.segment_key(segment->id));
     segments.push_back(std::move(segment));
+    note_segments(Haste::kRide);
   }
   job.segment = active->id;
   job.aead = active_aead;

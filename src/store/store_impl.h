@@ -43,6 +43,9 @@ inline constexpr size_t kSmallRun = 8;
 inline constexpr uint64_t kRowBytesMax = 256 << 20;
 inline constexpr uint64_t kRowOverheadBytes = 100;
 
+// Row of kStore: the numbers of the segments, varints.
+inline constexpr Bytes kSegmentsRow = "segments";
+
 // Row of kGap: stream:u32be first:u64be reader:u64be -> last:u64 cause:u8 wall:u64.
 std::string gap_key(const Gap& gap);
 std::string gap_value(const Gap& gap);
@@ -330,6 +333,7 @@ class Store::Impl {
   void publish_pieces(CommitJob& job);
   void put_stream_row(const StreamInfo& info);
   void note_row(std::string_view key, uint64_t value);
+  void note_segments(Haste haste);
 
   // --- helpers of readers.cc
   Segment* segment_of(Position position);
