@@ -7,8 +7,10 @@
 namespace hf::broker {
 
 bool Subscriptions::set(Session& session, Bytes filter, const SubscriptionOptions& options) {
-  changed();
   const auto found = session.subscriptions.find(filter);
+  if (found != session.subscriptions.end() && found->second == options)
+    return true;  // Every reconnect does that.
+  changed();
   if (found != session.subscriptions.end()) {
     found->second = options;
     return true;
@@ -28,6 +30,7 @@ bool Subscriptions::erase(Session& session, Bytes filter) {
 }
 
 void Subscriptions::erase_all(Session& session) {
+  if (session.subscriptions.empty()) return;
   changed();
   for (const auto& [filter, options] : session.subscriptions) {
     HF_ASSERT(tree_.erase(filter, {session.number, nullptr, nullptr}));

@@ -198,7 +198,7 @@ std::optional<AdminRequest> decode_request(Bytes line, std::string* error) {
   if (!after.empty()) {
     const auto position = parse_position(after);
     sound = sound && position;
-    if (position) request.after = *position;
+    request.after = position;
   }
   if (const auto down = json.find("down"); down != json.end()) {
     sound = sound && down->is_array();
@@ -227,7 +227,7 @@ std::string encode_request(const AdminRequest& request) {
   if (request.text) json["text"] = true;
   if (request.command == "tail") {
     json["stream"] = request.stream;
-    json["after"] = position_text(request.after);
+    if (request.after) json["after"] = position_text(*request.after);
     json["count"] = request.count;
   }
   if (request.command.starts_with("node-")) json["name"] = request.name;
@@ -289,7 +289,7 @@ std::string Admin::tail(const AdminRequest& request) const {
       node_->tail(request.stream, request.after, std::min(request.count, kTailCountMax), &pending);
   if (pending) return "";
   Json list = Json::array();
-  store::Position after = request.after;
+  store::Position after = request.after.value_or(store::Position{});
   for (const node::TailRecord& record : records) {
     Json one = {{"position", position_text(record.position)},
                 {"sequence", record.sequence},

@@ -19,13 +19,13 @@ namespace hf::holdfast {
 struct AdminRequest {
   std::string
       command;  // "status", "streams", "tail", "nodes", "node-add|renew|rm", "claim", "connect", "version"
-  bool text = false;              // Also wants the answer as text for people.
-  std::string stream;             // tail
-  store::Position after;          // tail
-  uint64_t count = 10;            // tail
-  std::string name;               // node-add, node-renew, node-rm
-  std::vector<std::string> down;  // node-add
-  std::string claim;              // claim: the content of a claim file
+  bool text = false;                     // Also wants the answer as text for people.
+  std::string stream;                    // tail
+  std::optional<store::Position> after;  // tail; nothing: the newest
+  uint64_t count = 10;                   // tail
+  std::string name;                      // node-add, node-renew, node-rm
+  std::vector<std::string> down;         // node-add
+  std::string claim;                     // claim: the content of a claim file
 };
 std::string encode_request(const AdminRequest& request);
 
@@ -37,9 +37,10 @@ struct AdminAnswer {
   std::string state;          // status
   bool needs_a_hand = false;  // status
   std::string claim;          // node-add: content of the claim file.
-  store::Position after;      // tail: position of the last record, to ask on from.
-  std::string text;           // If asked for.
-  std::string json;           // The whole answer without `text`, indented.
+  std::optional<store::Position>
+      after;         // tail; nothing: the newest: position of the last record, to ask on from.
+  std::string text;  // If asked for.
+  std::string json;  // The whole answer without `text`, indented.
 };
 // Nothing if the line is not an answer.
 std::optional<AdminAnswer> decode_answer(Bytes line);

@@ -49,7 +49,7 @@ int tail(const TailOptions& options) {
   while (true) {
     const auto answer = ask(socket, request);
     if (!answer) return report(answer.error());
-    const bool any = answer->after != request.after;
+    const bool any = answer->after != request.after.value_or(store::Position{});
     request.after = answer->after;
     if (any || !options.follow) {
       std::fputs(text ? answer->text.c_str() : (answer->json + "\n").c_str(), stdout);
@@ -68,10 +68,15 @@ int tail(const TailOptions& options) {
 void add_stream(CLI::App& app, int* exit_code) {
   CLI::App* command = app.add_subcommand("stream", "Look at what the node keeps");
   command->require_subcommand(1);
+  command->footer(
+      "Examples:\n"
+      "  holdfast stream ls\n"
+      "  holdfast stream tail alarms -f");
   add_ls(*command, exit_code);
 
   auto options = std::make_shared<TailOptions>();
-  CLI::App* tail_command = command->add_subcommand("tail", "Show records of a stream, oldest first");
+  CLI::App* tail_command =
+      command->add_subcommand("tail", "Show the newest records of a stream, the oldest of them first");
   tail_command->add_option("stream", options->stream, "Name of the stream")->required()->type_name("STREAM");
   tail_command->add_option("-n,--count", options->count, "How many (default 10, at most 1000)")
       ->check(CLI::Range(uint64_t{1}, uint64_t{1000}))

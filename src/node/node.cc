@@ -283,7 +283,8 @@ Result<uint64_t> Node::node_renew(Bytes name, std::string* claim_text) {
 Result<uint64_t> Node::node_remove(Bytes name) { return impl_->node_remove(name); }
 Result<uint64_t> Node::claim(Bytes claim_text) { return impl_->claim(claim_text); }
 Result<> Node::connect_now(const Now& now) { return impl_->connect_now(now); }
-std::vector<TailRecord> Node::tail(Bytes stream, store::Position after, size_t count, bool* pending) {
+std::vector<TailRecord> Node::tail(Bytes stream, std::optional<store::Position> after, size_t count,
+                                   bool* pending) {
   return impl_->tail(stream, after, count, pending);
 }
 std::vector<StreamStatus> Node::streams() const { return impl_->streams(); }

@@ -117,7 +117,8 @@ class Node {
   Result<> connect_now(const Now& now);
   // Records of a stream by name, oldest first, at most `count`, after `after`; a disk job may be needed: then
   // *pending is true and the caller asks again after the next step.
-  std::vector<TailRecord> tail(Bytes stream, store::Position after, size_t count, bool* pending);
+  std::vector<TailRecord> tail(Bytes stream, std::optional<store::Position> after, size_t count,
+                               bool* pending);
   std::vector<StreamStatus> streams() const;
   std::vector<NodeStatus> nodes() const;
 

@@ -55,7 +55,8 @@ class Node::Impl final : public broker::Host, public link::Host, public link::Up
 
   // --- report.cc
   Status status(const Now& now) const;
-  std::vector<TailRecord> tail(Bytes stream, store::Position after, size_t count, bool* pending);
+  std::vector<TailRecord> tail(Bytes stream, std::optional<store::Position> after, size_t count,
+                               bool* pending);
   std::vector<StreamStatus> streams() const;
   std::vector<NodeStatus> nodes() const;
   Result<uint64_t> node_add(Bytes name, const std::vector<std::string>& down_filters,

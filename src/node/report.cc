@@ -2,6 +2,8 @@
 //
 // Its one row: kParent 'U' -> wall:u64, when the link was last known to be up.
 #include <algorithm>
+#include <deque>
+#include <iterator>
 
 #include "node/node_impl.h"
 
@@ -167,7 +169,8 @@ void Node::Impl::observe() {
   oldest_position_ = low;
 }
 
-std::vector<TailRecord> Node::Impl::tail(Bytes stream, store::Position after, size_t count, bool* pending) {
+std::vector<TailRecord> Node::Impl::tail(Bytes stream, std::optional<store::Position> after, size_t count,
+                                         bool* pending) {
   *pending = false;
   std::vector<store::StreamId> ids;
   store->for_each_stream([&](const store::StreamInfo& info) {
@@ -175,23 +178,36 @@ std::vector<TailRecord> Node::Impl::tail(Bytes stream, store::Position after, si
   });
   std::vector<TailRecord> records;
   for (const store::StreamId id : ids) {
-    store::Position at = after;
-    for (size_t i = 0; i < count; ++i) {
-      const store::Store::Fetch fetch = store->next_in_stream(id, at, 0);
-      if (fetch.status == store::Store::FetchStatus::kPending) {
-        *pending = true;
-        return {};
-      }
+    std::optional<store::Position> at = after ? after : store->before_last(id, count, 0);
+    // The newest: what there is of the frame that they begin in is passed over.
+    std::deque<TailRecord> found;
+    while (at && (!after || found.size() < count)) {
+      const store::Store::Fetch fetch = store->next_in_stream(id, *at, 0);
+      if (fetch.status == store::Store::FetchStatus::kPending) at.reset();
       if (fetch.status != store::Store::FetchStatus::kRecord) break;
       at = fetch.record.position;
       const store::Record& record = fetch.record;
-      records.push_back({record.position, record.sequence, std::string(record.topic),
-                         std::string(record.payload), record.qos, record.arrival.wall_us, record.event_us});
+      found.push_back({record.position, record.sequence, std::string(record.topic),
+                       std::string(record.payload), record.qos, record.arrival.wall_us, record.event_us});
+      if (found.size() > count) found.pop_front();
     }
+    if (!at) {
+      *pending = true;
+      return {};
+    }
+    records.insert(records.end(), std::make_move_iterator(found.begin()),
+                   std::make_move_iterator(found.end()));
   }
   std::sort(records.begin(), records.end(),
             [](const TailRecord& a, const TailRecord& b) { return a.position < b.position; });
-  if (records.size() > count) records.resize(count);
+  if (records.size() > count) {
+    const auto extra = static_cast<std::ptrdiff_t>(records.size() - count);
+    if (after) {
+      records.resize(count);
+    } else {
+      records.erase(records.begin(), records.begin() + extra);
+    }
+  }
   return records;
 }
 

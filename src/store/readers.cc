@@ -393,6 +393,23 @@ Store::Fetch Store::Impl::at(Position position, ReaderId waiter) {
   return fetch;
 }
 
+std::optional<Position> Store::Impl::before_last(StreamId stream, uint64_t count, ReaderId waiter) {
+  uint64_t behind = 0;
+  for (size_t i = segments.size(); i-- > 0 && behind < count;) {
+    Segment& segment = *segments[i];
+    if (!segment.streams.contains(stream)) continue;
+    if (!directory_ready(segment, waiter)) return std::nullopt;
+    const auto use = segment.directory->streams.find(stream);
+    if (use == segment.directory->streams.end()) continue;
+    const std::vector<Share>& shares = use->second.shares;
+    for (auto share = shares.rbegin(); share != shares.rend(); ++share) {
+      behind += share->count;
+      if (behind >= count) return Position{segment.directory->frames[share->frame].first.value - 1};
+    }
+  }
+  return Position{};
+}
+
 std::vector<ReaderId> Store::Impl::take_woken() {
   std::vector<ReaderId> list(woken.begin(), woken.end());
   woken.clear();

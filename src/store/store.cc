@@ -662,6 +662,9 @@ void Store::restore_outstanding(ReaderId reader, std::span<const Position> posit
   impl_->restore_outstanding(reader, positions);
 }
 Store::Fetch Store::at(Position position, ReaderId waiter) { return impl_->at(position, waiter); }
+std::optional<Position> Store::before_last(StreamId stream, uint64_t count, ReaderId waiter) {
+  return impl_->before_last(stream, count, waiter);
+}
 Store::Fetch Store::next_in_stream(StreamId stream, Position after, ReaderId waiter) {
   return impl_->next_in_stream(stream, after, waiter);
 }

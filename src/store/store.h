@@ -210,6 +210,9 @@ class Store {
   Fetch at(Position position, ReaderId waiter);
   // The first durable record of a stream behind `after`; moves nothing. For looking, and for a link's checks.
   Fetch next_in_stream(StreamId stream, Position after, ReaderId waiter);
+  // A position with at least the last `count` records of the stream behind it and not many more, for looking back. Nothing while
+  // the disk is asked (the waiter is woken).
+  std::optional<Position> before_last(StreamId stream, uint64_t count, ReaderId waiter);
 
   // Readers that have reason to call next() or at() again, in ascending order, since the last call.
   std::vector<ReaderId> take_woken();

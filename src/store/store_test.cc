@@ -374,6 +374,37 @@ TEST(Store, ASegmentThatIsGoneIsMissed) {
   EXPECT_GT(missed, 2u);
 }
 
+TEST(Store, LooksBackFromTheNewest) {
+  World world;
+  world.options.index_cache_bytes = 1;
+  world.open();
+  const StreamId streams[2] = {world.store->open_local_stream("a", 5, 0),
+                               world.store->open_local_stream("b", 5, 0)};
+  for (size_t i = 0; i < 600; ++i) {
+    world.append(streams[i % 3 == 0 ? 0 : 1], std::to_string(i) + std::string(500, 'f'));
+    if (i % 20 == 0) world.settle();
+  }
+  world.settle();
+  for (const uint64_t count : {1, 2, 50, 199, 200, 201, 5000}) {
+    std::optional<Position> at = world.store->before_last(streams[0], count, 0);
+    for (int i = 0; i < 100 && !at; ++i) {
+      world.settle();
+      at = world.store->before_last(streams[0], count, 0);
+    }
+    ASSERT_TRUE(at);
+    uint64_t behind = 0;
+    for (Store::Fetch fetch; fetch.status != Store::FetchStatus::kNone || behind == 0;) {
+      fetch = world.store->next_in_stream(streams[0], *at, 0);
+      if (fetch.status == Store::FetchStatus::kPending) world.settle();
+      if (fetch.status != Store::FetchStatus::kRecord) continue;
+      at = fetch.record.position;
+      ++behind;
+    }
+    EXPECT_GE(behind, std::min<uint64_t>(count, 200)) << count;
+    EXPECT_LE(behind, std::min<uint64_t>(count + 20, 200)) << count;
+  }
+}
+
 TEST(Store, SmallSegmentsAreJoinedAndPositionsStay) {
   World world;
   const StreamId stream = world.store->open_local_stream("s", 5, 0);

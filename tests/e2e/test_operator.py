@@ -212,6 +212,8 @@ class Operator(Case):
         tail = json.loads(site.command("stream", "tail", "telemetry", "-n", "30", "-o", "json").stdout)["records"]
         self.assertEqual([f"{number} ✓" for number in range(20)], [record["payload"] for record in tail])
         self.assertEqual(["site/x"] * 20, [record["topic"] for record in tail])
+        newest = json.loads(site.command("stream", "tail", "telemetry", "-n", "3", "-o", "json").stdout)["records"]
+        self.assertEqual(tail[-3:], newest)
         self.assertIn("telemetry", site.command("stream", "ls").stdout)
         wrong = site.command("stream", "tail", "telemetri")
         self.assertEqual(1, wrong.returncode)
