@@ -26,15 +26,18 @@ Failure unreachable(const std::string& socket_path, const std::string& why) {
 
 }  // namespace
 
-std::expected<AdminAnswer, Failure> ask(const std::string& socket_path, const AdminRequest& request) {
+std::expected<io::FileDescriptor, int> connect_to_node(const std::string& socket_path) {
   auto socket = io::connect_unix(socket_path);
-  // A node that was started just now is there in a moment.
-  for (int tries = 0;
-       !socket && (socket.error() == ENOENT || socket.error() == ECONNREFUSED) && tries < kStartTries;
-       ++tries) {
+  const auto starting = [&] { return socket.error() == ENOENT || socket.error() == ECONNREFUSED; };
+  for (int tries = 0; !socket && starting() && tries < kStartTries; ++tries) {
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
     socket = io::connect_unix(socket_path);
   }
+  return socket;
+}
+
+std::expected<AdminAnswer, Failure> ask(const std::string& socket_path, const AdminRequest& request) {
+  const auto socket = connect_to_node(socket_path);
   if (!socket && socket.error() == EACCES) {
     return std::unexpected(
         Failure{kExitUnreachable, socket_path + ": permission denied; ask as the user that runs the node"});

@@ -77,7 +77,7 @@ std::expected<std::unique_ptr<MqttClient>, Failure> MqttClient::connect(const Mq
                                                                         const MqttClientOptions& options) {
   io::FileDescriptor socket;
   if (address.host.empty()) {
-    auto connected = io::connect_unix(address.socket_path);
+    auto connected = connect_to_node(address.socket_path);
     if (!connected) {
       return std::unexpected(Failure{
           kExitUnreachable,
