@@ -258,8 +258,8 @@ void Broker::Impl::end_session(Session& session, Haste haste) {
     session.outbound.for_each([&](const Outbound& entry) {
       store_.erase(Table::kOutbound, PacketKey(session.number, entry.packet_id), haste);
     });
-    for (uint16_t slot = 0; slot < session.runs.left.size(); ++slot) {
-      store_.erase(Table::kOutboundRun, PacketKey(session.number, slot), haste);
+    for (size_t slot = 0; slot < session.runs.left.size(); ++slot) {
+      store_.erase(Table::kOutboundRun, PacketKey(session.number, static_cast<uint16_t>(slot)), haste);
     }
   }
   subscriptions_.erase_all(session);
