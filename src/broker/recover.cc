@@ -112,36 +112,47 @@ void Broker::Impl::recover_packets() {
 }
 
 void Broker::Impl::recover_runs() {
+  struct Found {
+    Session* session;
+    uint16_t slot;
+    Outbound entry;
+  };
+  std::vector<Found> found;
   std::vector<std::string> done;
   store_.scan(Table::kOutboundRun, {}, [&](Bytes key, Bytes value) {
     uint64_t number = 0;
     uint16_t slot = 0;
     const bool whole = decode_packet_key(key, &number, &slot) && slot < Inflight::kCountMax;
-    const auto found = sessions_by_number_.find(number);
-    if (!whole || found == sessions_by_number_.end()) {
+    const auto owner = sessions_by_number_.find(number);
+    if (!whole || owner == sessions_by_number_.end() || !decode_run(value, &run_scratch_)) {
+      if (whole && owner != sessions_by_number_.end())
+        log_rarely(kEventRowDamaged, "deliveries to '" + owner->second->client_id + "' cannot be read");
       done.emplace_back(key);
       return true;
     }
-    Session& session = *found->second;
-    const store::ReaderInfo* reader = store_.reader(session.reader);
-    uint16_t left = 0;
-    if (decode_run(value, &run_scratch_)) {
-      for (Outbound& entry : run_scratch_) {
-        if (reader != nullptr && entry.position <= reader->low_water) continue;
-        entry.run = static_cast<uint16_t>(slot + 1);
-        if (session.outbound.insert(entry)) ++left;
-      }
-    } else {
-      log_rarely(kEventRowDamaged, "deliveries to '" + session.client_id + "' cannot be read");
-    }
-    if (left == 0) {
-      done.emplace_back(key);
-      return true;
-    }
+    Session& session = *owner->second;
     if (session.runs.left.size() <= slot) session.runs.left.resize(slot + 1u);
-    session.runs.left[slot] = left;
+    const store::ReaderInfo* reader = store_.reader(session.reader);
+    for (Outbound& entry : run_scratch_) {
+      if (reader != nullptr && entry.position <= reader->low_water) continue;
+      entry.run = static_cast<uint16_t>(slot + 1);
+      found.push_back({&session, slot, entry});
+    }
     return true;
   });
+  // The newest first: an identifier that stands in two runs was given again, so the older delivery was acknowledged.
+  std::sort(found.begin(), found.end(),
+            [](const Found& x, const Found& y) { return x.entry.position > y.entry.position; });
+  for (const Found& one : found) {
+    if (one.session->outbound.insert(one.entry)) ++one.session->runs.left[one.slot];
+  }
+  for (const auto& [client_id, session] : sessions_) {
+    for (size_t slot = 0; slot < session->runs.left.size(); ++slot) {
+      if (session->runs.left[slot] == 0)
+        store_.erase(Table::kOutboundRun, PacketKey(session->number, static_cast<uint16_t>(slot)),
+                     Haste::kRide);
+    }
+  }
   for (const std::string& key : done) store_.erase(Table::kOutboundRun, key, Haste::kRide);
 }
 

@@ -392,5 +392,47 @@ TEST(Session, PacketIdentifiersInUseAreNotGivenAgain) {
   }
 }
 
+// An identifier may be given again while an older one of the same run is still open: after a crash the newer delivery has it.
+TEST(Resend, AnIdentifierGivenAgainBelongsToTheNewerMessage) {
+  Site site;
+  Client pub(site, "pub"), sub(site, "sub");
+  pub.connect();
+  sub.keep().connect();
+  sub.subscribed("t", 1);
+  size_t sent = 0;
+  const auto publish = [&](int count) {
+    std::string bytes;  // In one go, so that they share a row.
+    for (int i = 0; i < count; ++i, ++sent) {
+      const std::string payload = std::to_string(sent);
+      mqtt::encode(
+          bytes, mqtt::Version::k5,
+          mqtt::Publish{
+              .qos = 1, .topic = "t", .packet_id = static_cast<uint16_t>(1 + sent), .payload = payload});
+    }
+    pub.send_bytes(bytes);
+    site.sync();
+    pub.take();
+  };
+  publish(4);
+  ASSERT_EQ(sub.take().size(), 4u);
+  for (uint16_t id = 2; id <= 4; ++id) sub.puback(id);  // The first one never.
+  uint16_t last = 4;
+  for (int i = 0; i < 200; ++i) {  // Until the identifiers have gone round.
+    publish(1);
+    const std::string line = sub.take().back();
+    last = static_cast<uint16_t>(std::stoi(line.substr(line.find('#') + 1)));
+    if (last == 3 && i > 40) break;
+    sub.puback(last);
+  }
+  ASSERT_EQ(last, 3);
+  site.sync();
+  site.restart();
+  Client again(site, "sub");
+  again.keep().dial();
+  std::string all;
+  for (const std::string& line : again.synced()) all += line + "; ";
+  EXPECT_NE(all.find("#3 t '" + std::to_string(sent - 1) + "' dup"), std::string::npos) << all;
+}
+
 }  // namespace
 }  // namespace hf::broker
