@@ -40,10 +40,7 @@ void Broker::Impl::on_pubrec(Connection& connection, Session& session, const mqt
   }
   if (entry->state == Outbound::State::kSent) {
     entry->state = Outbound::State::kReleased;
-    if (session.durable) {
-      store_.put(Table::kOutbound, PacketKey(session.number, entry->packet_id), encode(*entry));
-      entry->commit = store_.open_commit();
-    }
+    if (session.durable) put_outbound(session, *entry);
   }
   const uint64_t commit = planted(PlantedBug::kPubcompBeforeState) ? 0 : entry->commit;
   send_ack(connection, commit, PacketType::kPubrel, packet.packet_id, Reason::kSuccess);  // [MQTT-4.3.3-4]

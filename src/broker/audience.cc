@@ -51,7 +51,13 @@ void Audiences::fill(Entry* entry, Bytes topic, const Source& source, uint64_t p
   audience.durable_wants = false;
   for (const Target& target : audience.targets) {
     // Sessions do not queue QoS 0.
-    if (target.qos == 0 || target.session->reader == 0) continue;
+    if (target.qos == 0) continue;
+    if (target.group != nullptr) {
+      audience.durable_wants = true;
+      members_.push_back({.reader = target.group->reader, .qos = target.qos});
+      continue;
+    }
+    if (target.session->reader == 0) continue;
     audience.durable_wants |= target.session->durable;
     members_.push_back({.reader = target.session->reader,
                         .qos = target.qos,

@@ -11,7 +11,6 @@ namespace hf::broker {
 namespace {
 
 constexpr size_t kConnectBytesMax = 8 << 20;  // Buffered for all connections that have not sent CONNECT.
-constexpr size_t kDisconnectBytes = 4;        // Of a DISCONNECT with a reason.
 
 }  // namespace
 
@@ -42,7 +41,7 @@ Broker::Impl::Call::~Call() {
 void Broker::Impl::finish() {
   if (!gated_.empty() && storage_failed()) fail_gated();
   // Serving one session may doom another, whose will is served in turn.
-  while (!pumps_.empty() || !doomed_.empty()) {
+  while (!pumps_.empty() || !group_pumps_.empty() || !doomed_.empty()) {
     for (size_t i = 0; i < doomed_.size(); ++i) {
       const Doomed doomed = doomed_[i];
       if (Connection* connection = find(doomed.connection)) fail(*connection, doomed.reason, doomed.text);
@@ -55,6 +54,13 @@ void Broker::Impl::finish() {
       pump(*found->second);
     }
     pumps_.clear();
+    const std::vector<uint64_t> groups = std::exchange(group_pumps_, {});
+    for (const uint64_t number : groups) {
+      const auto found = groups_by_number_.find(number);
+      if (found == groups_by_number_.end()) continue;
+      found->second->pump_due = false;
+      pump_group(*found->second);
+    }
   }
   close_runs();
   if (boundary_due_) boundary();
@@ -190,9 +196,14 @@ void Broker::Impl::durable(const Now& now) {
 bool Broker::Impl::woken(store::ReaderId reader, const Now& now) {
   const Call call(*this, now);
   const auto found = sessions_by_reader_.find(reader);
-  if (found == sessions_by_reader_.end()) return false;
+  ShareGroup* const group = find_group(reader);
+  if (found == sessions_by_reader_.end() && group == nullptr) return false;
   boundary_due_ = true;
-  pump_later(*found->second);
+  if (group != nullptr) {
+    pump_group_later(*group);
+  } else {
+    pump_later(*found->second);
+  }
   return true;
 }
 
@@ -315,7 +326,7 @@ void Broker::Impl::on_disconnect(Connection& connection, const mqtt::Disconnect&
     if (session.expiry_s == 0 && *expiry_s != 0) {  // 3.14.2.2.2
       return fail(connection, Reason::kProtocolError, "a session expiry where CONNECT had none");
     }
-    session.expiry_s = *expiry_s;
+    session.expiry_s = std::min(*expiry_s, limits_.session_expiry_max_s);
   }
   host_.close(connection.id);
   // [MQTT-3.14.4-3] A DISCONNECT with reason 0 discards the will, any other keeps it. (3.1.1 has no other.)
@@ -349,6 +360,10 @@ void Broker::Impl::timer_due(const Timer& timer) {
     session.retained_timer.reset();
     return serve_retained(session);
   }
+  if (timer.kind == Timer::Kind::kLease) {
+    session.lease_timer.reset();
+    return return_leases(session, false);
+  }
   session.expiry_timer.reset();
   log_rarely(kEventSessionExpired, "session of '" + session.client_id + "' expired");
   end_session(session, Haste::kRide);
@@ -365,7 +380,7 @@ void Broker::Impl::fail(Connection& connection, Reason reason, const char* text)
   std::string line =
       connection.session != nullptr ? "'" + connection.session->client_id + "'" : "a new connection";
   log_rarely(kEventConnectionFailed, line + " is disconnected: " + mqtt::reason_name(reason) + ": " + text);
-  close(connection, reason);
+  close(connection, reason, text);
 }
 
 void Broker::Impl::fail_gated() {
@@ -383,13 +398,19 @@ void Broker::Impl::doom(Connection& connection, Reason reason, const char* text)
   doomed_.push_back({connection.id, reason, text});
 }
 
-void Broker::Impl::close(Connection& connection, Reason reason) {
+void Broker::Impl::close(Connection& connection, Reason reason, const char* text) {
   // [MQTT-3.14.0-1] No DISCONNECT before CONNACK. 3.1.1 has none from the server at all.
-  if (connection.connack_sent && connection.version == Version::k5 &&
-      connection.packet_bytes_max >= kDisconnectBytes) {
+  if (connection.connack_sent && connection.version == Version::k5) {
+    mqtt::Disconnect packet{.reason = reason};
+    if (text != nullptr) packet.properties.reason_string = text;
     scratch_.clear();
-    mqtt::encode(scratch_, connection.version, mqtt::Disconnect{.reason = reason});
-    send_now(connection, scratch_);
+    mqtt::encode(scratch_, connection.version, packet);
+    if (scratch_.size() > connection.packet_bytes_max) {  // [MQTT-3.14.2-3]
+      packet.properties.reason_string.reset();
+      scratch_.clear();
+      mqtt::encode(scratch_, connection.version, packet);
+    }
+    if (scratch_.size() <= connection.packet_bytes_max) send_now(connection, scratch_);
   }
   host_.close(connection.id);
   forget(connection, true);

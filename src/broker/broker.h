@@ -1,5 +1,5 @@
 // The MQTT broker: connections, sessions, subscriptions, retained messages and wills over the store.
-// MQTT 3.1.1 complete and the core of 5.0; sans-I/O: bytes come in by received(), go out by Host::send().
+// MQTT 3.1.1 and 5.0; sans-I/O: bytes come in by received(), go out by Host::send().
 //
 // The life of a PUBLISH here (docs/design/core.md tells the whole):
 //   received() -> decode -> who wants it (SubscriptionTree) and where does it go (Host::route) -> stored? one
@@ -33,6 +33,13 @@ struct Limits {
   size_t clean_session_queue_bytes_max =
       1 << 20;  // Then a clean session behind on unstored QoS 1 or 2 is disconnected.
   uint32_t session_expiry_default_s = 7 * 86400;  // 3.1.1 sessions; 5.0 sessions state their own.
+  uint32_t session_expiry_max_s = UINT32_MAX;     // Of either; those that ask for longer are told.
+  uint16_t topic_alias_maximum = 64;              // Topics to which a client may give numbers (5.0).
+  uint16_t keep_alive_max_s =
+      0;  // 5.0 clients that ask for longer, or for none, are told this; 0: as they like.
+  std::string response_topic =
+      "response";            // Response information is this, '/' and the client identifier; empty: none.
+  std::string server_moved;  // "HOST:PORT": where clients are sent, none is let in; empty: they are welcome.
   size_t subscriptions_per_session_max = 1000;
   size_t retained_bytes_max = 64 << 20;
   Duration connect_timeout = seconds(5);

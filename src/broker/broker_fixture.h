@@ -32,7 +32,9 @@ inline std::string line_of(const mqtt::Packet& packet) {
   if (const auto* publish = std::get_if<mqtt::Publish>(&packet)) {
     std::string line = "PUBLISH q" + std::to_string(publish->qos);
     if (publish->qos > 0) line += " #" + std::to_string(publish->packet_id);
-    line += " " + std::string(publish->topic) + " '" + std::string(publish->payload) + "'";
+    line += " " + std::string(publish->topic);
+    if (publish->properties.topic_alias) line += "@" + std::to_string(*publish->properties.topic_alias);
+    line += " '" + std::string(publish->payload) + "'";
     if (publish->dup) line += " dup";
     if (publish->retain) line += " retain";
     const mqtt::Properties& properties = publish->properties;
@@ -306,6 +308,8 @@ class Client {
       if (const auto* connack = std::get_if<mqtt::Connack>(&packet)) {
         connack_ = connack->properties;
         assigned = std::string(connack->properties.assigned_client_identifier.value_or(""));
+        response_information = std::string(connack->properties.response_information.value_or(""));
+        server_reference = std::string(connack->properties.server_reference.value_or(""));
       }
       lines.push_back(line_of(packet));
       rest.remove_prefix(framed.size);
@@ -324,6 +328,8 @@ class Client {
   // Of the last CONNACK; its strings are gone.
   const mqtt::Properties& connack() const { return connack_; }
   std::string assigned;
+  std::string response_information;
+  std::string server_reference;
 
  private:
   mqtt::Version version_;

@@ -4,6 +4,7 @@
 //   publish.cc      PUBLISH in, and what becomes of a message: routes, record, retained row, targets
 //   delivery.cc     PUBLISH out: windows, order, sending again
 //   acknowledge.cc  PUBACK, PUBREC, PUBREL, PUBCOMP
+//   share.cc        shared subscriptions: groups, leases
 //   subscribe.cc    SUBSCRIBE, UNSUBSCRIBE, and the retained messages that they owe
 //   will.cc         wills
 //   recover.cc      from rows to sessions at the start
@@ -91,8 +92,8 @@ class Broker::Impl {
 
   // The peer made a mistake, or broke a limit: DISCONNECT in 5.0, and the end of the connection.
   void fail(Connection& connection, Reason reason, const char* text);
-  // DISCONNECT if the version and the state allow it, then close.
-  void close(Connection& connection, Reason reason);
+  // DISCONNECT if the version and the state allow it, then close. `text` is for the client, may be null.
+  void close(Connection& connection, Reason reason, const char* text = nullptr);
   // The transport is gone, or the host was told to close it. `will_due`: no DISCONNECT came.
   void forget(Connection& connection, bool will_due);
   // What waits for a commit that will never come has waited enough.
@@ -186,10 +187,16 @@ class Broker::Impl {
   void deliver_qos0(Connection& connection, const Target& target);
   void enqueue(Session& session, const Target& target, uint8_t qos);
   enum class Sent : uint8_t { kSent, kTooLarge };
-  // One QoS 1 or 2 PUBLISH of fan_.record under a new packet identifier; it was taken from the reader if it
-  // has a position.
+  // One QoS 1 or 2 PUBLISH of fan_.record under a new packet identifier. `reader` is who was owed the record and has
+  // handed it out: the session's own, or the group's whose lease this is; 0: it is not stored.
   Sent send_new(Session& session, uint8_t qos, bool retain, std::span<const uint32_t> identifiers,
-                bool stored);
+                store::ReaderId reader);
+  // Writes the row of a delivery that has one of its own.
+  void put_outbound(Session& session, Outbound& entry);
+  // Whose record the delivery is.
+  static store::ReaderId owner(const Session& session, const Outbound& entry);
+  static uint16_t alias_topic(const Connection& connection, mqtt::PublishHead* head);
+  void send_publish(Connection& connection, uint64_t commit, mqtt::PublishHead head, Bytes payload);
   void send_again(Session& session, Outbound& entry, const store::Member& member);
   uint32_t window(const Connection& connection) const;
   bool has_window(const Connection& connection) const;
@@ -198,6 +205,7 @@ class Broker::Impl {
   bool flows(const Session& session) const;
   void pump_later(Session& session);
   void pump(Session& session);
+  void pump_own(Session& session);
   bool pump_again(Session& session);
   bool pump_queue(Session& session);
   // The client is done with it: its identifier is free.
@@ -228,6 +236,26 @@ class Broker::Impl {
                      const RetainedRow& row);
   void end_scan(Session& session);
 
+  // --- share.cc
+  // Makes the group's reader when a member may want what is stored; true if that was now.
+  bool open_group(ShareGroup& group);
+  // Ends it if nobody needs it any more.
+  void close_group(ShareGroup& group);
+  ShareGroup* find_group(store::ReaderId reader);
+  void deliver_shared(const Target& target, bool stored);
+  enum class Leased : uint8_t { kSent, kNobody };
+  // fan_.record, which the group's reader has handed out, to the member whose turn it is; at QoS 0 for one who was granted
+  // no more.
+  Leased lease(ShareGroup& group);
+  ShareGroup::Member* choose(ShareGroup& group, uint8_t qos);
+  void pump_group_later(ShareGroup& group);
+  void pump_group(ShareGroup& group);
+  // True if one more record of the group was dealt with; false if the reader has none.
+  bool pump_group_one(ShareGroup& group);
+  // `with_qos2`: the session ends, and those are given up.
+  void return_leases(Session& session, bool with_qos2);
+  void arm_leases(Session& session);
+
   // --- will.cc
   void keep_will(Session& session, const mqtt::Will& will);
   void drop_will(Session& session, Haste haste);
@@ -240,7 +268,9 @@ class Broker::Impl {
   void recover();
   void recover_sessions();
   void recover_subscriptions();
+  void recover_groups();
   void recover_packets();
+  void settle_groups();
   void recover_runs();
   void recover_wills();
 
@@ -270,6 +300,7 @@ class Broker::Impl {
   std::vector<Doomed> doomed_;
   std::vector<ConnectionId> gated_;      // Whose gate is not empty, in the order in which that became so.
   std::vector<uint64_t> pumps_;          // Numbers of sessions to be served before the call ends.
+  std::vector<uint64_t> group_pumps_;    // And of groups.
   std::vector<uint64_t> open_runs_;      // Numbers of sessions with deliveries that have no row yet.
   std::vector<ConnectionId> next_step_;  // To be served once time has moved.
   size_t connect_bytes_ = 0;             // Buffered for connections that have not sent CONNECT.
@@ -277,6 +308,8 @@ class Broker::Impl {
   std::map<std::string, std::unique_ptr<Session>, std::less<>> sessions_;  // By client identifier.
   std::unordered_map<uint64_t, Session*> sessions_by_number_;              // For look-up only, like the next.
   std::unordered_map<store::ReaderId, Session*> sessions_by_reader_;
+  std::map<uint64_t, ShareGroup*> groups_by_number_;
+  std::unordered_map<store::ReaderId, ShareGroup*> groups_by_reader_;
   uint64_t session_number_last_ = 0;
 
   Subscriptions subscriptions_;

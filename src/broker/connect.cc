@@ -4,6 +4,7 @@
 
 #include "base/assert.h"
 #include "broker/broker_impl.h"
+#include "mqtt/topic.h"
 
 namespace hf::broker {
 
@@ -21,6 +22,7 @@ uint8_t return_code(Reason reason) {
     case Reason::kClientIdentifierNotValid:
       return 2;
     case Reason::kServerUnavailable:
+    case Reason::kServerMoved:
     case Reason::kServerBusy:
     case Reason::kServerShuttingDown:
     case Reason::kQuotaExceeded:
@@ -42,6 +44,11 @@ void Broker::Impl::on_connect(Connection& connection, const mqtt::Connect& packe
   const mqtt::Properties& asked = packet.properties;
   connection.receive_maximum = asked.receive_maximum.value_or(UINT16_MAX);
   connection.packet_bytes_max = asked.maximum_packet_size.value_or(UINT32_MAX);
+  connection.outbound_aliases.set_maximum(asked.topic_alias_maximum.value_or(0));
+
+  if (!limits_.server_moved.empty()) {
+    return refuse(connection, Reason::kServerMoved, "this node sends its clients elsewhere");
+  }
 
   if (asked.authentication_method) {  // [MQTT-4.12.0-1]
     return refuse(connection, Reason::kBadAuthenticationMethod, "enhanced authentication is not supported");
@@ -69,12 +76,12 @@ void Broker::Impl::on_connect(Connection& connection, const mqtt::Connect& packe
   // Nodes agree on their state anew at each connection; a storage that failed keeps nothing.
   const bool failed = storage_failed();
   const bool forgetful = failed || node;
-  const uint32_t wanted_s = v5 ? asked.session_expiry_interval_s.value_or(0)
-                               : (packet.clean_start ? 0 : limits_.session_expiry_default_s);
+  const uint32_t asked_s = asked.session_expiry_interval_s.value_or(0);
+  const uint32_t wanted_s = v5 ? asked_s : (packet.clean_start ? 0 : limits_.session_expiry_default_s);
   if (failed && !v5 && wanted_s > 0) {
     return refuse(connection, Reason::kServerUnavailable, "storage has failed: clean sessions only");
   }
-  const uint32_t expiry_s = forgetful ? 0 : wanted_s;
+  const uint32_t expiry_s = forgetful ? 0 : std::min(wanted_s, limits_.session_expiry_max_s);
 
   // What stays behind of a client is bounded, however many there are.
   if (!failed && ((session == nullptr && expiry_s > 0) || packet.will)) {
@@ -120,11 +127,16 @@ void Broker::Impl::on_connect(Connection& connection, const mqtt::Connect& packe
     wrote = true;
   }
 
-  connection.keep_alive = milliseconds(int64_t{packet.keep_alive_s} * 1500);  // [MQTT-3.1.2-22]
+  uint16_t keep_alive_s = packet.keep_alive_s;
+  const bool caps =
+      v5 && limits_.keep_alive_max_s != 0 && (keep_alive_s == 0 || keep_alive_s > limits_.keep_alive_max_s);
+  if (caps) keep_alive_s = limits_.keep_alive_max_s;                   // [MQTT-3.2.2-21]
+  connection.keep_alive = milliseconds(int64_t{keep_alive_s} * 1500);  // [MQTT-3.1.2-22]
   timers_.disarm(Timer::Kind::kConnection, connection.id, &connection.timer);
   if (connection.keep_alive > Duration{}) arm_connection(connection, now_.mono + connection.keep_alive);
 
   mqtt::Connack connack{.session_present = present};
+  std::string response_information;
   if (v5) {
     mqtt::Properties& told = connack.properties;
     told.receive_maximum = limits_.receive_maximum;
@@ -132,7 +144,14 @@ void Broker::Impl::on_connect(Connection& connection, const mqtt::Connect& packe
     told.retain_available = 1;
     told.wildcard_subscription_available = 1;
     told.subscription_identifier_available = 1;
-    told.shared_subscription_available = 0;
+    told.shared_subscription_available = 1;
+    if (limits_.topic_alias_maximum != 0) told.topic_alias_maximum = limits_.topic_alias_maximum;
+    if (caps) told.server_keep_alive_s = keep_alive_s;
+    // [MQTT-3.1.2-28] Only to those who ask, and only where it makes a topic.
+    if (asked.request_response_information == uint8_t{1} && !limits_.response_topic.empty()) {
+      response_information = limits_.response_topic + "/" + session->client_id;
+      if (mqtt::topic_name_valid(response_information)) told.response_information = response_information;
+    }
     if (expiry_s != wanted_s) told.session_expiry_interval_s = expiry_s;
     if (packet.client_id.empty()) told.assigned_client_identifier = session->client_id;
   }
@@ -153,8 +172,17 @@ void Broker::Impl::refuse(Connection& connection, Reason reason, const char* tex
   const bool v5 = connection.version == Version::k5;
   // [MQTT-3.2.2-6] No session is present in a refusal; [MQTT-3.2.2-7] the connection ends.
   scratch_.clear();
-  mqtt::encode(scratch_, connection.version,
-               mqtt::Connack{.reason = v5 ? static_cast<uint8_t>(reason) : return_code(reason)});
+  mqtt::Connack connack{.reason = v5 ? static_cast<uint8_t>(reason) : return_code(reason)};
+  if (v5) {
+    connack.properties.reason_string = text;
+    if (reason == Reason::kServerMoved) connack.properties.server_reference = limits_.server_moved;
+  }
+  mqtt::encode(scratch_, connection.version, connack);
+  if (scratch_.size() > connection.packet_bytes_max) {  // [MQTT-3.2.2-19]
+    connack.properties = {};
+    scratch_.clear();
+    mqtt::encode(scratch_, connection.version, connack);
+  }
   if (scratch_.size() <= connection.packet_bytes_max) send_now(connection, scratch_);
   host_.close(connection.id);
   forget(connection, false);
@@ -191,6 +219,7 @@ void Broker::Impl::take_over(Session& session) { close(*session.connection, Reas
 
 void Broker::Impl::resume(Session& session) {
   timers_.disarm(Timer::Kind::kSession, session.number, &session.expiry_timer);
+  timers_.disarm(Timer::Kind::kLease, session.number, &session.lease_timer);
   drop_will(session, Haste::kCommit);  // [MQTT-3.1.3-9]
   // [MQTT-4.4.0-1] [MQTT-4.6.0-1] What was not acknowledged is sent again, in its order.
   std::vector<Outbound> unacknowledged;
@@ -232,6 +261,7 @@ void Broker::Impl::detach(Session& session, bool will_due_now) {
     return end_session(session, Haste::kCommit);  // [MQTT-3.1.2-23]
   put_session(session, false, Haste::kRide);
   arm_expiry(session);
+  arm_leases(session);
   will_due(session);
 }
 
@@ -247,6 +277,8 @@ void Broker::Impl::end_session(Session& session, Haste haste) {
   timers_.disarm(Timer::Kind::kSession, session.number, &session.expiry_timer);
   timers_.disarm(Timer::Kind::kWill, session.number, &session.will_timer);
   timers_.disarm(Timer::Kind::kRetained, session.number, &session.retained_timer);
+  timers_.disarm(Timer::Kind::kLease, session.number, &session.lease_timer);
+  return_leases(session, true);
   if (session.durable) {
     store_.erase(Table::kSession, session.client_id, haste);
     for (const auto& [filter, options] : session.subscriptions) {
@@ -262,7 +294,9 @@ void Broker::Impl::end_session(Session& session, Haste haste) {
       store_.erase(Table::kOutboundRun, PacketKey(session.number, static_cast<uint16_t>(slot)), haste);
     }
   }
+  const std::vector<ShareGroup*> groups = session.groups;
   subscriptions_.erase_all(session);
+  for (ShareGroup* group : groups) close_group(*group);
   if (session.reader != 0) {
     sessions_by_reader_.erase(session.reader);
     const auto cause = session.durable ? std::optional(store::GapCause::kSessionEnded) : std::nullopt;

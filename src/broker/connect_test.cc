@@ -16,15 +16,73 @@ TEST(Connect, ConnackAnnouncesWhatIsSupported) {
   const mqtt::Properties& told = client.connack();
   EXPECT_EQ(told.receive_maximum, site.limits.receive_maximum);
   EXPECT_EQ(told.maximum_packet_size, site.limits.packet_bytes_max);
-  EXPECT_EQ(told.shared_subscription_available, 0);
+  EXPECT_EQ(told.shared_subscription_available, 1);
   EXPECT_EQ(told.wildcard_subscription_available, 1);
   EXPECT_EQ(told.subscription_identifier_available, 1);
   EXPECT_EQ(told.retain_available, 1);
   EXPECT_FALSE(told.maximum_qos);
-  EXPECT_FALSE(told.topic_alias_maximum);
+  EXPECT_EQ(told.topic_alias_maximum, site.limits.topic_alias_maximum);
   EXPECT_FALSE(told.server_keep_alive_s);
   EXPECT_FALSE(told.session_expiry_interval_s);
   EXPECT_FALSE(told.assigned_client_identifier);
+}
+
+TEST(Connect, ServerKeepAliveIsToldToWhoAsksForLonger) {
+  Site site;
+  site.limits.keep_alive_max_s = 60;
+  site.restart();
+  Client none(site, "none"), longer(site, "longer"), shorter(site, "shorter");
+  longer.hello.keep_alive_s = 61;
+  shorter.hello.keep_alive_s = 60;
+  none.connect();
+  longer.connect();
+  shorter.connect();
+  EXPECT_EQ(none.connack().server_keep_alive_s, 60);
+  EXPECT_EQ(longer.connack().server_keep_alive_s, 60);
+  EXPECT_FALSE(shorter.connack().server_keep_alive_s);
+  site.pass(milliseconds(90'001));  // [MQTT-3.2.2-21] It is what counts.
+  EXPECT_EQ(none.take(), (Lines{"DISCONNECT 8d", "closed"}));
+}
+
+TEST(Connect, SessionExpiryIsCappedAndTold) {
+  Site site;
+  site.limits.session_expiry_max_s = 100;
+  site.restart();
+  Client client(site, "c");
+  client.keep(UINT32_MAX).connect();
+  EXPECT_EQ(client.connack().session_expiry_interval_s, 100u);
+  client.drop();
+  site.pass(seconds(101));
+  site.sync();
+  Client again(site, "c");
+  again.keep().dial();
+  EXPECT_EQ(again.synced(), Lines{"CONNACK 00"});
+}
+
+TEST(Connect, ResponseInformationForThoseWhoAsk) {
+  Site site;
+  Client asks(site, "asks"), silent(site, "silent"), wild(site, "a/+");
+  asks.hello.properties.request_response_information = 1;
+  silent.hello.properties.request_response_information = 0;
+  wild.hello.properties.request_response_information = 1;
+  asks.connect();
+  silent.connect();
+  wild.connect();
+  EXPECT_EQ(asks.response_information, "response/asks");
+  EXPECT_EQ(silent.response_information, "");
+  EXPECT_EQ(wild.response_information, "");
+}
+
+TEST(Connect, NodeThatMovedSendsItsClientsThere) {
+  Site site;
+  site.limits.server_moved = "new.example:8883";
+  site.restart();
+  Client five(site, "five"), old(site, "old", Version::k311);
+  five.dial();
+  old.dial();
+  EXPECT_EQ(five.take(), (Lines{"CONNACK 9d", "closed"}));
+  EXPECT_EQ(five.server_reference, "new.example:8883");
+  EXPECT_EQ(old.take(), (Lines{"CONNACK 03", "closed"}));
 }
 
 TEST(Connect, ConnackOfAPersistentSessionWaitsForSync) {

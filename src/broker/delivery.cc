@@ -55,6 +55,7 @@ Bytes Broker::Impl::fan_properties(Version version, std::span<const uint32_t> id
 }
 
 void Broker::Impl::deliver(const Target& target, bool stored) {
+  if (target.group != nullptr) return deliver_shared(target, stored);
   Session& session = *target.session;
   const store::Record& record = *fan_.record;
   // [MQTT-3.8.4-8] The lower of what was published and what was granted.
@@ -71,12 +72,12 @@ void Broker::Impl::deliver(const Target& target, bool stored) {
       return;
     }
     store_.take(session.reader, record.position, record.size_bytes());
-    send_new(session, qos, retain, target.subscription_identifiers, true);
+    send_new(session, qos, retain, target.subscription_identifiers, session.reader);
     return;
   }
   if (session.connection == nullptr) return;
   if (flows(session)) {
-    send_new(session, qos, retain, target.subscription_identifiers, false);
+    send_new(session, qos, retain, target.subscription_identifiers, 0);
   } else {
     enqueue(session, target, qos);
   }
@@ -99,7 +100,15 @@ void Broker::Impl::deliver_qos0(Connection& connection, const Target& target) {
     mqtt::encode_publish(out, connection.version, whole, record.payload);
   };
   Bytes bytes;
-  if (v5 && !target.subscription_identifiers.empty()) {
+  uint16_t fresh_alias = 0;
+  if (connection.outbound_aliases.enabled()) {
+    mqtt::PublishHead own = head;
+    own.raw_properties = fan_properties(connection.version, target.subscription_identifiers);
+    fresh_alias = alias_topic(connection, &own);
+    fan_.own_whole.clear();
+    mqtt::encode_publish(fan_.own_whole, connection.version, own, record.payload);
+    bytes = fan_.own_whole;
+  } else if (v5 && !target.subscription_identifiers.empty()) {
     encode(fan_.own_whole, target.subscription_identifiers);
     bytes = fan_.own_whole;
   } else {
@@ -112,6 +121,7 @@ void Broker::Impl::deliver_qos0(Connection& connection, const Target& target) {
     bytes = whole;
   }
   if (bytes.size() > connection.packet_bytes_max) return;  // [MQTT-3.1.2-24] [MQTT-3.1.2-25]
+  if (fresh_alias != 0) connection.outbound_aliases.add(record.topic);
   ++counters_.publishes_sent[0];
   if (connection.connack_sent) return send_now(connection, bytes);
   send_gated(connection, 0, 0, [&](std::string& out) { out.append(bytes); });
@@ -176,8 +186,34 @@ void Broker::Impl::wait_for_step(Connection& connection) {
 
 // --- One PUBLISH.
 
+// Puts the topic's alias in its place, if it has one; else one beside it that counts from when this packet is sent: then
+// it is returned, and to be added.
+uint16_t Broker::Impl::alias_topic(const Connection& connection, mqtt::PublishHead* head) {
+  if (const uint16_t known = connection.outbound_aliases.find(head->topic)) {
+    head->topic_alias = known;
+    head->topic = {};
+    return 0;
+  }
+  head->topic_alias = connection.outbound_aliases.next(head->topic);
+  return head->topic_alias;
+}
+
+// One that fits without an alias.
+void Broker::Impl::send_publish(Connection& connection, uint64_t commit, mqtt::PublishHead head,
+                                Bytes payload) {
+  if (connection.outbound_aliases.enabled() && alias_topic(connection, &head) != 0) {
+    if (mqtt::encoded_publish_size(connection.version, head, payload.size()) <= connection.packet_bytes_max) {
+      connection.outbound_aliases.add(head.topic);
+    } else {
+      head.topic_alias = 0;
+    }
+  }
+  send_gated(connection, commit, 0,
+             [&](std::string& out) { mqtt::encode_publish(out, connection.version, head, payload); });
+}
+
 Broker::Impl::Sent Broker::Impl::send_new(Session& session, uint8_t qos, bool retain,
-                                          std::span<const uint32_t> identifiers, bool stored) {
+                                          std::span<const uint32_t> identifiers, store::ReaderId reader) {
   Connection& connection = *session.connection;
   const store::Record& record = *fan_.record;
   mqtt::PublishHead head{.qos = qos,
@@ -188,26 +224,30 @@ Broker::Impl::Sent Broker::Impl::send_new(Session& session, uint8_t qos, bool re
   if (connection.packet_bytes_max != UINT32_MAX &&
       mqtt::encoded_publish_size(connection.version, head, record.payload.size()) >
           connection.packet_bytes_max) {
-    if (stored) store_.acknowledge(session.reader, record.position);  // [MQTT-3.1.2-25]
+    if (reader != 0) store_.acknowledge(reader, record.position);  // [MQTT-3.1.2-25]
     return Sent::kTooLarge;
   }
   Outbound& entry = *session.outbound.add();  // [MQTT-2.2.1-4]
   entry.qos = qos;
   entry.on_wire = true;
   entry.size_bytes = static_cast<uint32_t>(record.size_bytes());
-  if (stored) {
+  if (reader != 0) {
     entry.position = record.position;
     entry.commit = record.position.commit();
-    if (session.durable) {
-      // Its row comes with those of the others that are sent in this call; the QoS 2 states are too many for that.
-      if (qos == 1) {
-        if (session.runs.open.empty()) open_runs_.push_back(session.number);
-        session.runs.open.push_back(entry.packet_id);
-        entry.run = kRunOpen;
-      } else {
-        store_.put(Table::kOutbound, PacketKey(session.number, entry.packet_id), encode(entry));
-      }
+    entry.leased = reader != session.reader;
+    if (entry.leased) {
+      session.leases[entry.packet_id] = {
+          .reader = reader, .identifier = identifiers.empty() ? 0 : identifiers.front(), .retain = retain};
+    }
+    if (session.durable && qos == 1 && !entry.leased) {
+      // Its row comes with those of the others that are sent in this call.
+      if (session.runs.open.empty()) open_runs_.push_back(session.number);
+      session.runs.open.push_back(entry.packet_id);
+      entry.run = kRunOpen;
       entry.commit = store_.open_commit();
+    } else if (session.durable) {
+      // The QoS 2 states are too many for that, and leases have a reader of their own.
+      put_outbound(session, entry);
     }
   }
   head.packet_id = entry.packet_id;
@@ -215,9 +255,18 @@ Broker::Impl::Sent Broker::Impl::send_new(Session& session, uint8_t qos, bool re
   connection.sent_open_bytes += entry.size_bytes;
   ++counters_.publishes_sent[qos];
   const uint64_t commit = planted(PlantedBug::kDeliverBeforeDurable) ? 0 : entry.commit;
-  send_gated(connection, commit, 0,  // [MQTT-4.3.2-1] [MQTT-4.3.3-1]
-             [&](std::string& out) { mqtt::encode_publish(out, connection.version, head, record.payload); });
+  send_publish(connection, commit, head, record.payload);  // [MQTT-4.3.2-1] [MQTT-4.3.3-1]
   return Sent::kSent;
+}
+
+void Broker::Impl::put_outbound(Session& session, Outbound& entry) {
+  const Lease lease = entry.leased ? session.leases.at(entry.packet_id) : Lease();
+  store_.put(Table::kOutbound, PacketKey(session.number, entry.packet_id), encode(entry, lease));
+  entry.commit = store_.open_commit();
+}
+
+store::ReaderId Broker::Impl::owner(const Session& session, const Outbound& entry) {
+  return entry.leased ? session.leases.at(entry.packet_id).reader : session.reader;
 }
 
 void Broker::Impl::send_again(Session& session, Outbound& entry, const store::Member& member) {
@@ -239,8 +288,7 @@ void Broker::Impl::send_again(Session& session, Outbound& entry, const store::Me
   connection.sent_open += 1;
   connection.sent_open_bytes += entry.size_bytes;
   ++counters_.publishes_sent[entry.qos];
-  send_gated(connection, entry.commit, 0,
-             [&](std::string& out) { mqtt::encode_publish(out, connection.version, head, record.payload); });
+  send_publish(connection, entry.commit, head, record.payload);
 }
 
 void Broker::Impl::complete(Session& session, Outbound& entry) {
@@ -255,9 +303,14 @@ void Broker::Impl::complete(Session& session, Outbound& entry) {
       store_.erase(Table::kOutboundRun, PacketKey(session.number, static_cast<uint16_t>(entry.run - 1)),
                    Haste::kRide);
     }
-    store_.acknowledge(session.reader, entry.position);
+    store_.acknowledge(owner(session, entry), entry.position);
   }
+  ShareGroup* const group = entry.leased ? find_group(owner(session, entry)) : nullptr;
+  if (entry.leased) session.leases.erase(entry.packet_id);
   session.outbound.erase(&entry);
+  if (group == nullptr) return;
+  --group->lease_count;
+  close_group(*group);
 }
 
 void Broker::Impl::close_runs() {
@@ -296,6 +349,14 @@ void Broker::Impl::pump_later(Session& session) {
 }
 
 void Broker::Impl::pump(Session& session) {
+  pump_own(session);
+  if (session.connection == nullptr || !session.connection->connack_sent) return;
+  for (ShareGroup* group : session.groups) {
+    if (group->behind) pump_group_later(*group);
+  }
+}
+
+void Broker::Impl::pump_own(Session& session) {
   Connection* connection = session.connection;
   if (connection == nullptr || !connection->connack_sent) return;
   if (!pump_again(session)) return;
@@ -325,7 +386,7 @@ void Broker::Impl::pump(Session& session) {
     }
     begin_fan(record);
     if (send_new(session, qos, member.retain_as_published && record.retain, member.subscription_identifiers,
-                 true) == Sent::kTooLarge) {
+                 session.reader) == Sent::kTooLarge) {
       ++skips;
     }
   }
@@ -354,8 +415,7 @@ bool Broker::Impl::pump_queue(Session& session) {
     ++counters_.expired;
   } else {
     begin_fan(record);
-    send_new(session, item.qos, item.retain && item.retain_as_published, item.subscription_identifiers,
-             false);
+    send_new(session, item.qos, item.retain && item.retain_as_published, item.subscription_identifiers, 0);
   }
   session.queue_bytes -= item.size_bytes();
   session.queue.pop_front();
@@ -384,7 +444,14 @@ bool Broker::Impl::pump_again(Session& session) {
     const store::Store::Fetch fetched = store_.at(entry->position, session.reader);
     if (fetched.status == Status::kPending || fetched.status == Status::kNone) return false;
     store::Member member;
-    if (fetched.status == Status::kGone || !find_member(fetched.record, session.reader, &member)) {
+    if (entry->leased) {
+      const Lease& lease = session.leases.at(entry->packet_id);
+      member.retain_as_published = lease.retain;
+      if (lease.identifier != 0) member.subscription_identifiers = {lease.identifier};
+    }
+    const bool gone = fetched.status == Status::kGone ||
+                      (!entry->leased && !find_member(fetched.record, session.reader, &member));
+    if (gone) {
       complete(session, *entry);
       continue;
     }

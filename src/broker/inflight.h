@@ -29,6 +29,7 @@ struct Outbound {
   uint8_t qos = 1;
   bool on_wire = false;   // Sent on the present connection, and so part of its window.
   bool reserved = false;  // Broker::reserved_send: its acknowledgement goes to the host.
+  bool leased = false;    // Session::leases says of whom.
   uint16_t run =
       0;  // The slot of the row that it shares with others, and 1; 0: it has a row of its own, or none.
   uint32_t size_bytes = 0;

@@ -43,14 +43,23 @@ bool Broker::Impl::on_publish_again(Connection& connection, const mqtt::Framed& 
 }
 
 void Broker::Impl::on_publish(Connection& connection, const mqtt::Publish& packet) {
-  if (packet.properties.topic_alias) {  // [MQTT-3.3.2-9]: we announced none.
-    return fail(connection, Reason::kTopicAliasInvalid, "a topic alias where none was offered");
+  Bytes topic = packet.topic;
+  if (packet.properties.topic_alias) {
+    switch (connection.inbound_aliases.resolve(*packet.properties.topic_alias, limits_.topic_alias_maximum,
+                                               &topic)) {
+      case InboundAliases::Outcome::kOk:
+        break;
+      case InboundAliases::Outcome::kUnknown:  // [MQTT-3.3.2-9], and an alias before its name.
+        return fail(connection, Reason::kTopicAliasInvalid, "a topic alias that stands for nothing");
+      case InboundAliases::Outcome::kTooMany:
+        return fail(connection, Reason::kQuotaExceeded, "too many bytes of topics with an alias");
+    }
   }
-  topic_last_.assign(packet.topic);
+  topic_last_.assign(topic);
   on_publish(connection, Incoming{.qos = packet.qos,
                                   .retain = packet.retain,
                                   .packet_id = packet.packet_id,
-                                  .topic = packet.topic,
+                                  .topic = topic,
                                   .payload = packet.payload,
                                   .properties = packet.raw_properties.empty() ? nullptr : &packet.properties,
                                   .raw_properties = packet.raw_properties});

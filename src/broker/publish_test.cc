@@ -300,14 +300,88 @@ TEST(Publish, OneTopicIsRoutedOnceWhileNothingChanges) {
   EXPECT_EQ(site.host.route_calls, 3);
 }
 
-TEST(Publish, TopicAliasWasNotOffered) {
+mqtt::Properties alias(uint16_t number) {
+  mqtt::Properties properties;
+  properties.topic_alias = number;
+  return properties;
+}
+
+TEST(Publish, TopicAliasStandsForTheTopicItCameWith) {
+  Site site;
+  Client pub(site, "pub"), other(site, "other"), sub(site, "sub");
+  pub.connect();
+  other.connect();
+  sub.connect();
+  sub.subscribed("#", 2);
+  pub.publish("first", "1", 0, 0, alias(1));
+  pub.publish("", "2", 1, 1, alias(1));
+  pub.publish("second", "3", 0, 0, alias(64));
+  pub.publish("", "4", 0, 0, alias(64));
+  pub.publish("again", "5", 0, 0, alias(1));  // It may be given anew.
+  pub.publish("", "6", 0, 0, alias(1));
+  pub.publish("again", "7");
+  EXPECT_EQ(sub.synced(), (Lines{"PUBLISH q0 first '1'", "PUBLISH q1 #1 first '2'", "PUBLISH q0 second '3'",
+                                 "PUBLISH q0 second '4'", "PUBLISH q0 again '5'", "PUBLISH q0 again '6'",
+                                 "PUBLISH q0 again '7'"}));
+  // [MQTT-3.3.2-10] It is good for one connection.
+  other.publish("", "x", 0, 0, alias(1));
+  EXPECT_EQ(other.take(), (Lines{"DISCONNECT 94", "closed"}));
+}
+
+TEST(Publish, TopicAliasBeyondTheMaximumIsAMistake) {
+  Site site;
+  Client pub(site, "pub"), none(site, "none");
+  pub.connect();
+  pub.publish("t", "x", 0, 0, alias(65));
+  EXPECT_EQ(pub.take(), (Lines{"DISCONNECT 94", "closed"}));
+  site.limits.topic_alias_maximum = 0;
+  site.restart();
+  none.connect();
+  EXPECT_FALSE(none.connack().topic_alias_maximum);
+  none.publish("t", "x", 0, 0, alias(1));
+  EXPECT_EQ(none.take(), (Lines{"DISCONNECT 94", "closed"}));
+}
+
+TEST(Publish, TopicsWithAliasesAreBoundedInBytes) {
   Site site;
   Client pub(site, "pub");
   pub.connect();
-  mqtt::Properties properties;
-  properties.topic_alias = 1;
-  pub.publish("t", "x", 0, 0, properties);
-  EXPECT_EQ(pub.take(), (Lines{"DISCONNECT 94", "closed"}));
+  pub.publish(std::string(65'535, 'a'), "x", 0, 0, alias(1));
+  pub.publish(std::string(65'535, 'b'), "x", 0, 0, alias(1));  // In its place.
+  pub.publish(std::string(65'535, 'c'), "x", 0, 0, alias(2));
+  EXPECT_EQ(pub.take(), Lines{});
+  pub.publish(std::string(65'535, 'd'), "x", 0, 0, alias(3));
+  EXPECT_EQ(pub.take(), (Lines{"DISCONNECT 97", "closed"}));
+}
+
+TEST(Publish, ClientThatTakesAliasesGetsThem) {
+  Site site;
+  Client pub(site, "pub"), sub(site, "sub");
+  sub.hello.properties.topic_alias_maximum = 2;
+  sub.connect();
+  sub.subscribed("#", 1, 7);
+  pub.connect();
+  for (const char* topic : {"first", "first", "t", "second", "third", "second"}) pub.publish(topic, "x");
+  pub.publish("first", "y", 1);
+  EXPECT_EQ(sub.synced(),
+            (Lines{"PUBLISH q0 first@1 'x' ids 7", "PUBLISH q0 @1 'x' ids 7", "PUBLISH q0 t 'x' ids 7",
+                   "PUBLISH q0 second@2 'x' ids 7", "PUBLISH q0 third 'x' ids 7", "PUBLISH q0 @2 'x' ids 7",
+                   "PUBLISH q1 #1 @1 'y' ids 7"}));
+}
+
+TEST(Publish, MessageThatFitsOnlyWithoutAnAliasGoesWithout) {
+  Site site;
+  Client pub(site, "pub"), sub(site, "sub");
+  sub.hello.properties.topic_alias_maximum = 2;
+  sub.hello.properties.maximum_packet_size = 100;
+  sub.connect();
+  sub.subscribed("#", 1);
+  pub.connect();
+  const std::string all(88, 'x'), less(85, 'y');
+  pub.publish("topic", all, 1, 1);   // 100 bytes.
+  pub.publish("topic", less, 1, 2);  // As many with the alias.
+  EXPECT_EQ(sub.synced(),
+            (Lines{"PUBLISH q1 #1 topic '" + all + "'", "PUBLISH q1 #2 topic@1 '" + less + "'"}));
 }
 
 TEST(Publish, MoreThanTheReceiveMaximumIsAMistake) {

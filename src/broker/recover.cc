@@ -9,8 +9,10 @@ namespace hf::broker {
 
 void Broker::Impl::recover() {
   recover_sessions();
+  recover_groups();
   recover_subscriptions();
   recover_packets();
+  settle_groups();
   recover_wills();
   // In order of client identifier; ending one takes it out of the map.
   std::vector<uint64_t> numbers;
@@ -22,6 +24,7 @@ void Broker::Impl::recover() {
       continue;
     }
     arm_expiry(session);  // An expired one ends at the first tick.
+    arm_leases(session);
     will_due(session);
     boundary();
   }
@@ -83,20 +86,68 @@ void Broker::Impl::recover_subscriptions() {
   for (const std::string& key : orphans) store_.erase(Table::kSubscription, key, Haste::kRide);
 }
 
+// Those with a reader; members come with their subscriptions, leases with their packets.
+void Broker::Impl::recover_groups() {
+  std::vector<std::string> orphans;
+  store_.scan(Table::kShareGroup, {}, [&](Bytes key, Bytes value) {
+    store::ReaderId reader = 0;
+    const std::string filter = "$share/" + std::string(key);
+    if (!mqtt::topic_filter_valid(filter) || !decode_group(value, &reader) ||
+        store_.reader(reader) == nullptr || groups_by_reader_.contains(reader)) {
+      log_rarely(kEventRowDamaged, "the shared subscription '" + filter + "' cannot be read");
+      orphans.emplace_back(key);
+      return true;
+    }
+    ShareGroup& group = subscriptions_.make_group(key);
+    group.reader = reader;
+    group.behind = true;
+    groups_by_reader_[reader] = &group;
+    return true;
+  });
+  for (const std::string& key : orphans) store_.erase(Table::kShareGroup, key, Haste::kRide);
+}
+
+void Broker::Impl::settle_groups() {
+  std::map<store::ReaderId, std::vector<Position>> leased;
+  for (const auto& [client_id, session] : sessions_) {
+    for (const auto& [packet_id, lease] : session->leases) {
+      leased[lease.reader].push_back(session->outbound.find(packet_id)->position);
+    }
+  }
+  std::vector<ShareGroup*> groups;
+  subscriptions_.for_each_group([&](ShareGroup& group) { groups.push_back(&group); });
+  for (ShareGroup* group : groups) {
+    open_group(*group);
+    std::vector<Position>& positions = leased[group->reader];
+    std::sort(positions.begin(), positions.end());
+    if (group->reader != 0) store_.restore_outstanding(group->reader, positions);
+    close_group(*group);
+  }
+}
+
 void Broker::Impl::recover_packets() {
   for (const Table table : {Table::kInbound, Table::kOutbound}) {
     std::vector<std::string> orphans;
     store_.scan(table, {}, [&](Bytes key, Bytes value) {
       uint64_t number = 0;
       Outbound entry;
+      Lease lease;
       const bool whole = decode_packet_key(key, &number, &entry.packet_id) && entry.packet_id != 0;
       const auto found = sessions_by_number_.find(number);
       if (!whole || found == sessions_by_number_.end()) {
         orphans.emplace_back(key);
       } else if (table == Table::kInbound) {
         found->second->inbound[entry.packet_id] = 0;
-      } else if (!decode(value, &entry) || entry.qos == 0 || !found->second->outbound.insert(entry)) {
+      } else if (!decode(value, &entry, &lease) || entry.qos == 0) {
         log_rarely(kEventRowDamaged, "a delivery to '" + found->second->client_id + "' cannot be read");
+      } else if (ShareGroup* group = find_group(lease.reader); lease.reader != 0 && group == nullptr) {
+        orphans.emplace_back(key);  // The group has ended.
+      } else {
+        entry.leased = group != nullptr;
+        if (found->second->outbound.insert(entry) && group != nullptr) {
+          found->second->leases[entry.packet_id] = lease;
+          ++group->lease_count;
+        }
       }
       return true;
     });
@@ -105,7 +156,9 @@ void Broker::Impl::recover_packets() {
   recover_runs();
   for (const auto& [client_id, session] : sessions_) {
     std::vector<Position> positions;
-    session->outbound.for_each([&](const Outbound& entry) { positions.push_back(entry.position); });
+    session->outbound.for_each([&](const Outbound& entry) {
+      if (!entry.leased) positions.push_back(entry.position);
+    });
     std::sort(positions.begin(), positions.end());
     store_.restore_outstanding(session->reader, positions);
   }

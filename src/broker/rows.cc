@@ -11,6 +11,8 @@ constexpr unsigned kHasExpiry = 4;
 constexpr unsigned kHasEvent = 8;
 constexpr unsigned kWillRetain = 16;
 constexpr unsigned kReleased = 4;
+constexpr unsigned kLeased = 8;
+constexpr unsigned kLeaseRetain = 16;
 constexpr unsigned kConnected = 1;
 constexpr unsigned kSpeaks5 = 2;
 constexpr unsigned kNoLocal = 4;
@@ -178,23 +180,46 @@ bool decode(Bytes bytes, WillRow* row) {
 
 std::string encode_inbound() { return std::string(1, static_cast<char>(kGrammar)); }
 
-std::string encode(const Outbound& row) {
+std::string encode(const Outbound& row, const Lease& lease) {
   std::string out;
   put_u8(out, kGrammar);
-  put_flags(out, row.qos | (row.state == Outbound::State::kReleased ? kReleased : 0));
+  put_flags(out, row.qos | (row.state == Outbound::State::kReleased ? kReleased : 0) |
+                     (lease.reader != 0 ? kLeased : 0) | (lease.retain ? kLeaseRetain : 0));
   put_varint(out, row.position.value);
   put_varint(out, row.size_bytes);
+  if (lease.reader != 0) {
+    put_varint(out, lease.reader);
+    put_varint(out, lease.identifier);
+  }
   return out;
 }
 
-bool decode(Bytes bytes, Outbound* row) {
+std::string encode_group(store::ReaderId reader) {
+  std::string out;
+  put_u8(out, kGrammar);
+  put_varint(out, reader);
+  return out;
+}
+
+bool decode_group(Bytes bytes, store::ReaderId* reader) {
+  ByteReader in = open(bytes);
+  *reader = in.varint();
+  return in.done() && *reader != 0;
+}
+
+bool decode(Bytes bytes, Outbound* row, Lease* lease) {
   ByteReader in = open(bytes);
   const uint8_t flags = in.u8();
   row->qos = read_qos(in, flags);
   row->state = (flags & kReleased) != 0 ? Outbound::State::kReleased : Outbound::State::kSent;
   row->position.value = in.varint();
   row->size_bytes = read_u32(in);
-  return in.done();
+  *lease = {};
+  if ((flags & kLeased) == 0) return in.done();
+  lease->reader = in.varint();
+  lease->identifier = read_u32(in);
+  lease->retain = (flags & kLeaseRetain) != 0;
+  return in.done() && lease->reader != 0;
 }
 
 std::string encode_run(std::span<const Outbound> deliveries) {

@@ -17,10 +17,13 @@
 //                   publisher: client identifier, for "no local"; empty if it came over a link
 //   kInbound      number:u64be packet:u16be -> 1:u8
 //   kOutbound     number:u64be packet:u16be -> 1:u8 flags:u8 position:varint size_bytes:varint
-//                   flags: bits 0-1 QoS, 2 released (PUBREC came)
+//                                              [reader:varint identifier:varint]
+//                   flags: bits 0-1 QoS, 2 released (PUBREC came), 3 a lease: of that reader, a share group's, with the
+//                   subscription identifier (0: none), 4 and with the retain flag
 //   kOutboundRun  number:u64be slot:u16be   -> 1:u8 (packet:varint positions_ahead:varint size_bytes:varint)*
 //                   QoS 1; ascending positions, the first against 0; a delivery counts if its position is behind the
 //                   low-water position of the session's reader: the row goes when all of them are acknowledged
+//   kShareGroup   name '/' filter           -> 1:u8 reader:varint
 //   kWill         client identifier         -> 1:u8 flags:u8 delay_s:varint
 //                                              [expiry_s:varint] [event_us:svarint]
 //                                              topic:sized headers:sized payload (the rest)
@@ -100,10 +103,21 @@ struct WillRow {
 std::string encode(const WillRow& row);
 bool decode(Bytes bytes, WillRow* row);
 
+// What a session holds of a share group's: the rest of what a delivery needs to be sent again.
+struct Lease {
+  store::ReaderId reader = 0;  // The group's; 0: it is none.
+  uint32_t identifier = 0;     // Subscription identifier; 0: none.
+  bool retain = false;
+  bool operator==(const Lease&) const = default;
+};
+
 std::string encode_inbound();
-std::string encode(const Outbound& row);
+std::string encode(const Outbound& row, const Lease& lease);
 // Leaves packet_id alone: it stands in the key.
-bool decode(Bytes bytes, Outbound* row);
+bool decode(Bytes bytes, Outbound* row, Lease* lease);
+
+std::string encode_group(store::ReaderId reader);
+bool decode_group(Bytes bytes, store::ReaderId* reader);
 
 // Of each row: packet_id, position and size_bytes.
 std::string encode_run(std::span<const Outbound> deliveries);

@@ -15,6 +15,14 @@ constexpr const char* kStampHex =
     "02ac02050200000000000000"
     "0300000000000000";
 
+// A delivery and its lease, as they stand in one row.
+struct Delivery {
+  Outbound outbound;
+  Lease lease;
+};
+std::string encode(const Delivery& row) { return encode(row.outbound, row.lease); }
+bool decode(Bytes bytes, Delivery* row) { return decode(bytes, &row->outbound, &row->lease); }
+
 template <typename Row>
 void expect_golden(const Row& row, const std::string& hex) {
   const std::string bytes = encode(row);
@@ -91,13 +99,21 @@ TEST(Rows, Will) {
 }
 
 TEST(Rows, Packets) {
-  Outbound row;
-  row.qos = 2;
-  row.state = Outbound::State::kReleased;
-  row.position = store::Position::of(1, 5);
-  row.size_bytes = 300;
+  Delivery row;
+  row.outbound.qos = 2;
+  row.outbound.state = Outbound::State::kReleased;
+  row.outbound.position = store::Position::of(1, 5);
+  row.outbound.size_bytes = 300;
   expect_golden(row, "0106858040ac02");
   expect_prefixes_fail(row);
+  row.outbound.qos = 1;
+  row.outbound.state = Outbound::State::kSent;
+  row.lease = {.reader = 9, .identifier = 200, .retain = true};
+  expect_golden(row, "0119858040ac0209c801");
+  expect_prefixes_fail(row);
+  Delivery back;
+  EXPECT_TRUE(decode(encode(row), &back));
+  EXPECT_EQ(back.lease, row.lease);
   EXPECT_EQ(to_hex(PacketKey(0x0102, 0xfffe)), "0000000000000102fffe");
   uint64_t number = 0;
   uint16_t packet_id = 0;

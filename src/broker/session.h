@@ -22,12 +22,14 @@
 #include "broker/host.h"
 #include "broker/inflight.h"
 #include "broker/rows.h"
+#include "broker/topic_aliases.h"
 #include "mqtt/packet.h"
 #include "store/record.h"
 
 namespace hf::broker {
 
 struct Connection;
+struct ShareGroup;
 
 // A message at QoS 1 or 2 that is not stored and waits for a session without state. It goes before every
 // record that is owed to the session behind `after`, and after all the others: there it would stand, had it
@@ -79,6 +81,8 @@ struct Session {
   std::map<uint16_t, uint64_t> inbound;
   Inflight outbound;
   OutboundRuns runs;
+  std::map<uint16_t, Lease> leases;  // Of `outbound`, what is leased from groups: by packet identifier.
+  std::vector<ShareGroup*> groups;   // Of which it is a member, in the order in which it came to them.
 
   bool behind = false;
   store::Position owed_last;     // The last record that was appended for the reader.
@@ -92,6 +96,7 @@ struct Session {
   std::optional<Instant> will_timer;
   std::optional<Instant> expiry_timer;
   std::optional<Instant> retained_timer;
+  std::optional<Instant> lease_timer;
 
   bool resending() const { return resend_next < resend.size(); }
 };
@@ -117,6 +122,8 @@ struct Connection {
 
   uint16_t receive_maximum = UINT16_MAX;   // The client's.
   uint32_t packet_bytes_max = UINT32_MAX;  // The client's.
+  InboundAliases inbound_aliases;          // The client's.
+  OutboundAliases outbound_aliases;        // Ours.
   uint32_t received_open = 0;              // Its QoS 1 and 2 PUBLISHes that are not answered to the end.
   uint32_t sent_open = 0;                  // Ours on this connection that it has not acknowledged.
   uint64_t sent_open_bytes = 0;

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "broker/broker_impl.h"
+#include "mqtt/topic.h"
 
 namespace hf::broker {
 
@@ -44,9 +45,11 @@ void Broker::Impl::on_subscribe(Connection& connection, const mqtt::Subscribe& p
 uint8_t Broker::Impl::subscribe_one(Session& session, const Connection& connection,
                                     const mqtt::SubscribeEntry& entry, uint32_t identifier,
                                     uint64_t* commit) {
-  if (entry.filter == "$share" || entry.filter.starts_with("$share/")) {
-    return number(Reason::kSharedSubscriptionsNotSupported);
-  }
+  mqtt::SharedFilter shared;
+  if (!mqtt::parse_shared(entry.filter, &shared))
+    return number(Reason::kTopicFilterInvalid);  // [MQTT-4.8.2-1]
+  const bool is_shared = !shared.group.empty();
+  if (is_shared && (storage_failed() || reserved(shared.filter))) return number(Reason::kNotAuthorized);
   if (reserved(entry.filter)) {
     // A node's link speaks there without subscriptions: Broker::reserved_send.
     return connection.principal.kind == Principal::Kind::kNode ? entry.qos : number(Reason::kNotAuthorized);
@@ -61,12 +64,14 @@ uint8_t Broker::Impl::subscribe_one(Session& session, const Connection& connecti
                                     .retain_as_published = entry.retain_as_published,
                                     .retain_handling = entry.retain_handling,
                                     .identifier = identifier};
-  if (options.qos > 0 && session.reader == 0) {
+  if (options.qos > 0 && session.reader == 0 && !is_shared) {
     session.reader = store_.create_reader(false);
     sessions_by_reader_[session.reader] = &session;
   }
   // [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11] (3.1.1 always sends them: [MQTT-3.3.1-6] there.)
-  const bool wants_retained = entry.retain_handling == 0 || (entry.retain_handling == 1 && is_new);
+  // A shared subscription gets none (4.8.2).
+  const bool wants_retained =
+      !is_shared && (entry.retain_handling == 0 || (entry.retain_handling == 1 && is_new));
   const bool owed = wants_retained && retained_.bytes() > 0;
   const bool durable = session.durable && !storage_failed();
   const bool was_owed = session.retained_scans.contains(entry.filter);
@@ -81,6 +86,11 @@ uint8_t Broker::Impl::subscribe_one(Session& session, const Connection& connecti
   }
   subscriptions_.set(session, entry.filter, options);  // [MQTT-3.8.4-3] [MQTT-3.8.4-4]
   if (owed) session.retained_scans[std::string(entry.filter)] = {.options = options};
+  if (ShareGroup* group = subscriptions_.group(entry.filter)) {
+    if (open_group(*group)) *commit = store_.open_commit();
+    // It may take what the others had no room for.
+    if (group->behind) pump_group_later(*group);
+  }
   return options.qos;  // [MQTT-3.8.4-7]
 }
 
@@ -187,7 +197,9 @@ void Broker::Impl::on_unsubscribe(Connection& connection, const mqtt::Unsubscrib
   uint64_t commit = 0;
   for (const Bytes filter : packet.filters) {  // [MQTT-3.10.4-6]
     // [MQTT-3.10.4-1] What is owed already is still delivered [MQTT-3.10.4-3].
+    ShareGroup* const group = subscriptions_.group(filter);
     const bool was = subscriptions_.erase(session, filter);
+    if (group != nullptr) close_group(*group);
     if (const auto scan = session.retained_scans.find(filter); scan != session.retained_scans.end()) {
       session.retained_scans.erase(scan);  // [MQTT-3.10.4-2]
     }

@@ -24,17 +24,6 @@ TEST(Subscribe, SubackOfAPersistentSessionWaitsForSync) {
   site.broker->for_each_client([](const ClientInfo& info) { EXPECT_EQ(info.subscriptions, 0u); });
 }
 
-TEST(Subscribe, SharedSubscriptionsAreRefusedWith9E) {
-  Site site;
-  Client five(site, "five"), old(site, "old", Version::k311);
-  five.connect();
-  old.connect();
-  five.subscribe("$share/g/t", 1);
-  old.subscribe("$share/g/t", 1);
-  EXPECT_EQ(five.take(), Lines{"SUBACK #900 9e"});
-  EXPECT_EQ(old.take(), Lines{"SUBACK #900 80"});
-}
-
 TEST(Subscribe, SubscriptionsOfASessionAreBounded) {
   Site site;
   site.limits.subscriptions_per_session_max = 2;

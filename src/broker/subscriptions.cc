@@ -6,6 +6,17 @@
 
 namespace hf::broker {
 
+namespace {
+
+// What follows "$share/", or nothing.
+Bytes shared_name(Bytes filter) {
+  mqtt::SharedFilter shared;
+  if (!mqtt::parse_shared(filter, &shared) || shared.group.empty()) return {};
+  return filter.substr(filter.find('/') + 1);
+}
+
+}  // namespace
+
 bool Subscriptions::set(Session& session, Bytes filter, const SubscriptionOptions& options) {
   const auto found = session.subscriptions.find(filter);
   if (found != session.subscriptions.end() && found->second == options)
@@ -13,9 +24,14 @@ bool Subscriptions::set(Session& session, Bytes filter, const SubscriptionOption
   changed();
   if (found != session.subscriptions.end()) {
     found->second = options;
+    if (ShareGroup* group = this->group(filter)) join(*group, session, found->second);
     return true;
   }
   const auto made = session.subscriptions.emplace(std::string(filter), options).first;
+  if (const Bytes name = shared_name(filter); !name.empty()) {
+    join(make_group(name), session, made->second);
+    return false;
+  }
   HF_ASSERT(tree_.insert(filter, {session.number, &session, &made->second}));
   return false;
 }
@@ -24,7 +40,11 @@ bool Subscriptions::erase(Session& session, Bytes filter) {
   const auto found = session.subscriptions.find(filter);
   if (found == session.subscriptions.end()) return false;
   changed();
-  HF_ASSERT(tree_.erase(filter, {session.number, nullptr, nullptr}));
+  if (ShareGroup* group = this->group(filter)) {
+    leave(*group, session);
+  } else {
+    HF_ASSERT(tree_.erase(filter, {session.number, nullptr, nullptr}));
+  }
   session.subscriptions.erase(found);
   return true;
 }
@@ -33,9 +53,55 @@ void Subscriptions::erase_all(Session& session) {
   if (session.subscriptions.empty()) return;
   changed();
   for (const auto& [filter, options] : session.subscriptions) {
-    HF_ASSERT(tree_.erase(filter, {session.number, nullptr, nullptr}));
+    if (ShareGroup* group = this->group(filter)) {
+      leave(*group, session);
+    } else {
+      HF_ASSERT(tree_.erase(filter, {session.number, nullptr, nullptr}));
+    }
   }
   session.subscriptions.clear();
+}
+
+ShareGroup* Subscriptions::group(Bytes filter) {
+  const Bytes name = shared_name(filter);
+  if (name.empty()) return nullptr;
+  const auto found = groups_.find(name);
+  return found == groups_.end() ? nullptr : found->second.get();
+}
+
+ShareGroup& Subscriptions::make_group(Bytes name) {
+  std::unique_ptr<ShareGroup>& group = groups_[std::string(name)];
+  if (group == nullptr) {
+    group = std::make_unique<ShareGroup>();
+    group->number = kGroupNumbers + ++group_number_last_;
+    group->name = std::string(name);
+    group->filter = std::string(name.substr(name.find('/') + 1));
+  }
+  return *group;
+}
+
+void Subscriptions::end_group(ShareGroup& group) {
+  HF_ASSERT(group.members.empty() && group.lease_count == 0);
+  groups_.erase(groups_.find(group.name));
+}
+
+void Subscriptions::join(ShareGroup& group, Session& session, const SubscriptionOptions& options) {
+  if (group.members.empty()) {
+    HF_ASSERT(tree_.insert(group.filter, {group.number, nullptr, nullptr, &group}));
+  }
+  if (group.members.insert_or_assign(session.number, ShareGroup::Member{&session, &options}).second) {
+    session.groups.push_back(&group);
+  }
+  group.qos = 0;
+  for (const auto& [number, member] : group.members) group.qos = std::max(group.qos, member.options->qos);
+}
+
+void Subscriptions::leave(ShareGroup& group, Session& session) {
+  HF_ASSERT(group.members.erase(session.number) == 1);
+  std::erase(session.groups, &group);
+  group.qos = 0;
+  for (const auto& [number, member] : group.members) group.qos = std::max(group.qos, member.options->qos);
+  if (group.members.empty()) HF_ASSERT(tree_.erase(group.filter, {group.number, nullptr, nullptr}));
 }
 
 void Subscriptions::match(Bytes topic, uint64_t publisher, std::vector<Target>* targets, bool* no_local) {
@@ -43,7 +109,7 @@ void Subscriptions::match(Bytes topic, uint64_t publisher, std::vector<Target>* 
   *no_local = false;
   found_.clear();
   tree_.match(topic, [&](const Subscriber& subscriber) {
-    if (subscriber.options->no_local) {
+    if (subscriber.group == nullptr && subscriber.options->no_local) {
       *no_local = true;
       if (subscriber.number == publisher) return;
     }
@@ -54,6 +120,10 @@ void Subscriptions::match(Bytes topic, uint64_t publisher, std::vector<Target>* 
     return std::tie(a.subscriber.number, a.order) < std::tie(b.subscriber.number, b.order);
   });
   for (const auto& [subscriber, order] : found_) {
+    if (subscriber.group != nullptr) {
+      targets->push_back({.group = subscriber.group, .qos = subscriber.group->qos});
+      continue;
+    }
     if (targets->empty() || targets->back().session != subscriber.session) {
       targets->push_back({.session = subscriber.session});
     }

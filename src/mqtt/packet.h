@@ -277,6 +277,7 @@ struct PublishHead {
   Bytes topic;
   uint16_t packet_id = 0;
   Bytes raw_properties;
+  uint16_t topic_alias = 0;  // 5.0; a property of its own before those. 0: none.
 };
 void encode_publish(std::string& out, Version version, const PublishHead& head, Bytes payload);
 size_t encoded_publish_size(Version version, const PublishHead& head, size_t payload_size);

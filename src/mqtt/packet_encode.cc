@@ -196,13 +196,18 @@ void encode_one(std::string& out, Version version, const Publish& publish) {
   encode_publish(out, version, head, publish.payload);
 }
 
+size_t properties_size(const PublishHead& head) {
+  return head.raw_properties.size() + (head.topic_alias != 0 ? 3 : 0);
+}
+
 // Behind the fixed header. Sizes are asserted here, before anything is written.
 uint32_t publish_remaining(Version version, const PublishHead& head, size_t payload_size) {
   HF_ASSERT(head.topic.size() <= kTopicBytesMax && head.raw_properties.size() <= kVariableMax &&
             payload_size <= kVariableMax);
   size_t size = 2 + head.topic.size() + (head.qos > 0 ? 2 : 0) + payload_size;
   if (version == Version::k5) {
-    size += variable_size(static_cast<uint32_t>(head.raw_properties.size())) + head.raw_properties.size();
+    const size_t properties = properties_size(head);
+    size += variable_size(static_cast<uint32_t>(properties)) + properties;
   }
   HF_ASSERT(size <= kVariableMax);
   return static_cast<uint32_t>(size);
@@ -241,7 +246,11 @@ void encode_publish(std::string& out, Version version, const PublishHead& head, 
   put_binary(out, head.topic);
   if (head.qos > 0) put_packet_id(out, head.packet_id);  // [MQTT-2.2.1-2]
   if (version == Version::k5) {
-    put_variable(out, static_cast<uint32_t>(head.raw_properties.size()));
+    put_variable(out, static_cast<uint32_t>(properties_size(head)));
+    if (head.topic_alias != 0) {
+      put_u8(out, 0x23);
+      put_u16be(out, head.topic_alias);
+    }
     out.append(head.raw_properties);
   }
   out.append(payload);

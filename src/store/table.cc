@@ -36,6 +36,8 @@ const char* table_name(Table table) {
       return "label";
     case Table::kOutboundRun:
       return "outbound-run";
+    case Table::kShareGroup:
+      return "share-group";
   }
   return "unknown";
 }

@@ -25,8 +25,9 @@ enum class Table : uint8_t {
   kLabel = 15,        // link/: stream -> where another incarnation begins.
   kOutboundRun =
       16,  // broker/: session, slot -> QoS 1 PUBLISHes sent in one go: packet identifiers, positions.
+  kShareGroup = 17,  // broker/: name and filter of a shared subscription -> reader.
 };
-inline constexpr uint8_t kTableMax = 16;
+inline constexpr uint8_t kTableMax = 17;
 
 const char* table_name(Table table);
 

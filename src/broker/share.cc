@@ -1,0 +1,206 @@
+// Shared subscriptions: a group's reader, leases of its messages to members, and what becomes of them when a member is
+// away or ends (MQTT 5.0, section 4.8.2; broker/share.h).
+#include <algorithm>
+
+#include "base/assert.h"
+#include "broker/broker_impl.h"
+
+namespace hf::broker {
+
+namespace {
+
+using Status = store::Store::FetchStatus;
+
+// A member that is away for so long does not keep its messages at QoS 1 from the others.
+constexpr Duration kLeaseTime = seconds(30);
+// Records that one call deals with before it lets others have a turn.
+constexpr int kRecordsMax = 4096;
+
+}  // namespace
+
+// --- Groups.
+
+bool Broker::Impl::open_group(ShareGroup& group) {
+  groups_by_number_[group.number] = &group;
+  if (group.reader != 0 || group.qos == 0 || storage_failed()) return false;
+  // Stored for all its members: so is what a member without a session had not acknowledged when it went.
+  group.reader = store_.create_reader(true);
+  groups_by_reader_[group.reader] = &group;
+  store_.put(Table::kShareGroup, group.name, encode_group(group.reader));
+  subscriptions_.changed();
+  return true;
+}
+
+void Broker::Impl::close_group(ShareGroup& group) {
+  if (!group.members.empty() || group.lease_count > 0) return;
+  if (group.reader != 0) {
+    groups_by_reader_.erase(group.reader);
+    store_.remove_reader(group.reader, store::GapCause::kSessionEnded);
+    store_.erase(Table::kShareGroup, group.name, Haste::kRide);
+  }
+  groups_by_number_.erase(group.number);
+  subscriptions_.end_group(group);
+}
+
+ShareGroup* Broker::Impl::find_group(store::ReaderId reader) {
+  const auto found = groups_by_reader_.find(reader);
+  return found == groups_by_reader_.end() ? nullptr : found->second;
+}
+
+// --- Messages.
+
+// The member whose turn it is among those that can take a message now; null if none can. Nobody who is away is chosen.
+ShareGroup::Member* Broker::Impl::choose(ShareGroup& group, uint8_t qos) {
+  const auto can = [&](const ShareGroup::Member& member) {
+    const Session& session = *member.session;
+    const Connection* connection = session.connection;
+    if (connection == nullptr || !connection->connack_sent || connection->doomed) return false;
+    if (qos == 0) return unsent_of(*connection) <= limits_.unsent_bytes_max;
+    return !session.resending() && has_room(*connection);
+  };
+  const auto turn = group.members.upper_bound(group.served_last);
+  auto found = std::find_if(turn, group.members.end(), [&](const auto& item) { return can(item.second); });
+  if (found == group.members.end()) {
+    found = std::find_if(group.members.begin(), turn, [&](const auto& item) { return can(item.second); });
+    if (found == turn) return nullptr;
+  }
+  return &found->second;
+}
+
+void Broker::Impl::deliver_shared(const Target& target, bool stored) {
+  ShareGroup& group = *target.group;
+  const store::Record& record = *fan_.record;
+  if (record.qos == 0 || group.qos == 0) {
+    const ShareGroup::Member* member = choose(group, 0);
+    if (member == nullptr) {
+      ++counters_.qos0_dropped;
+      return;
+    }
+    group.served_last = member->session->number;
+    Target one{.session = member->session, .retain_as_published = member->options->retain_as_published};
+    if (member->options->identifier != 0) one.subscription_identifiers.push_back(member->options->identifier);
+    return deliver_qos0(*member->session->connection, one);
+  }
+  if (!stored) return;
+  if (group.behind || choose(group, 1) == nullptr) {
+    group.behind = true;
+    return;
+  }
+  store_.take(group.reader, record.position, record.size_bytes());
+  lease(group);
+}
+
+Broker::Impl::Leased Broker::Impl::lease(ShareGroup& group) {
+  const ShareGroup::Member* member = choose(group, 1);
+  if (member == nullptr) return Leased::kNobody;
+  const store::Record& record = *fan_.record;
+  Session& session = *member->session;
+  const SubscriptionOptions& options = *member->options;
+  group.served_last = session.number;
+  const uint8_t qos = std::min(options.qos, record.qos);  // [MQTT-4.8.2-3]
+  const bool retain = options.retain_as_published && record.retain;
+  if (qos == 0) {
+    Target one{.session = &session, .retain_as_published = options.retain_as_published};
+    if (options.identifier != 0) one.subscription_identifiers.push_back(options.identifier);
+    deliver_qos0(*session.connection, one);
+    store_.acknowledge(group.reader, record.position);
+    return Leased::kSent;
+  }
+  const std::span<const uint32_t> identifiers(&options.identifier, options.identifier != 0 ? 1 : 0);
+  if (send_new(session, qos, retain, identifiers, group.reader) == Sent::kSent) ++group.lease_count;
+  return Leased::kSent;
+}
+
+void Broker::Impl::pump_group_later(ShareGroup& group) {
+  if (group.pump_due) return;
+  group.pump_due = true;
+  group_pumps_.push_back(group.number);
+}
+
+void Broker::Impl::pump_group(ShareGroup& group) {
+  if (group.reader == 0) return;
+  int left = kRecordsMax;
+  while (choose(group, 1) != nullptr) {
+    if (!pump_group_one(group)) return;
+    if (--left == 0) break;
+  }
+  // Whoever has room again comes here by pump(); who only waits for this step to end needs another one.
+  for (const auto& [number, member] : group.members) {
+    Connection* connection = member.session->connection;
+    if (connection != nullptr && connection->connack_sent) wait_for_room(*connection);
+  }
+}
+
+bool Broker::Impl::pump_group_one(ShareGroup& group) {
+  const bool again = !group.returned.empty();
+  const store::Store::Fetch fetched =
+      again ? store_.at(*group.returned.begin(), group.reader) : store_.next(group.reader);
+  if (again && fetched.status == Status::kGone) {
+    store_.acknowledge(group.reader, *group.returned.begin());
+    group.returned.erase(group.returned.begin());
+    return true;
+  }
+  if (fetched.status != Status::kRecord) {
+    if (fetched.status == Status::kNone && !again && store_.caught_up(group.reader)) group.behind = false;
+    return false;
+  }
+  const store::Record& record = fetched.record;
+  if (again) group.returned.erase(group.returned.begin());
+  const store::StreamInfo* stream = store_.stream(record.stream);
+  if (store::expired(record, stream != nullptr ? stream->options.time_to_live_s : 0, now_)) {
+    ++counters_.expired;  // [MQTT-3.3.2-5]
+    store_.acknowledge(group.reader, record.position);
+    return true;
+  }
+  begin_fan(record);
+  HF_ASSERT(lease(group) == Leased::kSent);
+  boundary();
+  return true;
+}
+
+// --- Members that are away.
+
+void Broker::Impl::arm_leases(Session& session) {
+  bool any = false;
+  session.outbound.for_each([&](const Outbound& entry) { any = any || (entry.leased && entry.qos == 1); });
+  if (!any) return;
+  const Duration left = kLeaseTime - elapsed_since(session.disconnected, now_);
+  timers_.arm(Timer::Kind::kLease, session.number, now_.mono + std::max(left, Duration{}),
+              &session.lease_timer);
+}
+
+void Broker::Impl::return_leases(Session& session, bool with_qos2) {
+  for (auto next = session.leases.begin(); next != session.leases.end();) {
+    const auto [packet_id, lease] = *next;
+    Outbound* entry = session.outbound.find(packet_id);
+    HF_ASSERT(entry != nullptr);
+    if (entry->qos == 2 && !with_qos2) {  // [MQTT-4.8.2-4]
+      ++next;
+      continue;
+    }
+    ShareGroup* group = find_group(lease.reader);
+    HF_ASSERT(group != nullptr);
+    const Position position = entry->position;
+    if (entry->qos == 1) {
+      group->returned.insert(position);
+      group->behind = true;
+      pump_group_later(*group);
+    } else {  // [MQTT-4.8.2-5]
+      store_.acknowledge(lease.reader, position);
+      if (entry->state == Outbound::State::kSent) {
+        store_.add_gap({.first = position.value,
+                        .last = position.value,
+                        .cause = store::GapCause::kSessionEnded,
+                        .reader = lease.reader,
+                        .wall_us = now_.wall_us});
+      }
+    }
+    if (session.durable) store_.erase(Table::kOutbound, PacketKey(session.number, packet_id), Haste::kRide);
+    session.outbound.erase(entry);
+    next = session.leases.erase(next);
+    --group->lease_count;
+    close_group(*group);
+  }
+}
+
+}  // namespace hf::broker

@@ -1,0 +1,79 @@
+// Topic aliases of a connection (MQTT 5.0, section 3.3.2.3.4): numbers that stand for topic names, each side its own.
+//
+// Invariant: neither side holds more names than were agreed on in CONNECT and CONNACK, nor more than kBytesMax of them.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+
+namespace hf::broker {
+
+// Names that the client has given numbers to.
+class InboundAliases {
+ public:
+  enum class Outcome : uint8_t { kOk, kUnknown, kTooMany };
+
+  // The topic of a PUBLISH with `alias`: *topic is remembered, or if it is empty, filled in (until the next call).
+  // `alias` is over `maximum` or stands for nothing: kUnknown [MQTT-3.3.2-8]. kTooMany: more bytes than we keep.
+  Outcome resolve(uint16_t alias, uint16_t maximum, Bytes* topic) {
+    if (alias == 0 || alias > maximum) return Outcome::kUnknown;
+    if (topic->empty()) {
+      if (alias > topics_.size() || topics_[alias - 1u].empty()) return Outcome::kUnknown;
+      *topic = topics_[alias - 1u];
+      return Outcome::kOk;
+    }
+    if (topics_.size() < alias) topics_.resize(alias);
+    std::string& kept = topics_[alias - 1u];
+    if (bytes_ - kept.size() + topic->size() > kBytesMax) return Outcome::kTooMany;
+    bytes_ += topic->size() - kept.size();
+    kept.assign(*topic);
+    return Outcome::kOk;
+  }
+
+ private:
+  static constexpr size_t kBytesMax = 128 << 10;  // At least the longest topic.
+
+  std::vector<std::string> topics_;  // By alias, from 1.
+  size_t bytes_ = 0;
+};
+
+// Names that we have given numbers to: the first ones that were sent. Those that come when all numbers are given are sent as
+// they are, so that a change of topics costs no more than having no aliases.
+class OutboundAliases {
+ public:
+  void set_maximum(uint16_t maximum) { maximum_ = maximum; }
+  bool enabled() const { return maximum_ > 0; }
+
+  // 0: it has none.
+  uint16_t find(Bytes topic) const {
+    const auto found = aliases_.find(topic);
+    return found == aliases_.end() ? uint16_t{0} : found->second;
+  }
+  // The number that add() would give it; 0: none is left, or it is not worth one.
+  uint16_t next(Bytes topic) const {
+    const bool room = aliases_.size() < maximum_ && aliases_.size() < kCountMax;
+    if (!room || topic.size() < kTopicBytesMin || bytes_ + topic.size() > kBytesMax) return 0;
+    return static_cast<uint16_t>(aliases_.size() + 1);
+  }
+  // next() was not 0 [MQTT-3.1.2-26] [MQTT-3.1.2-27].
+  void add(Bytes topic) {
+    bytes_ += topic.size();
+    const auto alias = static_cast<uint16_t>(aliases_.size() + 1);
+    aliases_.emplace(topic, alias);
+  }
+
+ private:
+  static constexpr size_t kTopicBytesMin = 4;  // The property itself takes three bytes.
+  static constexpr size_t kCountMax = 256;
+  static constexpr size_t kBytesMax = 64 << 10;
+
+  std::map<std::string, uint16_t, std::less<>> aliases_;
+  size_t bytes_ = 0;
+  uint16_t maximum_ = 0;
+};
+
+}  // namespace hf::broker
