@@ -20,7 +20,8 @@ Broker::Impl::Impl(store::Store& store, Host& host, const Limits& limits, uint64
       limits_(limits),
       prng_(seed),
       audiences_(subscriptions_, host),
-      retained_(store, limits.retained_bytes_max) {
+      retained_(store, limits.retained_bytes_max),
+      started_(now.mono) {
   const Call call(*this, now);
   recover();
   boundary_due_ = true;
@@ -88,6 +89,7 @@ void Broker::Impl::connected(ConnectionId id, const Now& now) {
   timers_.arm(Timer::Kind::kConnection, id, now.mono + limits_.connect_timeout, &connection->timer);
   connections_[id] = std::move(connection);
   ++counters_.connections;
+  counters_.connections_most = std::max(counters_.connections_most, counters_.connections);
 }
 
 void Broker::Impl::received(ConnectionId id, Bytes bytes, const Now& now) {
@@ -96,6 +98,7 @@ void Broker::Impl::received(ConnectionId id, Bytes bytes, const Now& now) {
   if (connection == nullptr) return;
   boundary_due_ = true;
   connection->last_received = now.mono;
+  counters_.bytes_received += bytes.size();
   while (!connection->closed()) {
     const bool waiting = connection->state == Connection::State::kWaiting;
     const bool buffered = !connection->input.empty();
@@ -273,6 +276,7 @@ void Broker::Impl::for_each_client(const std::function<void(const ClientInfo&)>&
 // --- Dispatch.
 
 void Broker::Impl::handle(Connection& connection, const mqtt::Framed& framed) {
+  ++counters_.packets_received;
   mqtt::DecodeError error;
   if (connection.state == Connection::State::kWaiting) {
     uint8_t level = 0;
@@ -309,7 +313,10 @@ void Broker::Impl::handle(Connection& connection, const mqtt::Framed& framed) {
     case PacketType::kUnsubscribe:
       return on_unsubscribe(connection, std::get<mqtt::Unsubscribe>(packet_));
     case PacketType::kPingreq:  // [MQTT-3.12.4-1]
-      if (connection.connack_sent) return send_now(connection, Bytes("\xd0\0", 2));
+      if (connection.connack_sent) {
+        ++counters_.packets_sent;
+        return send_now(connection, Bytes("\xd0\0", 2));
+      }
       return send_packet(connection, 0, mqtt::Ping{PacketType::kPingresp});
     case PacketType::kDisconnect:
       return on_disconnect(connection, std::get<mqtt::Disconnect>(packet_));
@@ -349,6 +356,10 @@ void Broker::Impl::timer_due(const Timer& timer) {
                "'" + connection->session->client_id + "' sent nothing within one and a half keep alives");
     return close(*connection, Reason::kKeepAliveTimeout);
   }
+  if (timer.kind == Timer::Kind::kSys) {
+    sys_timer_.reset();
+    return publish_sys();
+  }
   const auto found = sessions_by_number_.find(timer.id);
   HF_ASSERT(found != sessions_by_number_.end());
   Session& session = *found->second;
@@ -365,6 +376,7 @@ void Broker::Impl::timer_due(const Timer& timer) {
     return return_leases(session, false);
   }
   session.expiry_timer.reset();
+  ++counters_.sessions_expired;
   log_rarely(kEventSessionExpired, "session of '" + session.client_id + "' expired");
   end_session(session, Haste::kRide);
 }
@@ -443,6 +455,7 @@ void Broker::Impl::send_now(Connection& connection, Bytes bytes) {
     connection.step_bytes = 0;
   }
   connection.step_bytes += bytes.size();
+  counters_.bytes_sent += bytes.size();
   host_.send(connection.id, bytes);
 }
 

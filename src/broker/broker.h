@@ -39,6 +39,7 @@ struct Limits {
       0;  // 5.0 clients that ask for longer, or for none, are told this; 0: as they like.
   std::string response_topic =
       "response";            // Response information is this, '/' and the client identifier; empty: none.
+  std::string version;       // What "$SYS/broker/version" says.
   std::string server_moved;  // "HOST:PORT": where clients are sent, none is let in; empty: they are welcome.
   size_t subscriptions_per_session_max = 1000;
   size_t retained_bytes_max = 64 << 20;
@@ -47,13 +48,19 @@ struct Limits {
 
 struct Counters {
   uint64_t connections = 0;        // Now.
+  uint64_t connections_most = 0;   // At one time.
   uint64_t connects_accepted = 0;  // Since open, like all that follow.
   uint64_t connects_refused = 0;
   uint64_t publishes_received[3] = {};  // By QoS.
   uint64_t publishes_sent[3] = {};
+  uint64_t packets_received = 0;
+  uint64_t packets_sent = 0;
+  uint64_t bytes_received = 0;
+  uint64_t bytes_sent = 0;
   uint64_t publishes_refused = 0;  // No space, too large, not allowed.
   uint64_t qos0_dropped = 0;       // For slow readers.
-  uint64_t expired = 0;
+  uint64_t expired = 0;            // Messages.
+  uint64_t sessions_expired = 0;
   uint64_t protocol_errors = 0;
   uint64_t slow_disconnected = 0;
   uint64_t times_invalid = 0;  // An hf-time that could not be read; the message was taken without.

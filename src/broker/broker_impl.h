@@ -6,6 +6,7 @@
 //   acknowledge.cc  PUBACK, PUBREC, PUBREL, PUBCOMP
 //   share.cc        shared subscriptions: groups, leases
 //   subscribe.cc    SUBSCRIBE, UNSUBSCRIBE, and the retained messages that they owe
+//   sys_topics.cc   "$SYS"
 //   will.cc         wills
 //   recover.cc      from rows to sessions at the start
 //
@@ -228,7 +229,7 @@ class Broker::Impl {
   void on_unsubscribe(Connection& connection, const mqtt::Unsubscribe& packet);
   // The reason code for one filter. *commit moves to what SUBACK waits for.
   uint8_t subscribe_one(Session& session, const Connection& connection, const mqtt::SubscribeEntry& entry,
-                        uint32_t identifier, uint64_t* commit);
+                        uint32_t identifier, uint64_t* commit, bool* wants_retained);
   // Sends what a SUBSCRIBE asked for, as far as the client takes it now.
   void serve_retained(Session& session);
   bool has_room_for_retained(Session& session, uint8_t qos);
@@ -255,6 +256,18 @@ class Broker::Impl {
   // `with_qos2`: the session ends, and those are given up.
   void return_leases(Session& session, bool with_qos2);
   void arm_leases(Session& session);
+
+  // --- sys_topics.cc
+  struct SysValue {
+    const char* topic;
+    std::string text;
+  };
+  std::vector<SysValue> sys_values() const;
+  // The present values to a session that has just subscribed to them.
+  void answer_sys(Session& session, const std::pair<const std::string, SubscriptionOptions>& subscription);
+  // There is a subscription to this filter.
+  void watch_sys(Bytes filter);
+  void publish_sys();
 
   // --- will.cc
   void keep_will(Session& session, const mqtt::Will& will);
@@ -316,6 +329,9 @@ class Broker::Impl {
   Audiences audiences_;
   Retained retained_;
   Timers timers_;
+  const Instant started_;
+  std::optional<Instant> sys_timer_;
+  std::map<std::string, std::string, std::less<>> sys_told_;  // The values of status topics as last sent.
   store::StreamId local_stream_ = 0;
   uint64_t local_incarnation_ = 0;
 
@@ -332,6 +348,7 @@ class Broker::Impl {
 template <typename Put>
 void Broker::Impl::send_gated(Connection& connection, uint64_t commit, uint32_t credits, Put&& put) {
   if (connection.closed()) return;
+  ++counters_.packets_sent;
   if (connection.gate.empty() && commit <= store_.durable_commit()) {
     scratch_.clear();
     put(scratch_);

@@ -123,7 +123,10 @@ void Broker::Impl::deliver_qos0(Connection& connection, const Target& target) {
   if (bytes.size() > connection.packet_bytes_max) return;  // [MQTT-3.1.2-24] [MQTT-3.1.2-25]
   if (fresh_alias != 0) connection.outbound_aliases.add(record.topic);
   ++counters_.publishes_sent[0];
-  if (connection.connack_sent) return send_now(connection, bytes);
+  if (connection.connack_sent) {
+    ++counters_.packets_sent;
+    return send_now(connection, bytes);
+  }
   send_gated(connection, 0, 0, [&](std::string& out) { out.append(bytes); });
 }
 

@@ -79,6 +79,7 @@ void Broker::Impl::recover_subscriptions() {
       log_rarely(kEventRowDamaged, "a subscription of '" + found->second->client_id + "' cannot be read");
     } else {
       subscriptions_.set(*found->second, filter, row.options);
+      watch_sys(filter);
       if (row.retained_owed) found->second->retained_scans[std::string(filter)] = {.options = row.options};
     }
     return true;

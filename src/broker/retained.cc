@@ -35,6 +35,7 @@ Bytes literal_prefix(Bytes filter) {
 Retained::Retained(store::Store& store, size_t bytes_max) : store_(store), bytes_max_(bytes_max) {
   store_.scan(Table::kRetained, {}, [&](Bytes key, Bytes value) {
     bytes_ += key.size() + value.size();
+    ++count_;
     return true;
   });
 }
@@ -55,6 +56,7 @@ bool Retained::admit(Bytes topic, size_t headers_bytes, size_t payload_bytes, co
 void Retained::set(Bytes topic, const RetainedRow& row, store::Haste haste) {
   const auto old = store_.get(Table::kRetained, topic);
   if (old) bytes_ -= topic.size() + old->size();
+  if (!old) ++count_;
   const std::string value = encode(row);
   bytes_ += topic.size() + value.size();
   store_.put(Table::kRetained, topic, value, haste);
@@ -64,6 +66,7 @@ bool Retained::erase(Bytes topic, store::Haste haste) {
   const auto old = store_.get(Table::kRetained, topic);
   if (!old) return false;
   bytes_ -= topic.size() + old->size();
+  --count_;
   store_.erase(Table::kRetained, topic, haste);
   return true;
 }

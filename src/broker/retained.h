@@ -19,6 +19,7 @@ class Retained {
   Retained(store::Store& store, size_t bytes_max);
 
   size_t bytes() const { return bytes_; }
+  size_t count() const { return count_; }
   // Whether there is room for a row of this topic with so many bytes of headers and payload; makes some by
   // dropping messages that have expired.
   bool admit(Bytes topic, size_t headers_bytes, size_t payload_bytes, const Now& now);
@@ -41,6 +42,7 @@ class Retained {
   store::Store& store_;
   size_t bytes_max_;
   size_t bytes_ = 0;
+  size_t count_ = 0;
   Instant dropped_at_;  // When expired messages were last looked for.
 };
 

@@ -29,22 +29,26 @@ void Broker::Impl::on_subscribe(Connection& connection, const mqtt::Subscribe& p
   mqtt::SubAck suback{.type = PacketType::kSuback,
                       .packet_id = packet.packet_id};  // [MQTT-3.8.4-1] [MQTT-3.8.4-2]
   uint64_t commit = 0;
+  std::vector<const mqtt::SubscribeEntry*> fresh;             // To be told what there is already.
   for (const mqtt::SubscribeEntry& entry : packet.entries) {  // [MQTT-3.8.4-5]
-    suback.reasons.push_back(
-        subscribe_one(session, connection, entry, identifier, &commit));  // [MQTT-3.8.4-6]
+    bool wants_retained = false;
+    suback.reasons.push_back(subscribe_one(session, connection, entry, identifier, &commit,
+                                           &wants_retained));  // [MQTT-3.8.4-6]
+    if (wants_retained) fresh.push_back(&entry);
   }
   send_packet(connection, commit, suback);
   if (connection.closed()) return;
-  for (const mqtt::SubscribeEntry& entry : packet.entries) {
-    const auto scan = session.retained_scans.find(entry.filter);
+  for (const mqtt::SubscribeEntry* entry : fresh) {
+    const auto scan = session.retained_scans.find(entry->filter);
     if (scan != session.retained_scans.end()) scan->second.commit = connection.gate.commit();
+    answer_sys(session, *session.subscriptions.find(entry->filter));
   }
   serve_retained(session);
 }
 
 uint8_t Broker::Impl::subscribe_one(Session& session, const Connection& connection,
-                                    const mqtt::SubscribeEntry& entry, uint32_t identifier,
-                                    uint64_t* commit) {
+                                    const mqtt::SubscribeEntry& entry, uint32_t identifier, uint64_t* commit,
+                                    bool* wants_retained) {
   mqtt::SharedFilter shared;
   if (!mqtt::parse_shared(entry.filter, &shared))
     return number(Reason::kTopicFilterInvalid);  // [MQTT-4.8.2-1]
@@ -70,9 +74,8 @@ uint8_t Broker::Impl::subscribe_one(Session& session, const Connection& connecti
   }
   // [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11] (3.1.1 always sends them: [MQTT-3.3.1-6] there.)
   // A shared subscription gets none (4.8.2).
-  const bool wants_retained =
-      !is_shared && (entry.retain_handling == 0 || (entry.retain_handling == 1 && is_new));
-  const bool owed = wants_retained && retained_.bytes() > 0;
+  const bool wants = !is_shared && (entry.retain_handling == 0 || (entry.retain_handling == 1 && is_new));
+  const bool owed = wants && retained_.bytes() > 0;
   const bool durable = session.durable && !storage_failed();
   const bool was_owed = session.retained_scans.contains(entry.filter);
   if (durable && (is_new || found->second != options || owed != was_owed)) {
@@ -85,6 +88,8 @@ uint8_t Broker::Impl::subscribe_one(Session& session, const Connection& connecti
     *commit = store_.open_commit();
   }
   subscriptions_.set(session, entry.filter, options);  // [MQTT-3.8.4-3] [MQTT-3.8.4-4]
+  watch_sys(entry.filter);
+  *wants_retained = wants;
   if (owed) session.retained_scans[std::string(entry.filter)] = {.options = options};
   if (ShareGroup* group = subscriptions_.group(entry.filter)) {
     if (open_group(*group)) *commit = store_.open_commit();
