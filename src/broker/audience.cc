@@ -45,6 +45,10 @@ void Audiences::fill(Entry* entry, Bytes topic, const Source& source, uint64_t p
   audience.routed = routing.stored || !routing.links.empty();
   audience.stream = routing.stream;
   subscriptions_.match(topic, publisher, &audience.targets, &audience.no_local);
+  std::erase_if(audience.targets, [&](const Target& target) {
+    return target.session != nullptr && target.session->rights != nullptr &&
+           !target.session->rights->receive(topic);
+  });
 
   members_ = std::move(routing.links);
   audience.links = store::encode_audience(members_);

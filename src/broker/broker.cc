@@ -10,7 +10,8 @@ namespace hf::broker {
 
 namespace {
 
-constexpr size_t kConnectBytesMax = 8 << 20;  // Buffered for all connections that have not sent CONNECT.
+constexpr size_t kConnectBytesMax = 8 << 20;     // Buffered for all connections that are not let in yet.
+constexpr size_t kConnectBytesEach = 256 << 10;  // And for one of them.
 
 }  // namespace
 
@@ -99,13 +100,23 @@ void Broker::Impl::received(ConnectionId id, Bytes bytes, const Now& now) {
   boundary_due_ = true;
   connection->last_received = now.mono;
   counters_.bytes_received += bytes.size();
+  read(*connection, bytes);
+}
+
+void Broker::Impl::read(Connection& reads, Bytes bytes) {
+  Connection* const connection = &reads;
   while (!connection->closed()) {
-    const bool waiting = connection->state == Connection::State::kWaiting;
+    const bool waiting = connection->state != Connection::State::kOpen;
     const bool buffered = !connection->input.empty();
+    if (connection->checking) {
+      if (!bytes.empty()) keep_input(*connection, bytes);
+      return;
+    }
     const Bytes source = buffered ? Bytes(connection->input) : bytes;
     if (source.empty()) return;
     // [MQTT-3.1.0-1] Looked at before anything is kept.
-    if (waiting && static_cast<uint8_t>(source[0]) >> 4 != static_cast<uint8_t>(PacketType::kConnect)) {
+    if (connection->state == Connection::State::kWaiting &&
+        static_cast<uint8_t>(source[0]) >> 4 != static_cast<uint8_t>(PacketType::kConnect)) {
       return fail(*connection, Reason::kProtocolError, "the first packet is not CONNECT");
     }
     mqtt::Framed framed;
@@ -132,8 +143,9 @@ void Broker::Impl::received(ConnectionId id, Bytes bytes, const Now& now) {
         // A packet's record and rows are one group; the next packet's are another.
         boundary();
         if (buffered && !connection->closed()) {
-          connection->input.clear();
-          if (connection->input.capacity() > 64 << 10) connection->input = std::string();
+          connection->input.erase(0, framed.size);
+          if (connection->input.empty() && connection->input.capacity() > 64 << 10)
+            connection->input = std::string();
         }
         break;
     }
@@ -141,12 +153,14 @@ void Broker::Impl::received(ConnectionId id, Bytes bytes, const Now& now) {
 }
 
 bool Broker::Impl::keep_input(Connection& connection, Bytes bytes) {
-  if (connection.state == Connection::State::kWaiting) {
-    if (connect_bytes_ + bytes.size() > kConnectBytesMax) {
-      fail(connection, Reason::kServerBusy, "too much is buffered for connections without CONNECT");
+  if (connection.state != Connection::State::kOpen) {
+    if (connect_bytes_ + bytes.size() > kConnectBytesMax ||
+        connection.connect_bytes + bytes.size() > kConnectBytesEach) {
+      fail(connection, Reason::kServerBusy, "too much is buffered for connections that are not let in yet");
       return false;
     }
     connect_bytes_ += bytes.size();
+    connection.connect_bytes += bytes.size();
   }
   connection.input.append(bytes);
   return true;
@@ -258,6 +272,8 @@ void Broker::Impl::for_each_client(const std::function<void(const ClientInfo&)>&
   for (const auto& [client_id, session] : sessions_) {
     ClientInfo info;
     info.client_id = client_id;
+    info.user = session->user;
+    if (session->connection != nullptr) info.connection = session->connection->id;
     info.connected = session->connection != nullptr;
     info.version = session->version;
     info.persistent = session->durable;
@@ -281,7 +297,8 @@ void Broker::Impl::handle(Connection& connection, const mqtt::Framed& framed) {
   if (connection.state == Connection::State::kWaiting) {
     uint8_t level = 0;
     if (mqtt::decode(framed, Version::k311, mqtt::Sender::kClient, &packet_, &error, &level)) {
-      return on_connect(connection, std::get<mqtt::Connect>(packet_));
+      const Bytes whole(framed.body.data() - (framed.size - framed.body.size()), framed.size);
+      return on_connect(connection, std::get<mqtt::Connect>(packet_), whole);
     }
     if (error.reason == Reason::kUnsupportedProtocolVersion) {
       // [MQTT-3.1.2-2] Answered in the form of 3.1.1 to whoever is older, of 5.0 to whoever is newer.
@@ -294,9 +311,18 @@ void Broker::Impl::handle(Connection& connection, const mqtt::Framed& framed) {
     connection.version = Version::k5;
     return refuse(connection, error.reason, error.text);
   }
-  if (on_publish_again(connection, framed)) return;
+  const bool open = connection.state == Connection::State::kOpen;
+  if (open && on_publish_again(connection, framed)) return;
   if (!mqtt::decode(framed, connection.version, mqtt::Sender::kClient, &packet_, &error)) {
     return fail(connection, error.reason, error.text);  // [MQTT-4.13.1-1]
+  }
+  if (!open) {  // [MQTT-4.12.0-2] and what follows it: the client may answer, or give up.
+    if (framed.type() == PacketType::kAuth) return on_auth(connection, std::get<mqtt::Disconnect>(packet_));
+    if (framed.type() != PacketType::kDisconnect) {
+      return fail(connection, Reason::kProtocolError, "a packet in the middle of authentication");
+    }
+    host_.close(connection.id);
+    return forget(connection, false);
   }
   switch (framed.type()) {
     case PacketType::kConnect:  // [MQTT-3.1.0-2]
@@ -320,8 +346,8 @@ void Broker::Impl::handle(Connection& connection, const mqtt::Framed& framed) {
       return send_packet(connection, 0, mqtt::Ping{PacketType::kPingresp});
     case PacketType::kDisconnect:
       return on_disconnect(connection, std::get<mqtt::Disconnect>(packet_));
-    case PacketType::kAuth:  // 4.12: no method was agreed on.
-      return fail(connection, Reason::kProtocolError, "AUTH without an authentication method");
+    case PacketType::kAuth:
+      return on_auth(connection, std::get<mqtt::Disconnect>(packet_));
     default:
       return fail(connection, Reason::kProtocolError, "a packet that only a server sends");
   }
@@ -345,8 +371,10 @@ void Broker::Impl::timer_due(const Timer& timer) {
     Connection* connection = find(timer.id);
     HF_ASSERT(connection != nullptr);
     connection->timer.reset();
-    if (connection->state == Connection::State::kWaiting) {
-      return fail(*connection, Reason::kMaximumConnectTime, "no CONNECT in time");
+    if (connection->state != Connection::State::kOpen) {
+      return fail(*connection, Reason::kMaximumConnectTime,
+                  connection->state == Connection::State::kWaiting ? "no CONNECT in time"
+                                                                   : "not authenticated in time");
     }
     // Armed once for many packets: what came since moves it on.
     const Instant due = connection->last_received + connection->keep_alive;
@@ -431,7 +459,7 @@ void Broker::Impl::close(Connection& connection, Reason reason, const char* text
 void Broker::Impl::forget(Connection& connection, bool will_due) {
   const ConnectionId id = connection.id;
   HF_ASSERT(!connection.closed());
-  if (connection.state == Connection::State::kWaiting) connect_bytes_ -= connection.input.size();
+  connect_bytes_ -= std::exchange(connection.connect_bytes, 0);
   timers_.disarm(Timer::Kind::kConnection, id, &connection.timer);
   connection.state = Connection::State::kClosed;
   const auto found = connections_.find(id);
@@ -503,6 +531,10 @@ void Broker::received(ConnectionId connection, Bytes bytes, const Now& now) {
   impl_->received(connection, bytes, now);
 }
 void Broker::closed(ConnectionId connection, const Now& now) { impl_->closed(connection, now); }
+void Broker::authenticated(ConnectionId connection, Verdict verdict, const Now& now) {
+  impl_->authenticated(connection, std::move(verdict), now);
+}
+void Broker::identities_changed(const Now& now) { impl_->identities_changed(now); }
 void Broker::unsent(ConnectionId connection, uint64_t bytes, const Now& now) {
   impl_->unsent(connection, bytes, now);
 }

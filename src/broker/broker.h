@@ -63,11 +63,14 @@ struct Counters {
   uint64_t sessions_expired = 0;
   uint64_t protocol_errors = 0;
   uint64_t slow_disconnected = 0;
-  uint64_t times_invalid = 0;  // An hf-time that could not be read; the message was taken without.
+  uint64_t not_authorized = 0;  // PUBLISHes, filters and deliveries that a client had no right to.
+  uint64_t times_invalid = 0;   // An hf-time that could not be read; the message was taken without.
 };
 
 struct ClientInfo {
   std::string client_id;
+  std::string user;
+  ConnectionId connection = 0;  // 0: it is away.
   bool connected = false;
   mqtt::Version version = mqtt::Version::k311;
   bool persistent = false;
@@ -89,6 +92,11 @@ class Broker {
   void received(ConnectionId connection, Bytes bytes, const Now& now);
   // The transport ended; the will is due unless DISCONNECT came before.
   void closed(ConnectionId connection, const Now& now);
+  // The verdict that Host::authenticate() left open.
+  void authenticated(ConnectionId connection, Verdict verdict, const Now& now);
+  // Host::still_admitted() and Host::rights() may say something else now: who is not admitted any more is disconnected, and
+  // what comes from now on, also out of kept sessions, retained messages and wills, goes by the new rights.
+  void identities_changed(const Now& now);
   // How many bytes of this connection wait outside; called when that falls, and after each send that left
   // some.
   void unsent(ConnectionId connection, uint64_t bytes, const Now& now);

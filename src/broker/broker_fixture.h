@@ -58,12 +58,33 @@ inline std::string line_of(const mqtt::Packet& packet) {
     return line;
   }
   if (const auto* disconnect = std::get_if<mqtt::Disconnect>(&packet)) {
-    return std::string(mqtt::packet_type_name(disconnect->type)) + " " +
-           hex2(static_cast<uint8_t>(disconnect->reason));
+    std::string line = std::string(mqtt::packet_type_name(disconnect->type)) + " " +
+                       hex2(static_cast<uint8_t>(disconnect->reason));
+    if (const auto& data = disconnect->properties.authentication_data)
+      line += " '" + std::string(*data) + "'";
+    return line;
   }
   if (const auto* ping = std::get_if<mqtt::Ping>(&packet)) return mqtt::packet_type_name(ping->type);
   return "?";
 }
+
+// Topics as they are, or filters.
+class TestRights : public Rights {
+ public:
+  std::vector<std::string> publishes, retains, subscribes, receives;
+  bool publish(Bytes topic) const override { return any(publishes, topic); }
+  bool retain(Bytes topic) const override { return any(retains, topic); }
+  bool subscribe(Bytes filter) const override {
+    return std::find(subscribes.begin(), subscribes.end(), filter) != subscribes.end();
+  }
+  bool receive(Bytes topic) const override { return any(receives, topic); }
+
+ private:
+  static bool any(const std::vector<std::string>& filters, Bytes topic) {
+    return std::any_of(filters.begin(), filters.end(),
+                       [&](const std::string& filter) { return mqtt::topic_matches(filter, topic); });
+  }
+};
 
 class TestHost : public Host {
  public:
@@ -77,8 +98,10 @@ class TestHost : public Host {
   Lines logged;
   Lines calls;  // Those about nodes.
   std::vector<Route> routes;
-  std::map<std::string, std::string> nodes;  // User name -> registered node.
-  std::set<std::string> denied;              // User names.
+  std::map<std::string, std::string> nodes;     // User name -> registered node.
+  std::set<std::string> denied;                 // User names.
+  std::set<std::string> pending;                // Whose verdicts come later.
+  std::map<std::string, TestRights> rights_of;  // By user; others may do everything.
   uint64_t epoch = 1;
   store::Store* store = nullptr;
   std::optional<int64_t> payload_time;
@@ -94,11 +117,31 @@ class TestHost : public Host {
   void log(const char* event, std::string text) override {
     logged.push_back(std::string(event) + " " + text);
   }
-  mqtt::Reason authenticate(ConnectionId, const mqtt::Connect& connect, Principal* principal) override {
+  Verdict authenticate(ConnectionId, const mqtt::Connect& connect) override {
+    if (const auto& method = connect.properties.authentication_method) {
+      if (*method != "RIDDLE") return {.reason = mqtt::Reason::kBadAuthenticationMethod};
+      return {.reason = mqtt::Reason::kContinueAuthentication, .data = "who?"};
+    }
     const std::string user(connect.user_name.value_or(""));
-    if (denied.contains(user)) return mqtt::Reason::kBadUserNameOrPassword;
-    if (nodes.contains(user)) *principal = {Principal::Kind::kNode, nodes[user]};
-    return mqtt::Reason::kSuccess;
+    if (denied.contains(user)) return {.reason = mqtt::Reason::kBadUserNameOrPassword};
+    if (pending.contains(user)) return {.pending = true};
+    if (nodes.contains(user)) return {.principal = {Principal::Kind::kNode, nodes[user]}};
+    return {.principal = {Principal::Kind::kClient, user}};
+  }
+  Verdict authenticate_again(ConnectionId, Bytes) override {
+    return {.reason = mqtt::Reason::kContinueAuthentication, .data = "still who?"};
+  }
+  Verdict authenticate_more(ConnectionId, Bytes data) override {
+    if (data == "hm") return {.reason = mqtt::Reason::kContinueAuthentication, .data = "well?"};
+    if (!data.starts_with("I am ")) return {.reason = mqtt::Reason::kNotAuthorized};
+    return {.principal = {Principal::Kind::kClient, std::string(data.substr(5))}, .data = "hello"};
+  }
+  bool still_admitted(ConnectionId, const Principal& principal) const override {
+    return !denied.contains(principal.name);
+  }
+  std::unique_ptr<Rights> rights(const std::string& user, const std::string&) const override {
+    const auto found = rights_of.find(user);
+    return found == rights_of.end() ? nullptr : std::make_unique<TestRights>(found->second);
   }
   Routing route(Bytes topic, const Source&) override {
     ++route_calls;
@@ -309,6 +352,8 @@ class Client {
         connack_ = connack->properties;
         assigned = std::string(connack->properties.assigned_client_identifier.value_or(""));
         response_information = std::string(connack->properties.response_information.value_or(""));
+        method = std::string(connack->properties.authentication_method.value_or(""));
+        method_data = std::string(connack->properties.authentication_data.value_or(""));
         server_reference = std::string(connack->properties.server_reference.value_or(""));
       }
       lines.push_back(line_of(packet));
@@ -330,6 +375,8 @@ class Client {
   std::string assigned;
   std::string response_information;
   std::string server_reference;
+  std::string method;
+  std::string method_data;
 
  private:
   mqtt::Version version_;

@@ -19,8 +19,18 @@
 namespace hf::broker {
 namespace {
 
+// Of a client whose user name starts with 'l': half of the topics.
+class FuzzRights : public Rights {
+ public:
+  bool publish(Bytes topic) const override { return topic.size() % 2 == 0; }
+  bool retain(Bytes topic) const override { return topic.size() % 4 == 0; }
+  bool subscribe(Bytes filter) const override { return filter.size() % 2 == 0; }
+  bool receive(Bytes topic) const override { return topic.size() % 2 == 0; }
+};
+
 class FuzzHost : public Host {
  public:
+  bool revoked = false;
   std::map<ConnectionId, std::string> sent;
   std::set<ConnectionId> closed;
 
@@ -30,9 +40,27 @@ class FuzzHost : public Host {
   }
   void close(ConnectionId connection) override { HF_ASSERT(closed.insert(connection).second); }
   void log(const char*, std::string) override {}
-  mqtt::Reason authenticate(ConnectionId, const mqtt::Connect& connect, Principal* principal) override {
-    if (connect.client_id == "node") *principal = {Principal::Kind::kNode, "node"};
-    return mqtt::Reason::kSuccess;
+  Verdict authenticate(ConnectionId, const mqtt::Connect& connect) override {
+    if (connect.client_id == "node") return {.principal = {Principal::Kind::kNode, "node"}};
+    const std::string user(connect.user_name.value_or(Bytes()));
+    if (user.starts_with('p')) return {.pending = true};
+    if (connect.properties.authentication_method) {
+      return {.reason = mqtt::Reason::kContinueAuthentication, .data = "more"};
+    }
+    return {.principal = {Principal::Kind::kClient, user}};
+  }
+  Verdict authenticate_again(ConnectionId, Bytes data) override { return authenticate_more(0, data); }
+  Verdict authenticate_more(ConnectionId, Bytes data) override {
+    if (data.size() % 4 == 0) return {.reason = mqtt::Reason::kContinueAuthentication, .data = "more"};
+    if (data.size() % 4 == 1) return {.reason = mqtt::Reason::kNotAuthorized};
+    if (data.size() % 4 == 2) return {.pending = true};
+    return {};
+  }
+  bool still_admitted(ConnectionId, const Principal& principal) const override {
+    return !revoked || !principal.name.starts_with('l');
+  }
+  std::unique_ptr<Rights> rights(const std::string& user, const std::string&) const override {
+    return user.starts_with('l') ? std::make_unique<FuzzRights>() : nullptr;
   }
   Routing route(Bytes topic, const Source&) override { return {.stored = topic.starts_with('s')}; }
   uint64_t routing_epoch() const override { return 1; }
@@ -90,6 +118,9 @@ class World {
         case 8:
           broker_->unsent(peer.id, uint64_t{in_.u8()} << 14, now_);
           break;
+        case 9:
+          authenticate(peer);
+          break;
         default:
           receive(peer, packet(peer));
           break;
@@ -146,10 +177,42 @@ class World {
       if (connect.will && (options & 128) != 0) connect.will->properties.will_delay_interval_s = 5;
     }
     connect.keep_alive_s = 60;
+    // Whose verdict is pending, who has limited rights, who is to answer a challenge.
+    const uint8_t who = in_.u8();
+    if ((who & 3) == 1) connect.user_name = "p";
+    if ((who & 3) == 2) connect.user_name = "l";
+    if ((who & 4) != 0 && connect.version == mqtt::Version::k5)
+      connect.properties.authentication_method = "m";
+    if ((who & 8) != 0 && connect.version == mqtt::Version::k5) connect.properties.topic_alias_maximum = 2;
     peer.id = ++connection_last_;
     broker_->connected(peer.id, now_);
     std::string bytes;
     mqtt::encode(bytes, peer.version, connect);
+    receive(peer, bytes);
+  }
+
+  // A verdict, an AUTH, or other rights for all.
+  void authenticate(const Peer& peer) {
+    const uint8_t what = in_.u8();
+    if (what < 0x80) {
+      Verdict verdict;
+      verdict.pending = (what & 3) == 0;
+      if ((what & 3) == 1) verdict.reason = mqtt::Reason::kContinueAuthentication;
+      if ((what & 3) == 2) verdict.reason = mqtt::Reason::kNotAuthorized;
+      if ((what & 4) != 0) verdict.principal.name = "l";
+      return broker_->authenticated(peer.id, verdict, now_);
+    }
+    if (what >= 0xc0) {
+      host_.revoked = (what & 1) != 0;
+      return broker_->identities_changed(now_);
+    }
+    mqtt::Disconnect auth{
+        .type = mqtt::PacketType::kAuth,
+        .reason = (what & 1) != 0 ? mqtt::Reason::kContinueAuthentication : mqtt::Reason::kReauthenticate};
+    auth.properties.authentication_method = "m";
+    auth.properties.authentication_data = Bytes("data").substr(0, (what >> 1) & 3);
+    std::string bytes;
+    mqtt::encode(bytes, mqtt::Version::k5, auth);
     receive(peer, bytes);
   }
 

@@ -1,6 +1,7 @@
 // Inside the broker: its state, and what its sources call in each other. One source for each noun or packet:
 //   broker.cc       entry points, framing and dispatch, timers, closing
 //   connect.cc      CONNECT, sessions from birth to end
+//   authenticate.cc verdicts of the host, AUTH, and rights that change
 //   publish.cc      PUBLISH in, and what becomes of a message: routes, record, retained row, targets
 //   delivery.cc     PUBLISH out: windows, order, sending again
 //   acknowledge.cc  PUBACK, PUBREC, PUBREL, PUBCOMP
@@ -55,6 +56,8 @@ class Broker::Impl {
   void connected(ConnectionId id, const Now& now);
   void received(ConnectionId id, Bytes bytes, const Now& now);
   void closed(ConnectionId id, const Now& now);
+  void authenticated(ConnectionId id, Verdict verdict, const Now& now);
+  void identities_changed(const Now& now);
   void unsent(ConnectionId id, uint64_t bytes, const Now& now);
   void durable(const Now& now);
   bool woken(store::ReaderId reader, const Now& now);
@@ -88,6 +91,8 @@ class Broker::Impl {
   void boundary();
   void timer_due(const Timer& timer);
   void arm_connection(Connection& connection, Instant at);
+  // All that can be read of what has come.
+  void read(Connection& connection, Bytes bytes);
   // Keeps the start of a packet. False: the connection was given up.
   bool keep_input(Connection& connection, Bytes bytes);
 
@@ -119,7 +124,8 @@ class Broker::Impl {
   void send_packet(Connection& connection, uint64_t commit, const mqtt::Packet& packet);
 
   // --- connect.cc
-  void on_connect(Connection& connection, const mqtt::Connect& packet);
+  void on_connect(Connection& connection, const mqtt::Connect& packet, Bytes whole);
+  void admit_client(Connection& connection, const mqtt::Connect& packet, const Verdict& verdict);
   void refuse(Connection& connection, Reason reason, const char* text);
   std::string assigned_client_id();
   Session& make_session(std::string client_id, bool durable);
@@ -133,6 +139,19 @@ class Broker::Impl {
   void arm_expiry(Session& session);
   // Rows, reader, subscriptions and the session itself go; a will that waits is published.
   void end_session(Session& session, Haste haste);
+
+  // --- authenticate.cc
+  void take_verdict(Connection& connection, const mqtt::Connect& packet, Bytes whole, const Verdict& verdict);
+  void take_later_verdict(Connection& connection, const Verdict& verdict);
+  void on_auth(Connection& connection, const mqtt::Disconnect& packet);
+  void take_new_verdict(Connection& connection, const Verdict& verdict);
+  void send_auth(Connection& connection, Reason reason, Bytes data);
+  bool may_publish(const Session& session, Bytes topic, bool retained) const;
+  bool may_receive(const Session& session, Bytes topic) const {
+    return session.rights == nullptr || session.rights->receive(topic);
+  }
+  // The right of somebody whose session may be gone.
+  bool may_still_publish(Bytes user, Bytes client_id, Bytes topic, bool retained);
 
   // --- publish.cc
   // A PUBLISH without what few have.
@@ -155,7 +174,13 @@ class Broker::Impl {
     Reason reason = Reason::kSuccess;  // 0x80 or more: nothing has happened.
     uint64_t commit = 0;               // What an acknowledgement waits for.
   };
-  Outcome publish(store::NewRecord& record, const Source& source, uint64_t publisher, Bytes publisher_name);
+  // Whom a message is from: all empty if it came over a link or is the node's own.
+  struct Publisher {
+    uint64_t session = 0;  // Its number.
+    Bytes user;
+    Bytes client_id;
+  };
+  Outcome publish(store::NewRecord& record, const Source& source, const Publisher& publisher);
   Reason admit(const store::NewRecord& record, bool stored, bool retained);
   void fan_out(const store::NewRecord& record, const store::Store::Appended& appended,
                const Audience& audience, bool stored);
@@ -163,7 +188,7 @@ class Broker::Impl {
   void acknowledge_publish(Connection& connection, const Incoming& packet, const Outcome& outcome);
   void on_reserved(Connection& connection, const Incoming& packet);
   // True if a row was written.
-  bool retain(const store::NewRecord& record, Bytes publisher_name, const store::StreamInfo* stream,
+  bool retain(const store::NewRecord& record, const Publisher& publisher, const store::StreamInfo* stream,
               uint64_t sequence);
   store::StreamId local_stream();
 
@@ -248,7 +273,8 @@ class Broker::Impl {
   // fan_.record, which the group's reader has handed out, to the member whose turn it is; at QoS 0 for one who was granted
   // no more.
   Leased lease(ShareGroup& group);
-  ShareGroup::Member* choose(ShareGroup& group, uint8_t qos);
+  // `topic` empty: any.
+  ShareGroup::Member* choose(ShareGroup& group, uint8_t qos, Bytes topic);
   void pump_group_later(ShareGroup& group);
   void pump_group(ShareGroup& group);
   // True if one more record of the group was dealt with; false if the reader has none.
@@ -342,6 +368,11 @@ class Broker::Impl {
   std::string headers_scratch_;
   std::string topic_last_;  // Of the last PUBLISH that was decoded, and so valid.
   const Source client_source_{};
+  // The rights that may_still_publish() looked at last.
+  std::string rights_user_;
+  std::string rights_client_;
+  std::unique_ptr<Rights> rights_;
+  bool rights_known_ = false;
   std::map<std::string, Instant, std::less<>> logged_;  // When an event was last logged by log_rarely().
 };
 

@@ -37,7 +37,7 @@ uint8_t return_code(Reason reason) {
 
 }  // namespace
 
-void Broker::Impl::on_connect(Connection& connection, const mqtt::Connect& packet) {
+void Broker::Impl::on_connect(Connection& connection, const mqtt::Connect& packet, Bytes whole) {
   const bool v5 = packet.version == Version::k5;
   connection.version = packet.version;
   connection.asked_as = packet.client_id;
@@ -50,9 +50,6 @@ void Broker::Impl::on_connect(Connection& connection, const mqtt::Connect& packe
     return refuse(connection, Reason::kServerMoved, "this node sends its clients elsewhere");
   }
 
-  if (asked.authentication_method) {  // [MQTT-4.12.0-1]
-    return refuse(connection, Reason::kBadAuthenticationMethod, "enhanced authentication is not supported");
-  }
   if (packet.client_id.empty() && !packet.clean_start && !v5) {  // [MQTT-3.1.3-8] of 3.1.1
     return refuse(connection, Reason::kClientIdentifierNotValid,
                   "a session to be kept needs a client identifier");
@@ -60,10 +57,15 @@ void Broker::Impl::on_connect(Connection& connection, const mqtt::Connect& packe
   if (packet.will && packet.will->topic.starts_with('$')) {
     return refuse(connection, Reason::kNotAuthorized, "a will on a topic that starts with $");
   }
-  Principal principal;
-  const Reason verdict = host_.authenticate(connection.id, packet, &principal);
-  if (verdict >= Reason::kUnspecifiedError) return refuse(connection, verdict, "not admitted");
+  connection.auth_method = std::string(asked.authentication_method.value_or(Bytes()));
+  take_verdict(connection, packet, whole, host_.authenticate(connection.id, packet));
+}
 
+// CONNECT is accepted as far as it depends on who sent it.
+void Broker::Impl::admit_client(Connection& connection, const mqtt::Connect& packet, const Verdict& verdict) {
+  const bool v5 = packet.version == Version::k5;
+  const mqtt::Properties& asked = packet.properties;
+  Principal principal = verdict.principal;
   // [MQTT-3.1.3-6] [MQTT-3.1.3-7]
   std::string client_id = packet.client_id.empty() ? assigned_client_id() : std::string(packet.client_id);
   const bool node = principal.kind == Principal::Kind::kNode;
@@ -71,6 +73,18 @@ void Broker::Impl::on_connect(Connection& connection, const mqtt::Connect& packe
   if (session != nullptr && session->connection != nullptr && !session->node_name.empty() &&
       !(node && session->node_name == principal.name)) {
     return refuse(connection, Reason::kClientIdentifierNotValid, "the client identifier belongs to a node");
+  }
+  const std::string user = node ? std::string() : principal.name;
+  if (session != nullptr && !session->user.empty() && session->user != user) {
+    return refuse(connection, Reason::kClientIdentifierNotValid,
+                  "the client identifier belongs to another user");
+  }
+  std::unique_ptr<Rights> rights = node ? nullptr : host_.rights(user, client_id);
+  if (packet.will && rights != nullptr &&
+      !(rights->publish(packet.will->topic) &&
+        (!packet.will->retain || rights->retain(packet.will->topic)))) {
+    ++counters_.not_authorized;
+    return refuse(connection, Reason::kNotAuthorized, "no right to publish its will");
   }
 
   // Nodes agree on their state anew at each connection; a storage that failed keeps nothing.
@@ -110,12 +124,15 @@ void Broker::Impl::on_connect(Connection& connection, const mqtt::Connect& packe
   session->version = packet.version;
   session->expiry_s = expiry_s;
   session->node_name = node ? principal.name : std::string();
+  if (session->user != user || (session->rights != nullptr) != (rights != nullptr)) subscriptions_.changed();
+  session->user = user;
+  session->rights = std::move(rights);
   session->connection = &connection;
   connection.session = session;
   connection.principal = std::move(principal);
   connection.state = Connection::State::kOpen;
   connection.asked_as = std::string();
-  connect_bytes_ -= connection.input.size();
+  connect_bytes_ -= std::exchange(connection.connect_bytes, 0);
   if (session->durable) {
     // "Connected" is durable before CONNACK: else a crash much later would count the expiry from the time
     // before.
@@ -154,6 +171,10 @@ void Broker::Impl::on_connect(Connection& connection, const mqtt::Connect& packe
     }
     if (expiry_s != wanted_s) told.session_expiry_interval_s = expiry_s;
     if (packet.client_id.empty()) told.assigned_client_identifier = session->client_id;
+    if (!connection.auth_method.empty()) {  // [MQTT-4.12.0-5]
+      told.authentication_method = connection.auth_method;
+      if (!verdict.data.empty()) told.authentication_data = verdict.data;
+    }
   }
   ++counters_.connects_accepted;
   const uint64_t commit = wrote && !failed ? store_.open_commit() : 0;
@@ -242,7 +263,8 @@ void Broker::Impl::put_session(const Session& session, bool connected, Haste has
                        .number = session.number,
                        .expiry_s = session.expiry_s,
                        .reader = session.reader,
-                       .stamp = arrival_};
+                       .stamp = arrival_,
+                       .user = session.user};
   store_.put(Table::kSession, session.client_id, encode(row), haste);
 }
 

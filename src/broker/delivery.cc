@@ -380,7 +380,8 @@ void Broker::Impl::pump_own(Session& session) {
     store::Member member;
     const bool expired = store::expired(record, stream != nullptr ? stream->options.time_to_live_s : 0, now_);
     if (expired) ++counters_.expired;  // [MQTT-3.3.2-5]
-    const bool wanted = !expired && find_member(record, session.reader, &member);
+    const bool wanted =
+        !expired && may_receive(session, record.topic) && find_member(record, session.reader, &member);
     const uint8_t qos = std::min(member.qos, record.qos);
     if (!wanted || qos == 0) {
       store_.acknowledge(session.reader, record.position);
@@ -416,7 +417,7 @@ bool Broker::Impl::pump_queue(Session& session) {
   record.expiry_s = item.expiry_s;
   if (store::expired(record, 0, now_)) {
     ++counters_.expired;
-  } else {
+  } else if (may_receive(session, record.topic)) {
     begin_fan(record);
     send_new(session, item.qos, item.retain && item.retain_as_published, item.subscription_identifiers, 0);
   }
@@ -452,7 +453,7 @@ bool Broker::Impl::pump_again(Session& session) {
       member.retain_as_published = lease.retain;
       if (lease.identifier != 0) member.subscription_identifiers = {lease.identifier};
     }
-    const bool gone = fetched.status == Status::kGone ||
+    const bool gone = fetched.status == Status::kGone || !may_receive(session, fetched.record.topic) ||
                       (!entry->leased && !find_member(fetched.record, session.reader, &member));
     if (gone) {
       complete(session, *entry);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -38,6 +39,26 @@ struct Principal {
   std::string name;
 };
 
+// What the host says to a client that wants in.
+struct Verdict {
+  // kSuccess: it is `principal`. kContinueAuthentication: it is to be sent `data` and answers with AUTH. 0x80 and more:
+  // it is refused.
+  mqtt::Reason reason = mqtt::Reason::kSuccess;
+  bool pending = false;  // None of that yet: Broker::authenticated() brings it.
+  Principal principal;
+  std::string data;  // Authentication data of an enhanced authentication (MQTT 5.0, section 4.12).
+};
+
+// What one client may do. Topics are names, but for subscribe().
+class Rights {
+ public:
+  virtual ~Rights() = default;
+  virtual bool publish(Bytes topic) const = 0;
+  virtual bool retain(Bytes topic) const = 0;
+  virtual bool subscribe(Bytes filter) const = 0;  // Not a shared one: its inner filter.
+  virtual bool receive(Bytes topic) const = 0;
+};
+
 class Host {
  public:
   virtual ~Host() = default;
@@ -50,8 +71,15 @@ class Host {
   virtual void log(const char* event, std::string text) = 0;
 
   // CONNECT: who it is, or the reason to refuse (5.0 reason; the broker maps it for 3.1.1).
-  virtual mqtt::Reason authenticate(ConnectionId connection, const mqtt::Connect& connect,
-                                    Principal* principal) = 0;
+  virtual Verdict authenticate(ConnectionId connection, const mqtt::Connect& connect) = 0;
+  // A client that is connected begins to authenticate once more, by the method of its CONNECT.
+  virtual Verdict authenticate_again(ConnectionId connection, Bytes data) = 0;
+  // AUTH in an exchange that one of the two has begun. The end of the connection ends the exchange.
+  virtual Verdict authenticate_more(ConnectionId connection, Bytes data) = 0;
+  // Whether one that was admitted would still be: it was not removed, and its password is the same.
+  virtual bool still_admitted(ConnectionId connection, const Principal& principal) const = 0;
+  // What a client of this name may do; null: everything. Holds until Broker::identities_changed().
+  virtual std::unique_ptr<Rights> rights(const std::string& user, const std::string& client_id) const = 0;
   // The routes for a topic; the answer for one (topic, source) holds until routing_epoch() changes.
   virtual Routing route(Bytes topic, const Source& source) = 0;
   virtual uint64_t routing_epoch() const = 0;

@@ -91,6 +91,10 @@ void Broker::Impl::on_publish(Connection& connection, const Incoming& packet) {
     }
     return refuse_publish(connection, packet, Reason::kNotAuthorized);
   }
+  if (session.rights != nullptr && !may_publish(session, packet.topic, packet.retain)) {
+    ++counters_.not_authorized;
+    return refuse_publish(connection, packet, Reason::kNotAuthorized);
+  }
 
   store::NewRecord record;
   record.topic = packet.topic;
@@ -115,7 +119,7 @@ void Broker::Impl::on_publish(Connection& connection, const Incoming& packet) {
   fan_.came = as_it_came ? packet.whole : Bytes();
   fan_.came_version = connection.version;
 
-  const Outcome outcome = publish(record, client_source_, session.number, session.client_id);
+  const Outcome outcome = publish(record, client_source_, {session.number, session.user, session.client_id});
   fan_.came = {};
   if (packet.qos == 0) return;
   if (outcome.reason >= Reason::kUnspecifiedError) return refuse_publish(connection, packet, outcome.reason);
@@ -170,8 +174,8 @@ Reason Broker::Impl::admit(const store::NewRecord& record, bool stored, bool ret
 }
 
 Broker::Impl::Outcome Broker::Impl::publish(store::NewRecord& record, const Source& source,
-                                            uint64_t publisher, Bytes publisher_name) {
-  const Audience& audience = audiences_.find(record.topic, source, publisher);
+                                            const Publisher& publisher) {
+  const Audience& audience = audiences_.find(record.topic, source, publisher.session);
   bool stored = audience.routed || (record.qos > 0 && audience.durable_wants);
   bool retained = record.retain;
   const bool adds = retained && !record.payload.empty();
@@ -194,7 +198,7 @@ Broker::Impl::Outcome Broker::Impl::publish(store::NewRecord& record, const Sour
     appended = store_.append(record);
     outcome.commit = store_.open_commit();
   }
-  if (retained && retain(record, publisher_name, nullptr, 0) && record.qos > 0)
+  if (retained && retain(record, publisher, nullptr, 0) && record.qos > 0)
     outcome.commit = store_.open_commit();
   if (!stored && audience.targets.empty()) outcome.reason = Reason::kNoMatchingSubscribers;
   fan_out(record, appended, audience, stored);
@@ -221,7 +225,7 @@ void Broker::Impl::fan_out(const store::NewRecord& record, const store::Store::A
   for (const Target& target : audience.targets) deliver(target, stored);
 }
 
-bool Broker::Impl::retain(const store::NewRecord& record, Bytes publisher_name,
+bool Broker::Impl::retain(const store::NewRecord& record, const Publisher& publisher,
                           const store::StreamInfo* stream, uint64_t sequence) {
   const Haste haste = record.qos > 0 ? Haste::kCommit : Haste::kRide;
   // [MQTT-3.3.1-6] [MQTT-3.3.1-7]
@@ -231,7 +235,8 @@ bool Broker::Impl::retain(const store::NewRecord& record, Bytes publisher_name,
                         .arrival = record.arrival,
                         .expiry_s = record.expiry_s,
                         .event_us = record.event_us,
-                        .publisher = publisher_name,
+                        .user = publisher.user,
+                        .publisher = publisher.client_id,
                         .headers = lasting_headers(record, stream, sequence, &scratch),
                         .payload = record.payload};
   retained_.set(record.topic, row, haste);  // [MQTT-3.3.1-5]

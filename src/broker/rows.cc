@@ -18,6 +18,8 @@ constexpr unsigned kSpeaks5 = 2;
 constexpr unsigned kNoLocal = 4;
 constexpr unsigned kRetainAsPublished = 8;
 constexpr unsigned kRetainedOwed = 1 << 6;
+constexpr unsigned kSessionUser = 4;
+constexpr unsigned kUser = 1 << 5;  // Of wills and retained messages.
 
 void put_flags(std::string& out, unsigned flags) { put_u8(out, static_cast<uint8_t>(flags)); }
 
@@ -83,11 +85,13 @@ void read_times(ByteReader& in, uint8_t flags, std::optional<uint32_t>* expiry_s
 std::string encode(const SessionRow& row) {
   std::string out;
   put_u8(out, kGrammar);
-  put_flags(out, (row.connected ? kConnected : 0) | (row.v5 ? kSpeaks5 : 0));
+  put_flags(out, (row.connected ? kConnected : 0) | (row.v5 ? kSpeaks5 : 0) |
+                     (row.user.empty() ? 0 : kSessionUser));
   put_varint(out, row.number);
   put_varint(out, row.expiry_s);
   put_varint(out, row.reader);
   put_stamp(out, row.stamp);
+  if (!row.user.empty()) put_sized(out, row.user);
   return out;
 }
 
@@ -100,6 +104,7 @@ bool decode(Bytes bytes, SessionRow* row) {
   row->expiry_s = read_u32(in);
   row->reader = in.varint();
   row->stamp = read_stamp(in);
+  row->user = (flags & kSessionUser) != 0 ? std::string(in.sized()) : std::string();
   return in.done() && row->number != 0;
 }
 
@@ -132,9 +137,10 @@ std::string encode(const RetainedRow& row) {
   std::string out;
   out.reserve(64 + row.publisher.size() + row.headers.size() + row.payload.size());
   put_u8(out, kGrammar);
-  put_flags(out, row.qos | times_flags(row.expiry_s, row.event_us));
+  put_flags(out, row.qos | times_flags(row.expiry_s, row.event_us) | (row.user.empty() ? 0 : kUser));
   put_stamp(out, row.arrival);
   put_times(out, row.expiry_s, row.event_us);
+  if (!row.user.empty()) put_sized(out, row.user);
   put_sized(out, row.publisher);
   put_sized(out, row.headers);
   out.append(row.payload);
@@ -147,6 +153,7 @@ bool decode(Bytes bytes, RetainedRow* row) {
   row->qos = read_qos(in, flags);
   row->arrival = read_stamp(in);
   read_times(in, flags, &row->expiry_s, &row->event_us);
+  row->user = (flags & kUser) != 0 ? in.sized() : Bytes();
   row->publisher = in.sized();
   row->headers = in.sized();
   row->payload = in.rest();
@@ -156,9 +163,11 @@ bool decode(Bytes bytes, RetainedRow* row) {
 std::string encode(const WillRow& row) {
   std::string out;
   put_u8(out, kGrammar);
-  put_flags(out, row.qos | times_flags(row.expiry_s, row.event_us) | (row.retain ? kWillRetain : 0));
+  put_flags(out, row.qos | times_flags(row.expiry_s, row.event_us) | (row.retain ? kWillRetain : 0) |
+                     (row.user.empty() ? 0 : kUser));
   put_varint(out, row.delay_s);
   put_times(out, row.expiry_s, row.event_us);
+  if (!row.user.empty()) put_sized(out, row.user);
   put_sized(out, row.topic);
   put_sized(out, row.headers);
   out.append(row.payload);
@@ -172,6 +181,7 @@ bool decode(Bytes bytes, WillRow* row) {
   row->retain = (flags & kWillRetain) != 0;
   row->delay_s = read_u32(in);
   read_times(in, flags, &row->expiry_s, &row->event_us);
+  row->user = (flags & kUser) != 0 ? std::string(in.sized()) : std::string();
   row->topic = std::string(in.sized());
   row->headers = std::string(in.sized());
   row->payload = std::string(in.rest());

@@ -5,15 +5,15 @@
 //   stamp = wall_us:svarint mono_ns:varint quality:u8 boot_high:u64 boot_low:u64     (u64: little-endian)
 //
 //   kSession      client identifier         -> 1:u8 flags:u8 number:varint expiry_s:varint reader:varint
-//                                              stamp
-//                   flags: bit 0 a connection stood when the row was written, bit 1 the client speaks 5.0;
+//                                              stamp [user:sized]
+//                   flags: bit 0 a connection stood when the row was written, bit 1 the client speaks 5.0, 2 has user;
 //                   stamp: when the row was written, so without bit 0 when the connection ended
 //   kSubscription number:u64be filter       -> 1:u8 options:u8 identifier:varint
 //                   options: bits 0-1 QoS, 2 no local, 3 retain as published, 4-5 retain handling,
 //                   6 retained messages that its SUBSCRIBE asked for are still owed; identifier 0: none
-//   kRetained     topic                     -> 1:u8 flags:u8 stamp [expiry_s:varint] [event_us:svarint]
+//   kRetained     topic                     -> 1:u8 flags:u8 stamp [expiry_s:varint] [event_us:svarint] [user:sized]
 //                                              publisher:sized headers:sized payload (the rest)
-//                   flags: bits 0-1 QoS, 2 has expiry_s, 3 has event_us;
+//                   flags: bits 0-1 QoS, 2 has expiry_s, 3 has event_us, 5 has user;
 //                   publisher: client identifier, for "no local"; empty if it came over a link
 //   kInbound      number:u64be packet:u16be -> 1:u8
 //   kOutbound     number:u64be packet:u16be -> 1:u8 flags:u8 position:varint size_bytes:varint
@@ -25,9 +25,9 @@
 //                   low-water position of the session's reader: the row goes when all of them are acknowledged
 //   kShareGroup   name '/' filter           -> 1:u8 reader:varint
 //   kWill         client identifier         -> 1:u8 flags:u8 delay_s:varint
-//                                              [expiry_s:varint] [event_us:svarint]
+//                                              [expiry_s:varint] [event_us:svarint] [user:sized]
 //                                              topic:sized headers:sized payload (the rest)
-//                   flags: bits 0-1 QoS, 2 has expiry_s, 3 has event_us, 4 retain
+//                   flags: bits 0-1 QoS, 2 has expiry_s, 3 has event_us, 4 retain, 5 has user
 //
 // The first byte is the version of the row's grammar. `headers` are encoded MQTT 5 properties, as in a
 // record. A row that does not decode is left where it is and passed over.
@@ -52,6 +52,7 @@ struct SessionRow {
   uint32_t expiry_s = 0;
   store::ReaderId reader = 0;
   store::Arrival stamp;
+  std::string user;  // Whose it is; empty: of a client without a name.
   bool operator==(const SessionRow&) const = default;
 };
 std::string encode(const SessionRow& row);
@@ -80,6 +81,7 @@ struct RetainedRow {
   store::Arrival arrival;
   std::optional<uint32_t> expiry_s;
   std::optional<int64_t> event_us;
+  Bytes user;  // Of the publisher; empty: it had no name, or it came over a link.
   Bytes publisher;
   Bytes headers;
   Bytes payload;
@@ -95,6 +97,7 @@ struct WillRow {
   uint32_t delay_s = 0;
   std::optional<uint32_t> expiry_s;
   std::optional<int64_t> event_us;
+  std::string user;
   std::string topic;
   std::string headers;
   std::string payload;

@@ -54,6 +54,23 @@ TEST(Rows, Session) {
   EXPECT_EQ(back, row);
 }
 
+TEST(Rows, UserOfSessionWillAndRetainedMessage) {
+  const SessionRow session{.number = 7, .expiry_s = 1, .reader = 9, .stamp = kStamp, .user = "al"};
+  expect_golden(session, std::string("0104070109") + kStampHex + "02616c");
+  expect_prefixes_fail(session);
+  const WillRow will{.qos = 1, .user = "al", .topic = "t", .payload = "x"};
+  expect_golden(will, "01210002616c01740078");
+  WillRow will_back;
+  ASSERT_TRUE(decode(encode(will), &will_back));
+  EXPECT_EQ(will_back, will);
+  const RetainedRow retained{.arrival = kStamp, .user = "al", .publisher = "p", .payload = "x"};
+  expect_golden(retained, std::string("0120") + kStampHex + "02616c01700078");
+  RetainedRow retained_back;
+  const std::string bytes = encode(retained);
+  ASSERT_TRUE(decode(bytes, &retained_back));
+  EXPECT_EQ(retained_back, retained);
+}
+
 TEST(Rows, Subscription) {
   const SubscriptionRow row{.options = {.qos = 2,
                                         .no_local = true,

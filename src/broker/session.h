@@ -69,8 +69,10 @@ struct Session {
   std::string client_id;
   bool durable = false;
   mqtt::Version version = mqtt::Version::k311;
-  uint32_t expiry_s = 0;  // 0: ends with its connection; UINT32_MAX: never.
-  std::string node_name;  // Of a registered node's connection.
+  uint32_t expiry_s = 0;           // 0: ends with its connection; UINT32_MAX: never.
+  std::string node_name;           // Of a registered node's connection.
+  std::string user;                // Whose session it is; empty: a client without a name made it.
+  std::unique_ptr<Rights> rights;  // Null: everything.
   store::ReaderId reader = 0;
   Connection* connection = nullptr;
   store::Arrival disconnected;  // When the last connection ended.
@@ -103,7 +105,8 @@ struct Session {
 
 struct Connection {
   enum class State : uint8_t {
-    kWaiting,  // For CONNECT.
+    kWaiting,         // For CONNECT.
+    kAuthenticating,  // CONNECT came; who it is is being found out.
     kOpen,
     kClosed,  // Given up; the object goes when the present call ends.
   };
@@ -113,8 +116,13 @@ struct Connection {
   Principal principal;
   Session* session = nullptr;  // While kOpen.
 
-  std::string asked_as;  // The client identifier in its CONNECT, until that is accepted.
-  std::string input;     // A packet that is not whole yet.
+  std::string asked_as;        // The client identifier in its CONNECT, until that is accepted.
+  std::string input;           // A packet that is not whole yet; with `checking` all that came.
+  std::string connect_packet;  // kAuthenticating: CONNECT as it came.
+  std::string auth_method;     // Of CONNECT; empty: none.
+  bool checking = false;       // The host has not come to its verdict: nothing is read meanwhile.
+  bool authenticating_again = false;
+  size_t connect_bytes = 0;  // Of its part in what is buffered for connections that are not open.
   Gate gate;
   bool gated = false;         // In the list of those that wait for a commit.
   bool doomed = false;        // To be given up when the present call ends.

@@ -50,11 +50,12 @@ ShareGroup* Broker::Impl::find_group(store::ReaderId reader) {
 // --- Messages.
 
 // The member whose turn it is among those that can take a message now; null if none can. Nobody who is away is chosen.
-ShareGroup::Member* Broker::Impl::choose(ShareGroup& group, uint8_t qos) {
+ShareGroup::Member* Broker::Impl::choose(ShareGroup& group, uint8_t qos, Bytes topic) {
   const auto can = [&](const ShareGroup::Member& member) {
     const Session& session = *member.session;
     const Connection* connection = session.connection;
     if (connection == nullptr || !connection->connack_sent || connection->doomed) return false;
+    if (!topic.empty() && !may_receive(session, topic)) return false;
     if (qos == 0) return unsent_of(*connection) <= limits_.unsent_bytes_max;
     return !session.resending() && has_room(*connection);
   };
@@ -71,7 +72,7 @@ void Broker::Impl::deliver_shared(const Target& target, bool stored) {
   ShareGroup& group = *target.group;
   const store::Record& record = *fan_.record;
   if (record.qos == 0 || group.qos == 0) {
-    const ShareGroup::Member* member = choose(group, 0);
+    const ShareGroup::Member* member = choose(group, 0, record.topic);
     if (member == nullptr) {
       ++counters_.qos0_dropped;
       return;
@@ -82,7 +83,7 @@ void Broker::Impl::deliver_shared(const Target& target, bool stored) {
     return deliver_qos0(*member->session->connection, one);
   }
   if (!stored) return;
-  if (group.behind || choose(group, 1) == nullptr) {
+  if (group.behind || choose(group, 1, record.topic) == nullptr) {
     group.behind = true;
     return;
   }
@@ -91,9 +92,9 @@ void Broker::Impl::deliver_shared(const Target& target, bool stored) {
 }
 
 Broker::Impl::Leased Broker::Impl::lease(ShareGroup& group) {
-  const ShareGroup::Member* member = choose(group, 1);
-  if (member == nullptr) return Leased::kNobody;
   const store::Record& record = *fan_.record;
+  const ShareGroup::Member* member = choose(group, 1, record.topic);
+  if (member == nullptr) return Leased::kNobody;
   Session& session = *member->session;
   const SubscriptionOptions& options = *member->options;
   group.served_last = session.number;
@@ -120,7 +121,7 @@ void Broker::Impl::pump_group_later(ShareGroup& group) {
 void Broker::Impl::pump_group(ShareGroup& group) {
   if (group.reader == 0) return;
   int left = kRecordsMax;
-  while (choose(group, 1) != nullptr) {
+  while (choose(group, 1, {}) != nullptr) {
     if (!pump_group_one(group)) return;
     if (--left == 0) break;
   }
@@ -153,7 +154,11 @@ bool Broker::Impl::pump_group_one(ShareGroup& group) {
     return true;
   }
   begin_fan(record);
-  HF_ASSERT(lease(group) == Leased::kSent);
+  if (lease(group) == Leased::kNobody) {
+    // Nobody who is here has the right to it, and the others are not kept waiting for those who are not.
+    ++counters_.not_authorized;
+    store_.acknowledge(group.reader, record.position);
+  }
   boundary();
   return true;
 }

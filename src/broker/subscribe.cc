@@ -54,6 +54,12 @@ uint8_t Broker::Impl::subscribe_one(Session& session, const Connection& connecti
     return number(Reason::kTopicFilterInvalid);  // [MQTT-4.8.2-1]
   const bool is_shared = !shared.group.empty();
   if (is_shared && (storage_failed() || reserved(shared.filter))) return number(Reason::kNotAuthorized);
+  if (session.rights != nullptr && !session.rights->subscribe(shared.filter)) {
+    ++counters_.not_authorized;
+    log_rarely(kEventSubscribeRefused, "'" + session.client_id + "' has no right to subscribe to '" +
+                                           std::string(entry.filter) + "'");
+    return number(Reason::kNotAuthorized);
+  }
   if (reserved(entry.filter)) {
     // A node's link speaks there without subscriptions: Broker::reserved_send.
     return connection.principal.kind == Principal::Kind::kNode ? entry.qos : number(Reason::kNotAuthorized);
@@ -124,9 +130,11 @@ void Broker::Impl::serve_retained(Session& session) {
     std::optional<std::string> last = scan.last;
     const Retained::Found found = retained_.next(filter, &last, &rows_left, now_, &row);
     if (found == Retained::Found::kMessage) {
-      const bool own = scan.options.no_local && row.publisher == session.client_id;
+      const bool withheld = (scan.options.no_local && row.publisher == session.client_id) ||
+                            !may_receive(session, *last) ||
+                            !may_still_publish(row.user, row.publisher, *last, true);
       const uint8_t qos = std::min(scan.options.qos, row.qos);
-      if (!own && !send_retained(session, scan.options, qos, *last, row)) return;
+      if (!withheld && !send_retained(session, scan.options, qos, *last, row)) return;
     }
     session.retained_scans.begin()->second.last = std::move(last);
     if (found == Retained::Found::kNoMore) end_scan(session);

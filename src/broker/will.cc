@@ -17,6 +17,7 @@ void Broker::Impl::keep_will(Session& session, const mqtt::Will& will) {
                                         .delay_s = will.properties.will_delay_interval_s.value_or(0),
                                         .expiry_s = carried.expiry_s,
                                         .event_us = carried.event_us,
+                                        .user = session.user,
                                         .topic = std::string(will.topic),
                                         .headers = std::string(carried.headers),
                                         .payload = std::string(will.payload)});
@@ -45,6 +46,11 @@ void Broker::Impl::publish_will_of(Session& session) {
 
 void Broker::Impl::publish_will(const std::string& client_id, const WillRow& will, uint64_t publisher) {
   store_.erase(Table::kWill, client_id, Haste::kCommit);
+  if (!may_still_publish(will.user, client_id, will.topic, will.retain)) {
+    ++counters_.not_authorized;
+    return log_rarely(kEventWillLost,
+                      "the will of '" + client_id + "' was not published: its client has no right to");
+  }
   store::NewRecord record;
   record.topic = will.topic;
   record.headers = will.headers;
@@ -54,7 +60,8 @@ void Broker::Impl::publish_will(const std::string& client_id, const WillRow& wil
   record.arrival = arrival_;
   record.event_us = will.event_us;
   record.expiry_s = will.expiry_s;
-  const Outcome outcome = publish(record, Source{.kind = Source::Kind::kBroker}, publisher, client_id);
+  const Outcome outcome =
+      publish(record, Source{.kind = Source::Kind::kBroker}, {publisher, will.user, client_id});
   if (outcome.reason < Reason::kUnspecifiedError) return;
   ++counters_.publishes_refused;
   log_rarely(kEventWillLost,

@@ -1,0 +1,155 @@
+// Who a client is and what it may do: the host's verdicts, which may take their time, enhanced authentication (MQTT 5.0,
+// section 4.12), and what happens to those who are connected when identities change.
+//
+// While a verdict is out nothing of the connection is read: what came behind CONNECT waits in its input.
+#include <algorithm>
+#include <utility>
+
+#include "base/assert.h"
+#include "broker/broker_impl.h"
+
+namespace hf::broker {
+
+namespace {
+
+// For a verdict, or the next AUTH.
+constexpr Duration kAuthenticationTime = seconds(30);
+
+}  // namespace
+
+void Broker::Impl::take_verdict(Connection& connection, const mqtt::Connect& packet, Bytes whole,
+                                const Verdict& verdict) {
+  if (!verdict.pending && verdict.reason >= Reason::kUnspecifiedError) {
+    return refuse(connection, verdict.reason, "not admitted");
+  }
+  if (!verdict.pending && verdict.reason == Reason::kSuccess)
+    return admit_client(connection, packet, verdict);
+  if (connection.state == Connection::State::kWaiting) {
+    connection.state = Connection::State::kAuthenticating;
+    connection.connect_packet = std::string(whole);
+    connection.connect_bytes += whole.size();
+    connect_bytes_ += whole.size();
+  }
+  timers_.disarm(Timer::Kind::kConnection, connection.id, &connection.timer);
+  arm_connection(connection, now_.mono + kAuthenticationTime);
+  connection.checking = verdict.pending;
+  if (!verdict.pending)
+    send_auth(connection, Reason::kContinueAuthentication, verdict.data);  // [MQTT-4.12.0-2]
+}
+
+void Broker::Impl::authenticated(ConnectionId id, Verdict verdict, const Now& now) {
+  const Call call(*this, now);
+  Connection* connection = find(id);
+  if (connection == nullptr || !connection->checking) return;
+  boundary_due_ = true;
+  connection->checking = false;
+  if (connection->state == Connection::State::kOpen) {
+    take_new_verdict(*connection, verdict);
+  } else {
+    take_later_verdict(*connection, verdict);
+  }
+  boundary();
+  if (!connection->closed()) read(*connection, {});
+}
+
+void Broker::Impl::take_later_verdict(Connection& connection, const Verdict& verdict) {
+  // CONNECT was decoded before: its views are gone, its bytes are here.
+  const std::string whole = std::exchange(connection.connect_packet, {});
+  mqtt::Framed framed;
+  mqtt::DecodeError error;
+  mqtt::Packet packet;
+  HF_ASSERT(mqtt::frame_next(whole, whole.size(), &framed, &error) == mqtt::FrameStatus::kWhole);
+  HF_ASSERT(mqtt::decode(framed, Version::k311, mqtt::Sender::kClient, &packet, &error));
+  take_verdict(connection, std::get<mqtt::Connect>(packet), whole, verdict);
+  if (connection.state == Connection::State::kAuthenticating) connection.connect_packet = whole;
+}
+
+void Broker::Impl::on_auth(Connection& connection, const mqtt::Disconnect& packet) {
+  const Bytes data = packet.properties.authentication_data.value_or(Bytes());
+  if (connection.auth_method.empty()) {  // [MQTT-4.12.0-6] [MQTT-4.12.0-7]
+    return fail(connection, Reason::kProtocolError, "AUTH without an authentication method");
+  }
+  if (packet.properties.authentication_method.value_or(Bytes()) !=
+      connection.auth_method) {  // [MQTT-4.12.0-5]
+    return fail(connection, Reason::kProtocolError, "AUTH with another authentication method");
+  }
+  const bool open = connection.state == Connection::State::kOpen;
+  if (open && packet.reason == Reason::kReauthenticate &&
+      !connection.authenticating_again) {  // [MQTT-4.12.1-1]
+    connection.authenticating_again = true;
+    return take_new_verdict(connection, host_.authenticate_again(connection.id, data));
+  }
+  if (packet.reason != Reason::kContinueAuthentication || (open && !connection.authenticating_again)) {
+    return fail(connection, Reason::kProtocolError, "AUTH where none was due");
+  }
+  const Verdict verdict = host_.authenticate_more(connection.id, data);
+  if (open) return take_new_verdict(connection, verdict);
+  take_later_verdict(connection, verdict);
+}
+
+// Of a client that authenticates once more; it goes on with what it has until it is refused [MQTT-4.12.1-2].
+void Broker::Impl::take_new_verdict(Connection& connection, const Verdict& verdict) {
+  connection.checking = verdict.pending;
+  if (verdict.pending) return;
+  if (verdict.reason == Reason::kContinueAuthentication) {
+    return send_auth(connection, Reason::kContinueAuthentication, verdict.data);
+  }
+  connection.authenticating_again = false;
+  if (verdict.reason != Reason::kSuccess || verdict.principal.name != connection.principal.name) {
+    return fail(connection, verdict.reason != Reason::kSuccess ? verdict.reason : Reason::kNotAuthorized,
+                "not admitted any more");
+  }
+  send_auth(connection, Reason::kSuccess, verdict.data);
+}
+
+void Broker::Impl::send_auth(Connection& connection, Reason reason, Bytes data) {
+  mqtt::Disconnect packet{.type = PacketType::kAuth, .reason = reason};
+  packet.properties.authentication_method = connection.auth_method;
+  if (!data.empty()) packet.properties.authentication_data = data;
+  send_packet(connection, 0, packet);
+}
+
+// --- Rights.
+
+bool Broker::Impl::may_publish(const Session& session, Bytes topic, bool retained) const {
+  if (session.rights == nullptr) return true;
+  return session.rights->publish(topic) && (!retained || session.rights->retain(topic));
+}
+
+bool Broker::Impl::may_still_publish(Bytes user, Bytes client_id, Bytes topic, bool retained) {
+  // What came over a link, or is our own, was judged elsewhere.
+  if (client_id.empty()) return true;
+  if (!rights_known_ || rights_user_ != user || rights_client_ != client_id) {
+    rights_user_ = std::string(user);
+    rights_client_ = std::string(client_id);
+    rights_ = host_.rights(rights_user_, rights_client_);
+    rights_known_ = true;
+  }
+  return rights_ == nullptr || (rights_->publish(topic) && (!retained || rights_->retain(topic)));
+}
+
+void Broker::Impl::identities_changed(const Now& now) {
+  const Call call(*this, now);
+  boundary_due_ = true;
+  rights_known_ = false;
+  std::vector<ConnectionId> revoked;
+  for (const auto& [client_id, session] : sessions_) {
+    if (!session->node_name.empty()) continue;
+    session->rights = host_.rights(session->user, client_id);
+    const Connection* connection = session->connection;
+    if (connection != nullptr && !host_.still_admitted(connection->id, connection->principal)) {
+      revoked.push_back(connection->id);
+    }
+  }
+  subscriptions_.changed();
+  for (const ConnectionId id : revoked) {
+    Connection* connection = find(id);
+    if (connection == nullptr) continue;
+    log(kEventRevoked, "'" + connection->session->client_id + "' is disconnected: '" +
+                           connection->principal.name + "' was removed or has another password");
+    close(*connection, Reason::kNotAuthorized, "this user was removed or has another password");
+    boundary();
+  }
+}
+
+}  // namespace hf::broker
