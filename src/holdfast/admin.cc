@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "base/base64.h"
 #include "holdfast/text.h"
 #include "holdfast/units.h"
 #include "holdfast/version.h"
@@ -134,7 +135,7 @@ void put_bytes(Json& json, const std::string& name, const std::string& bytes) {
   if (mqtt::utf8_valid(bytes)) {
     json[name] = bytes;
   } else {
-    json[name + "_base64"] = base64(bytes);
+    json[name + "_base64"] = to_base64(bytes);
   }
 }
 

@@ -7,6 +7,7 @@
 #include <set>
 #include <vector>
 
+#include "base/base64.h"
 #include "holdfast/commands.h"
 #include "holdfast/exit_code.h"
 #include "holdfast/mqtt_client.h"
@@ -42,7 +43,7 @@ void put_json_bytes(std::string* out, const char* name, Bytes bytes) {
   if (mqtt::utf8_valid(bytes)) {
     *out += fmt::format(",\"{}\":{}", name, json_quoted(bytes));
   } else {
-    *out += fmt::format(",\"{}_base64\":{}", name, json_quoted(base64(bytes)));
+    *out += fmt::format(",\"{}_base64\":{}", name, json_quoted(to_base64(bytes)));
   }
 }
 

@@ -26,6 +26,5 @@ bool utf8_printable(std::string_view bytes);
 
 // A JSON string literal with its quotes; `text` is valid UTF-8.
 std::string json_quoted(std::string_view text);
-std::string base64(std::string_view bytes);
 
 }  // namespace hf::holdfast
