@@ -11,7 +11,7 @@ set -euo pipefail
 
 build_packages=(
   g++-12 make cmake ninja-build ccache lld-19 pkg-config
-  libssl-dev libzstd-dev libtomlplusplus-dev libcli11-dev nlohmann-json3-dev libsimdjson-dev libfmt-dev
+  libssl-dev libargon2-dev libzstd-dev libtomlplusplus-dev libcli11-dev nlohmann-json3-dev libsimdjson-dev libfmt-dev
   libgtest-dev
   libmosquitto-dev mosquitto-clients python3 # the clients of the story
 )

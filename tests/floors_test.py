@@ -109,8 +109,8 @@ def check_file(path, name):
             yield line, "<zstd.h>: only source files of link/ compress; ask link/ for it"
         if not sans_io:
             continue
-        if other == "openssl" and folder != "crypto":
-            yield line, f"<{header}>: only crypto/ knows OpenSSL; ask crypto/ for it"
+        if other in ("openssl", "argon2.h") and folder != "crypto":
+            yield line, f"<{header}>: only crypto/ knows OpenSSL and libargon2; ask crypto/ for it"
         for pattern, advice in OUTSIDE_HEADERS:
             if re.fullmatch(pattern, header) and not re.fullmatch(ALLOWED_IN.get(header, "(?!)"), name):
                 yield line, f"<{header}>: {advice}"
@@ -159,6 +159,7 @@ PLANTED = [
     ("mqtt/a.h", "#include <cstdio>\n", "printing"),
     ("base/bytes.cc", "#include <cstdio>\n", "printing"),
     ("store/a.cc", "#include <openssl/evp.h>\n", "only crypto/"),
+    ("identity/a.cc", "#include <argon2.h>\n", "only crypto/"),
     ("io/a.cc", "#include <zstd.h>\n", "only source files of link/"),
     ("link/a.h", "#include <zstd.h>\n", "only source files of link/"),
     ("link/a.cc", 'auto e = getenv("X");\n', "environment"),
