@@ -121,6 +121,7 @@ EventLoop::EventLoop(Core& core, std::shared_ptr<Wakeup> wakeup, StorageThreads*
       epoll_(::epoll_create1(EPOLL_CLOEXEC)),
       spare_(::open("/dev/null", O_RDONLY | O_CLOEXEC)),
       resolver_(wakeup_),
+      logins_(*wakeup_),
       events_(kEventsMax),
       arena_(std::make_unique_for_overwrite<char[]>(kArenaBytes)) {
   HF_ASSERT(epoll_.valid());
@@ -462,6 +463,7 @@ void EventLoop::carry_out() {
       storage_->submit(std::move(job));
     }
   }
+  for (auto& work : effects_.logins) logins_.submit(std::move(work));
   for (node::Send& effect : effects_.sends) {
     Connection* connection = find(effect.connection);
     if (connection != nullptr && connection->kind == Kind::kMqtt) send(*connection, std::move(effect.bytes));
@@ -580,7 +582,7 @@ void EventLoop::wait() {
   if (timeout > 0) {
     wakeup_->about_to_sleep();
     const bool work = (storage_ != nullptr && storage_->has_done()) || resolver_.has_answer() ||
-                      stop_asked_.load(std::memory_order_seq_cst);
+                      logins_.has_done() || stop_asked_.load(std::memory_order_seq_cst);
     if (work) timeout = 0;
   }
   const int count = ::epoll_wait(epoll_.get(), events_.data(), static_cast<int>(events_.size()), timeout);
@@ -612,6 +614,11 @@ void EventLoop::handle_wakeups() {
     for (auto& job : done_) inputs_.emplace_back(node::JobDone{std::move(job)});
     done_.clear();
     disk_answered_ = now_.mono;
+  }
+  if (logins_.has_done()) {
+    logins_.take_done(&logins_done_);
+    for (auto& work : logins_done_) inputs_.emplace_back(node::LoginDone{std::move(work)});
+    logins_done_.clear();
   }
   if (auto answer = resolver_.take_answer(); answer && dialing_ && dialing_->serial == answer->serial) {
     if (answer->addresses.empty()) {

@@ -30,6 +30,7 @@
 #include "io/address.h"
 #include "io/clock.h"
 #include "io/file_descriptor.h"
+#include "io/login_thread.h"
 #include "io/resolver.h"
 #include "io/storage_threads.h"
 #include "io/wakeup.h"
@@ -211,6 +212,7 @@ class EventLoop {
   FileDescriptor signals_;
   FileDescriptor spare_;  // Given up for a moment to refuse a connection when no descriptor is left.
   Resolver resolver_;
+  LoginThread logins_;
   std::vector<Listener> listeners_;
   std::unordered_map<ConnectionId, std::unique_ptr<Connection>> connections_;
   ConnectionId connection_last_ = 0;
@@ -224,6 +226,7 @@ class EventLoop {
   size_t arena_used_ = 0;
   std::vector<node::Input> inputs_;
   std::vector<std::unique_ptr<store::Job>> done_;
+  std::vector<std::unique_ptr<node::LoginWork>> logins_done_;
   node::Effects effects_;
   std::vector<AdminReply> replies_;
   size_t received_since_commit_ = 0;  // Bytes; about what the next commit holds.

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/time.h"
+#include "node/logins.h"
 
 namespace hf::node {
 
@@ -57,6 +58,12 @@ struct Config {
   uint32_t session_expiry_default_s = 7 * 86400;
   uint32_t packet_bytes_max = 1 << 20;
   uint16_t receive_maximum = 1024;
+  uint32_t session_expiry_max_s = UINT32_MAX;
+  uint16_t keep_alive_max_s = 0;  // 0: any.
+  std::string response_topic = "response";
+  std::string server_moved;  // "HOST:PORT": clients are sent there.
+  std::string version;       // Of the program, for "$SYS".
+  Identities identities;
   // Nothing but loopback, unless the operator said `insecure = true`; then only registered nodes get in from
   // elsewhere.
   bool insecure = false;

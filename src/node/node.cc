@@ -15,6 +15,7 @@ void Effects::clear() {
   closes.clear();
   dial.reset();
   jobs.clear();
+  logins.clear();
   log.clear();
   pause_reading = false;
 }
@@ -29,6 +30,7 @@ Node::Impl::Impl(Config config_in, Entropy& entropy_in, std::unique_ptr<store::S
       now_(now),
       routes_(*store, config),
       registry_(*store),
+      logins_(entropy, config.identities),
       durable_(store->durable_commit()),
       mode_(store->mode()) {
   // What the rooms do while they start (wills of a crash, for one) leaves with the first step.
@@ -44,6 +46,11 @@ Node::Impl::Impl(Config config_in, Entropy& entropy_in, std::unique_ptr<store::S
   limits.packet_bytes_max = config.packet_bytes_max;
   limits.receive_maximum = config.receive_maximum;
   limits.session_expiry_default_s = config.session_expiry_default_s;
+  limits.session_expiry_max_s = config.session_expiry_max_s;
+  limits.keep_alive_max_s = config.keep_alive_max_s;
+  limits.response_topic = config.response_topic;
+  limits.server_moved = config.server_moved;
+  limits.version = config.version;
   broker_ =
       std::make_unique<broker::Broker>(*store, static_cast<broker::Host&>(*this), limits, entropy.u64(), now);
   HF_ASSERT(early.sends.empty() && early.closes.empty());
@@ -69,6 +76,7 @@ void Node::Impl::step(std::span<Input> inputs, const Now& now, Effects& out) {
   now_ = now;
   sends_.clear();
   cut_off_removed();
+  if (std::exchange(identities_due_, false)) broker_->identities_changed(now);
   for (Input& input : inputs) {
     take(input);
     take_from_children();
@@ -102,13 +110,20 @@ void Node::Impl::take(Input& input) {
     return broker_->unsent(event->connection, event->bytes, now_);
   }
   if (auto* event = std::get_if<Connected>(&input)) {
-    loopback_[event->connection] = event->loopback;
+    const size_t port = event->peer.rfind(':');
+    logins_.called(event->connection,
+                   {event->loopback, event->peer.substr(0, port), std::move(event->certificate_user)});
     return broker_->connected(event->connection, now_);
   }
   if (auto* event = std::get_if<Closed>(&input)) {
-    loopback_.erase(event->connection);
     if (of_parent(event->connection)) return parent_->uplink.closed(event->connection, now_);
-    return broker_->closed(event->connection, now_);
+    broker_->closed(event->connection, now_);
+    return logins_.gone(event->connection);
+  }
+  if (auto* event = std::get_if<LoginDone>(&input)) {
+    ConnectionId connection = 0;
+    broker::Verdict verdict = logins_.finish(*event->work, &connection, now_.mono);
+    return broker_->authenticated(connection, std::move(verdict), now_);
   }
   if (auto* event = std::get_if<Dialed>(&input)) {
     if (parent_) return parent_->uplink.dialed(event->connection, event->error, now_);
@@ -189,7 +204,7 @@ void Node::Impl::send(ConnectionId connection, Bytes bytes) {
 
 void Node::Impl::close(ConnectionId connection) {
   claiming_.erase(connection);
-  loopback_.erase(connection);
+  logins_.gone(connection);
   out_->closes.push_back({connection});
 }
 
@@ -197,24 +212,43 @@ void Node::Impl::log(const char* event, std::string text) { out_->log.push_back(
 
 // --- Who, and where to.
 
-mqtt::Reason Node::Impl::authenticate(ConnectionId connection, const mqtt::Connect& connect,
-                                      broker::Principal* principal) {
+broker::Verdict Node::Impl::authenticate(ConnectionId connection, const mqtt::Connect& connect) {
   const std::string name(connect.user_name.value_or(Bytes()));
   if (!name.empty() && registry_.find(name) != nullptr) {
     const link::Registry::Entry entry = registry_.authenticate(name, connect.password.value_or(Bytes()));
-    if (entry == link::Registry::Entry::kRefused) return mqtt::Reason::kBadUserNameOrPassword;
+    if (entry == link::Registry::Entry::kRefused) return {.reason = mqtt::Reason::kBadUserNameOrPassword};
     // A node speaks MQTT 5 and goes by its name.
     if (connect.version != mqtt::Version::k5 || connect.client_id != name)
-      return mqtt::Reason::kClientIdentifierNotValid;
-    principal->kind = broker::Principal::Kind::kNode;
-    principal->name = name;
+      return {.reason = mqtt::Reason::kClientIdentifierNotValid};
     claiming_[connection] = entry == link::Registry::Entry::kClaim;
-    return mqtt::Reason::kSuccess;
+    return {.principal = {broker::Principal::Kind::kNode, name}};
   }
-  // Until there are users, only this machine's own clients get in without being a registered node.
-  const auto loopback = loopback_.find(connection);
-  if (loopback == loopback_.end() || !loopback->second) return mqtt::Reason::kNotAuthorized;
-  return mqtt::Reason::kSuccess;
+  std::unique_ptr<LoginWork> work;
+  broker::Verdict verdict = logins_.begin(connection, connect, now_.mono, &work);
+  if (work != nullptr) out_->logins.push_back(std::move(work));
+  return verdict;
+}
+
+broker::Verdict Node::Impl::authenticate_again(ConnectionId connection, Bytes data) {
+  return logins_.begin_again(connection, data);
+}
+
+broker::Verdict Node::Impl::authenticate_more(ConnectionId connection, Bytes data) {
+  return logins_.more(connection, data, now_.mono);
+}
+
+bool Node::Impl::still_admitted(ConnectionId connection, const broker::Principal& principal) const {
+  return logins_.still_admitted(connection, principal);
+}
+
+std::unique_ptr<broker::Rights> Node::Impl::rights(const std::string& user,
+                                                   const std::string& client_id) const {
+  return logins_.rights(user, client_id);
+}
+
+void Node::Impl::set_identities(identity::Users users, identity::Permissions permissions) {
+  logins_.set(std::move(users), std::move(permissions));
+  identities_due_ = true;
 }
 
 broker::Routing Node::Impl::route(Bytes topic, const broker::Source& source) {
@@ -282,6 +316,9 @@ Result<uint64_t> Node::node_renew(Bytes name, std::string* claim_text) {
 }
 Result<uint64_t> Node::node_remove(Bytes name) { return impl_->node_remove(name); }
 Result<uint64_t> Node::claim(Bytes claim_text) { return impl_->claim(claim_text); }
+void Node::set_identities(identity::Users users, identity::Permissions permissions) {
+  impl_->set_identities(std::move(users), std::move(permissions));
+}
 Result<> Node::connect_now(const Now& now) { return impl_->connect_now(now); }
 std::vector<TailRecord> Node::tail(Bytes stream, std::optional<store::Position> after, size_t count,
                                    bool* pending) {

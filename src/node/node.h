@@ -30,7 +30,9 @@ namespace hf::node {
 
 struct Connected {
   ConnectionId connection = 0;
-  bool loopback = true;  // The peer is on this machine (or on the unix socket).
+  bool loopback = true;          // The peer is on this machine (or on the unix socket).
+  std::string peer;              // "192.0.2.1:54321"
+  std::string certificate_user;  // Who its certificate says it is; empty: it showed none.
 };
 struct Received {
   ConnectionId connection = 0;
@@ -50,7 +52,10 @@ struct Dialed {  // The answer to Dial: a connection stands, or 0.
 struct JobDone {
   std::unique_ptr<store::Job> job;
 };
-using Input = std::variant<Connected, Received, Closed, Unsent, Dialed, JobDone>;
+struct LoginDone {
+  std::unique_ptr<LoginWork> work;
+};
+using Input = std::variant<Connected, Received, Closed, Unsent, Dialed, JobDone, LoginDone>;
 
 // --- Effects.
 
@@ -75,6 +80,8 @@ struct Effects {
   std::vector<Close> closes;  // After the sends.
   std::optional<Dial> dial;
   std::vector<std::unique_ptr<store::Job>> jobs;
+  std::vector<std::unique_ptr<LoginWork>>
+      logins;  // To be run elsewhere, one after another; each comes back as LoginDone.
   std::vector<LogLine> log;
   bool pause_reading = false;  // The disk is far behind: read no socket until a step says otherwise.
 
@@ -113,6 +120,8 @@ class Node {
   // Takes a claim file's content at a site, in the place of what was there: names the parent and the secret to exchange.
   // kInvalid says what is wrong with it, or that it is another node's.
   Result<uint64_t> claim(Bytes claim_text);
+  // The lists were changed: with the next step they hold for everybody, also for those who are connected.
+  void set_identities(identity::Users users, identity::Permissions permissions);
   // Dials at once, whatever the backoff says. kNotFound: no parent is configured.
   Result<> connect_now(const Now& now);
   // Records of a stream by name, oldest first, at most `count`, after `after`; a disk job may be needed: then

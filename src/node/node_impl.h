@@ -41,8 +41,12 @@ class Node::Impl final : public broker::Host, public link::Host, public link::Up
   void send(ConnectionId connection, Bytes bytes) override;
   void close(ConnectionId connection) override;
   void log(const char* event, std::string text) override;
-  mqtt::Reason authenticate(ConnectionId connection, const mqtt::Connect& connect,
-                            broker::Principal* principal) override;
+  broker::Verdict authenticate(ConnectionId connection, const mqtt::Connect& connect) override;
+  broker::Verdict authenticate_again(ConnectionId connection, Bytes data) override;
+  broker::Verdict authenticate_more(ConnectionId connection, Bytes data) override;
+  bool still_admitted(ConnectionId connection, const broker::Principal& principal) const override;
+  std::unique_ptr<broker::Rights> rights(const std::string& user,
+                                         const std::string& client_id) const override;
   broker::Routing route(Bytes topic, const broker::Source& source) override;
   uint64_t routing_epoch() const override { return routing_epoch_; }
   std::optional<int64_t> event_time(Bytes topic, Bytes payload) override;
@@ -65,6 +69,7 @@ class Node::Impl final : public broker::Host, public link::Host, public link::Up
   Result<uint64_t> node_remove(Bytes name);
   Result<uint64_t> claim(Bytes claim_text);
   Result<> connect_now(const Now& now);
+  void set_identities(identity::Users users, identity::Permissions permissions);
   void shut_down(const Now& now);
   bool stopped() const;
 
@@ -134,10 +139,11 @@ class Node::Impl final : public broker::Host, public link::Host, public link::Up
   std::unordered_map<ConnectionId, size_t> sends_;  // Index in out_->sends, in this step.
   Routes routes_;
   uint64_t routing_epoch_ = 1;
-  std::unordered_map<ConnectionId, bool> loopback_;
   std::unordered_map<ConnectionId, bool> claiming_;  // Nodes between authenticate() and node_connected().
 
   link::Registry registry_;
+  Logins logins_;
+  bool identities_due_ = false;
   std::unique_ptr<broker::Broker> broker_;
   std::unique_ptr<Parent> parent_;  // Null without an upstream.
   std::map<std::string, Peer> children_;

@@ -786,6 +786,7 @@ void World::apply(uint32_t number, node::Effects& effects) {
       input(number, node::Dialed{.error = "no such host"});
     }
   }
+  HF_ASSERT(effects.logins.empty());  // Nobody here has a password.
   for (std::unique_ptr<store::Job>& job : effects.jobs) {
     const auto lane = static_cast<size_t>(job->lane());
     trace_.mix(uint64_t{lane});

@@ -1,0 +1,191 @@
+#include "node/logins.h"
+
+#include <algorithm>
+
+#include "base/base64.h"
+#include "crypto/crypto.h"
+
+namespace hf::node {
+
+namespace {
+
+using broker::Principal;
+using broker::Verdict;
+using mqtt::Reason;
+
+constexpr Bytes kMethod = "SCRAM-SHA-256";
+constexpr size_t kNonceBytes = 18;
+// Attempts that cost nothing but the time of checking them.
+constexpr uint32_t kFreeFailures = 3;
+constexpr Duration kDelayOfAddress = seconds(60);
+// Short: somebody who only knows the name must not keep its owner out.
+constexpr Duration kDelayOfUser = seconds(5);
+constexpr size_t kFailuresMax = 4096;  // Of one table.
+
+Verdict refused(Reason reason) { return {.reason = reason}; }
+
+class GrantRights final : public broker::Rights {
+ public:
+  explicit GrantRights(identity::Grant grant) : grant_(std::move(grant)) {}
+  bool publish(Bytes topic) const override { return grant_.may_publish(topic); }
+  bool retain(Bytes topic) const override { return grant_.may_retain(topic); }
+  bool subscribe(Bytes filter) const override { return grant_.may_subscribe(filter); }
+  bool receive(Bytes topic) const override { return grant_.may_receive(topic); }
+
+ private:
+  identity::Grant grant_;
+};
+
+}  // namespace
+
+LoginWork::~LoginWork() { crypto::wipe(&password_); }
+
+Logins::Logins(Entropy& entropy, Identities identities)
+    : entropy_(entropy), identities_(std::move(identities)), secret_(crypto::kKeyBytes, '\0') {
+  entropy_.fill(secret_.data(), secret_.size());
+}
+
+void Logins::set(identity::Users users, identity::Permissions permissions) {
+  identities_.users = std::move(users);
+  identities_.permissions = std::move(permissions);
+  std::erase_if(known_, [&](const auto& entry) {
+    const identity::User* user = identities_.users.find(entry.first);
+    return user == nullptr || *user != entry.second.user;
+  });
+}
+
+Verdict Logins::begin(ConnectionId connection, const mqtt::Connect& connect, Instant now,
+                      std::unique_ptr<LoginWork>* work) {
+  Call& call = callers_[connection];
+  const std::string name(connect.user_name.value_or(Bytes()));
+  if (const auto& method = connect.properties.authentication_method) {
+    if (*method != kMethod) return refused(Reason::kBadAuthenticationMethod);
+    if (throttled(call, {}, now)) return refused(Reason::kConnectionRateExceeded);
+    return begin_again(connection, connect.properties.authentication_data.value_or(Bytes()));
+  }
+  if (!call.caller.certificate_user.empty()) {
+    if (!name.empty() && name != call.caller.certificate_user) return refused(Reason::kBadUserNameOrPassword);
+    call.by_certificate = true;
+    return admit(call, call.caller.certificate_user);
+  }
+  // Where nobody is registered a name proves nothing.
+  const bool listed = !identities_.users.all().empty();
+  if (name.empty() || !listed) {
+    if (!call.caller.loopback || !identities_.anonymous) return refused(Reason::kNotAuthorized);
+    return Verdict{};
+  }
+  const std::string password(connect.password.value_or(Bytes()));
+  const auto known = known_.find(name);
+  if (known != known_.end() &&
+      crypto::equal_constant_time(known->second.mac, crypto::hmac_sha256(secret_, password))) {
+    return admit(call, name);
+  }
+  if (throttled(call, name, now)) return refused(Reason::kConnectionRateExceeded);
+  if (work_count_ >= kWorkMax) return refused(Reason::kServerBusy);
+  ++work_count_;
+  *work = std::make_unique<LoginWork>(connection, name, password, identities_.users.check(name));
+  return {.pending = true};
+}
+
+Verdict Logins::finish(LoginWork& work, ConnectionId* connection, Instant now) {
+  --work_count_;
+  *connection = work.connection_;
+  const auto found = callers_.find(work.connection_);
+  if (found == callers_.end()) return refused(Reason::kUnspecifiedError);  // It did not wait.
+  Call& call = found->second;
+  if (work.outcome_) {
+    const identity::User* user = identities_.users.find(work.user_);
+    if (user == nullptr) return refused(Reason::kBadUserNameOrPassword);  // Removed meanwhile.
+    known_[work.user_] = {*user, crypto::hmac_sha256(secret_, work.password_)};
+    failures_by_address_.erase(call.caller.address);
+    return admit(call, work.user_);
+  }
+  if (work.outcome_.error().code != Code::kDenied) return refused(Reason::kServerBusy);  // No memory for it.
+  failed(call, work.user_, now);
+  return refused(Reason::kBadUserNameOrPassword);
+}
+
+Verdict Logins::begin_again(ConnectionId connection, Bytes data) {
+  std::string raw(kNonceBytes, '\0');
+  entropy_.fill(raw.data(), raw.size());
+  Call& call = callers_[connection];
+  call.exchange = std::make_unique<identity::ScramLogin>(to_base64(raw));
+  auto answer = call.exchange->first(data, identities_.users, secret_);
+  if (answer) return {.reason = Reason::kContinueAuthentication, .data = std::move(*answer)};
+  call.exchange.reset();
+  return refused(Reason::kNotAuthorized);
+}
+
+Verdict Logins::more(ConnectionId connection, Bytes data, Instant now) {
+  Call& call = callers_[connection];
+  const std::unique_ptr<identity::ScramLogin> exchange = std::move(call.exchange);
+  if (exchange == nullptr) return refused(Reason::kProtocolError);
+  auto answer = exchange->last(data);
+  if (!answer) {
+    failed(call, exchange->name(), now);
+    return refused(Reason::kNotAuthorized);
+  }
+  Verdict verdict = admit(call, exchange->name());
+  verdict.data = std::move(*answer);
+  return verdict;
+}
+
+Verdict Logins::admit(Call& call, const std::string& name) {
+  const identity::User* user = call.by_certificate ? nullptr : identities_.users.find(name);
+  if (!call.by_certificate && user == nullptr) return refused(Reason::kNotAuthorized);
+  if (user != nullptr) call.user = *user;
+  return {.principal = {Principal::Kind::kClient, name}};
+}
+
+bool Logins::still_admitted(ConnectionId connection, const Principal& principal) const {
+  const auto found = callers_.find(connection);
+  if (found == callers_.end()) return false;
+  const Call& call = found->second;
+  if (call.by_certificate || principal.kind == Principal::Kind::kNode) return true;
+  if (principal.name.empty()) return call.caller.loopback && identities_.anonymous;
+  const identity::User* user = identities_.users.find(principal.name);
+  return user != nullptr && call.user && *user == *call.user;
+}
+
+std::unique_ptr<broker::Rights> Logins::rights(const std::string& user, const std::string& client_id) const {
+  // One who was removed has none, wherever something of his is still kept.
+  const bool known = user.empty() || identities_.certificate_users || identities_.users.find(user) != nullptr;
+  if (!known) return std::make_unique<GrantRights>(identity::Grant());
+  if (identities_.permissions.everything()) return nullptr;
+  return std::make_unique<GrantRights>(identities_.permissions.grant_for(user, client_id));
+}
+
+// --- Those who guess.
+
+bool Logins::throttled(const Call& call, Bytes user, Instant now) const {
+  if (call.caller.loopback) return false;
+  const auto waits = [&](const FailureTable& table, Bytes key) {
+    const auto found = table.find(key);
+    return found != table.end() && now < found->second.until;
+  };
+  return waits(failures_by_address_, call.caller.address) || waits(failures_by_user_, user);
+}
+
+void Logins::failed(const Call& call, const std::string& user, Instant now) {
+  ++failures_;
+  if (call.caller.loopback) return;
+  count(failures_by_address_, call.caller.address, kDelayOfAddress, now);
+  if (identities_.users.find(user) != nullptr) count(failures_by_user_, user, kDelayOfUser, now);
+}
+
+void Logins::count(FailureTable& table, const std::string& key, Duration most, Instant now) {
+  if (table.size() >= kFailuresMax) {
+    std::erase_if(table, [&](const auto& entry) { return entry.second.until <= now; });
+  }
+  if (table.size() >= kFailuresMax) return;
+  Failures& failures = table[key];
+  // Who has been quiet for long begins anew.
+  if (failures.count > 0 && now > failures.until + most) failures.count = 0;
+  ++failures.count;
+  failures.until = now;
+  if (failures.count <= kFreeFailures) return;
+  const uint32_t doublings = std::min<uint32_t>(failures.count - kFreeFailures - 1, 20);
+  failures.until = now + std::min(most, milliseconds(int64_t{1000} << doublings));
+}
+
+}  // namespace hf::node

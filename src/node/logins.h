@@ -1,0 +1,123 @@
+// Who comes in: what a CONNECT says of its sender, judged by the users, by the door it came through and by what went
+// before; and what each may do.
+//
+// A password costs tens of milliseconds on purpose, so it is checked elsewhere (LoginWork). One that was right is known
+// again by its keyed hash, which stays in memory alone: ten thousand devices that come back at once do not wait for each
+// other. Only what is not known again counts as an attempt: those that fail are answered slower and slower, by address and
+// by name, never for ever; and never on this machine.
+//
+// Invariants: a name that is in no list gets the answer that a wrong password gets; no more than kWorkMax passwords wait.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+#include <unordered_map>
+
+#include "base/connection.h"
+#include "base/prng.h"
+#include "base/time.h"
+#include "broker/host.h"
+#include "identity/permissions.h"
+#include "identity/scram.h"
+#include "identity/users.h"
+
+namespace hf::node {
+
+// A password to be checked: run() on any thread, then back to the node.
+class LoginWork {
+ public:
+  LoginWork(ConnectionId connection, std::string user, std::string password, identity::PasswordCheck check)
+      : connection_(connection),
+        user_(std::move(user)),
+        password_(std::move(password)),
+        check_(std::move(check)) {}
+  ~LoginWork();
+  LoginWork(const LoginWork&) = delete;
+  LoginWork& operator=(const LoginWork&) = delete;
+
+  void run() { outcome_ = check_.run(password_); }
+
+ private:
+  friend class Logins;
+  ConnectionId connection_;
+  std::string user_;
+  std::string password_;
+  identity::PasswordCheck check_;
+  Result<> outcome_ = fail(Code::kDenied, "not checked");
+};
+
+// What is known of a connection before it says a word.
+struct Caller {
+  bool loopback = false;
+  std::string address;           // Without its port.
+  std::string certificate_user;  // Who its certificate says it is; empty: it showed none.
+};
+
+struct Identities {
+  identity::Users users;
+  identity::Permissions permissions;
+  bool anonymous = true;  // Clients on this machine need no name.
+  bool certificate_users =
+      false;  // Some listener takes names from certificates: not all users are in the list.
+};
+
+class Logins {
+ public:
+  Logins(Entropy& entropy, Identities identities);
+
+  void set(identity::Users users, identity::Permissions permissions);
+
+  void called(ConnectionId connection, Caller caller) { callers_[connection].caller = std::move(caller); }
+  void gone(ConnectionId connection) { callers_.erase(connection); }
+
+  // Of broker::Host. `begin` for clients that are no nodes; *work is what its verdict, if pending, waits for.
+  broker::Verdict begin(ConnectionId connection, const mqtt::Connect& connect, Instant now,
+                        std::unique_ptr<LoginWork>* work);
+  broker::Verdict begin_again(ConnectionId connection, Bytes data);
+  broker::Verdict more(ConnectionId connection, Bytes data, Instant now);
+  bool still_admitted(ConnectionId connection, const broker::Principal& principal) const;
+  std::unique_ptr<broker::Rights> rights(const std::string& user, const std::string& client_id) const;
+
+  // Work that has been done: the verdict for its connection.
+  broker::Verdict finish(LoginWork& work, ConnectionId* connection, Instant now);
+
+  uint64_t failures() const { return failures_; }
+
+ private:
+  static constexpr size_t kWorkMax = 256;
+
+  struct Call {
+    Caller caller;
+    std::unique_ptr<identity::ScramLogin> exchange;
+    bool by_certificate = false;
+    std::optional<identity::User> user;  // As it stood in the list when it came in.
+  };
+  struct Known {
+    identity::User user;  // For whom the mac is good.
+    std::string mac;      // HMAC of the password under secret_.
+  };
+  struct Failures {
+    uint32_t count = 0;
+    Instant until;  // Nothing is tried before.
+  };
+  using FailureTable = std::map<std::string, Failures, std::less<>>;
+
+  broker::Verdict admit(Call& call, const std::string& name);
+  bool throttled(const Call& call, Bytes user, Instant now) const;
+  void failed(const Call& call, const std::string& user, Instant now);
+  static void count(FailureTable& table, const std::string& key, Duration most, Instant now);
+
+  Entropy& entropy_;
+  Identities identities_;
+  std::string secret_;  // Of this run.
+  std::unordered_map<ConnectionId, Call> callers_;
+  std::map<std::string, Known, std::less<>> known_;
+  FailureTable failures_by_address_;
+  FailureTable failures_by_user_;
+  size_t work_count_ = 0;
+  uint64_t failures_ = 0;
+};
+
+}  // namespace hf::node

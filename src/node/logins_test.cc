@@ -1,0 +1,234 @@
+// Who is let in, and how those who guess are slowed down.
+#include "node/logins.h"
+
+#include <gtest/gtest.h>
+
+#include "store/memory_disk.h"
+
+namespace hf::node {
+namespace {
+
+using mqtt::Reason;
+
+// A cost that is right for a test: it is the parsing that refuses weak ones, not the checking.
+crypto::PasswordHash hash_of(Bytes password) {
+  static std::map<std::string, crypto::PasswordHash, std::less<>> made;
+  auto found = made.find(password);
+  if (found == made.end()) {
+    found = made.emplace(password, *crypto::hash_password(password, "0123456789abcdef")).first;
+  }
+  return found->second;
+}
+
+identity::Users users(std::map<std::string, std::string> passwords) {
+  std::map<std::string, identity::User, std::less<>> all;
+  for (const auto& [name, password] : passwords) {
+    all[name] = {hash_of(password), *identity::make_scram_verifier(password, "0123456789abcdef", 4096)};
+  }
+  return identity::Users(std::move(all));
+}
+
+struct Door {
+  store::TestEntropy entropy;
+  Identities identities;
+  std::unique_ptr<Logins> logins;
+  Instant now{1'000'000'000};
+  ConnectionId connection_last = 0;
+
+  explicit Door(std::map<std::string, std::string> passwords = {{"ann", "secret-1"}, {"bob", "secret-2"}}) {
+    identities.users = users(std::move(passwords));
+    start();
+  }
+  void start() { logins = std::make_unique<Logins>(entropy, identities); }
+  ConnectionId call(bool loopback = false, std::string address = "192.0.2.1", std::string certificate = "") {
+    logins->called(++connection_last, {loopback, std::move(address), std::move(certificate)});
+    return connection_last;
+  }
+  // The verdict on a CONNECT, waited for; *checked says whether the password cost anything.
+  broker::Verdict login(ConnectionId connection, Bytes user, Bytes password, bool* checked = nullptr) {
+    mqtt::Connect connect;
+    connect.user_name = user;
+    connect.password = password;
+    std::unique_ptr<LoginWork> work;
+    broker::Verdict verdict = logins->begin(connection, connect, now, &work);
+    EXPECT_EQ(verdict.pending, work != nullptr);
+    if (checked != nullptr) *checked = verdict.pending;
+    if (!verdict.pending) return verdict;
+    work->run();
+    ConnectionId whose = 0;
+    verdict = logins->finish(*work, &whose, now);
+    EXPECT_EQ(whose, connection);
+    return verdict;
+  }
+  Reason anonymous(ConnectionId connection) {
+    std::unique_ptr<LoginWork> work;
+    return logins->begin(connection, mqtt::Connect(), now, &work).reason;
+  }
+};
+
+TEST(Logins, PasswordIsCheckedOnceAndKnownAgain) {
+  Door door;
+  bool checked = false;
+  const broker::Verdict first = door.login(door.call(), "ann", "secret-1", &checked);
+  EXPECT_EQ(first.reason, Reason::kSuccess);
+  EXPECT_EQ(first.principal.name, "ann");
+  EXPECT_TRUE(checked);
+  EXPECT_EQ(door.login(door.call(), "ann", "secret-1", &checked).reason, Reason::kSuccess);
+  EXPECT_FALSE(checked);
+  EXPECT_EQ(door.login(door.call(), "bob", "secret-1", &checked).reason, Reason::kBadUserNameOrPassword);
+  EXPECT_TRUE(checked);
+}
+
+TEST(Logins, UnknownNameAndMissingPasswordGetTheSameAnswer) {
+  Door door;
+  bool checked = false;
+  EXPECT_EQ(door.login(door.call(), "eve", "x", &checked).reason, Reason::kBadUserNameOrPassword);
+  EXPECT_TRUE(checked);
+  EXPECT_EQ(door.login(door.call(), "ann", "").reason, Reason::kBadUserNameOrPassword);
+}
+
+TEST(Logins, OnlyThisMachineNeedsNoName) {
+  Door door;
+  EXPECT_EQ(door.anonymous(door.call(true)), Reason::kSuccess);
+  EXPECT_EQ(door.anonymous(door.call(false)), Reason::kNotAuthorized);
+  EXPECT_EQ(door.login(door.call(true), "ann", "wrong").reason, Reason::kBadUserNameOrPassword);
+  door.identities.anonymous = false;
+  door.start();
+  EXPECT_EQ(door.anonymous(door.call(true)), Reason::kNotAuthorized);
+}
+
+TEST(Logins, WithoutAListNamesProveNothing) {
+  Door door(std::map<std::string, std::string>{});
+  const broker::Verdict here = door.login(door.call(true), "ann", "x");
+  EXPECT_EQ(here.reason, Reason::kSuccess);
+  EXPECT_EQ(here.principal.name, "");
+  EXPECT_EQ(door.login(door.call(false), "ann", "x").reason, Reason::kNotAuthorized);
+}
+
+TEST(Logins, CertificateIsAName) {
+  Door door;
+  const broker::Verdict verdict = door.login(door.call(false, "192.0.2.1", "press-7"), "", "");
+  EXPECT_EQ(verdict.reason, Reason::kSuccess);
+  EXPECT_EQ(verdict.principal.name, "press-7");
+  EXPECT_EQ(door.login(door.call(false, "192.0.2.1", "press-7"), "ann", "secret-1").reason,
+            Reason::kBadUserNameOrPassword);
+}
+
+TEST(Logins, GuessingBecomesSlowButNeverForEver) {
+  Door door;
+  for (int i = 0; i < 4; ++i) {
+    EXPECT_EQ(door.login(door.call(), "ann", "guess").reason, Reason::kBadUserNameOrPassword) << i;
+  }
+  EXPECT_EQ(door.login(door.call(), "ann", "guess").reason, Reason::kConnectionRateExceeded);
+  EXPECT_EQ(door.login(door.call(), "bob", "secret-2").reason, Reason::kConnectionRateExceeded);
+  door.now = door.now + seconds(1);
+  EXPECT_EQ(door.login(door.call(), "ann", "guess").reason, Reason::kBadUserNameOrPassword);
+  door.now = door.now + seconds(1);  // Two now.
+  EXPECT_EQ(door.login(door.call(), "ann", "guess").reason, Reason::kConnectionRateExceeded);
+  for (int i = 0; i < 20; ++i) {
+    door.now = door.now + seconds(60);
+    EXPECT_EQ(door.login(door.call(), "eve", "guess").reason, Reason::kBadUserNameOrPassword);
+  }
+  door.now = door.now + seconds(60);
+  EXPECT_EQ(door.login(door.call(), "ann", "secret-1").reason, Reason::kSuccess);
+  EXPECT_GT(door.logins->failures(), 20u);
+}
+
+TEST(Logins, OwnerWhoWasHereBeforeIsNotKeptOutByGuesses) {
+  Door door;
+  EXPECT_EQ(door.login(door.call(false, "192.0.2.9"), "ann", "secret-1").reason, Reason::kSuccess);
+  for (int i = 0; i < 10; ++i) door.login(door.call(false, "198.51.100.1"), "ann", "guess");
+  EXPECT_EQ(door.login(door.call(false, "192.0.2.9"), "ann", "secret-1").reason, Reason::kSuccess);
+}
+
+TEST(Logins, ThisMachineIsNeverKeptWaiting) {
+  Door door;
+  for (int i = 0; i < 10; ++i) {
+    EXPECT_EQ(door.login(door.call(true), "ann", "guess").reason, Reason::kBadUserNameOrPassword);
+  }
+  EXPECT_EQ(door.login(door.call(true), "ann", "secret-1").reason, Reason::kSuccess);
+}
+
+TEST(Logins, WaitingPasswordsAreBounded) {
+  Door door;
+  std::vector<std::unique_ptr<LoginWork>> waiting;
+  mqtt::Connect connect;
+  connect.user_name = "ann";
+  connect.password = "x";
+  Reason reason = Reason::kSuccess;
+  while (reason == Reason::kSuccess) {
+    std::unique_ptr<LoginWork> work;
+    reason = door.logins->begin(door.call(true), connect, door.now, &work).reason;
+    if (work != nullptr) waiting.push_back(std::move(work));
+    ASSERT_LE(waiting.size(), 1000u);
+  }
+  EXPECT_EQ(reason, Reason::kServerBusy);
+  EXPECT_EQ(waiting.size(), 256u);
+  ConnectionId whose = 0;
+  waiting.front()->run();
+  door.logins->finish(*waiting.front(), &whose, door.now);
+  std::unique_ptr<LoginWork> work;
+  EXPECT_TRUE(door.logins->begin(door.call(true), connect, door.now, &work).pending);
+}
+
+TEST(Logins, ScramShowsNoPassword) {
+  Door door;
+  const ConnectionId connection = door.call();
+  mqtt::Connect connect;
+  connect.properties.authentication_method = "SCRAM-SHA-256";
+  connect.properties.authentication_data = "n,,n=ann,r=client";
+  std::unique_ptr<LoginWork> work;
+  const broker::Verdict challenge = door.logins->begin(connection, connect, door.now, &work);
+  ASSERT_EQ(challenge.reason, Reason::kContinueAuthentication);
+  ASSERT_TRUE(challenge.data.starts_with("r=client"));
+  const broker::Verdict wrong = door.logins->more(
+      connection, "c=biws," + challenge.data.substr(0, challenge.data.find(',')) + ",p=AAAA", door.now);
+  EXPECT_EQ(wrong.reason, Reason::kNotAuthorized);
+  EXPECT_EQ(door.logins->more(connection, "c=biws", door.now).reason, Reason::kProtocolError);
+  connect.properties.authentication_method = "PLAIN";
+  EXPECT_EQ(door.logins->begin(connection, connect, door.now, &work).reason,
+            Reason::kBadAuthenticationMethod);
+}
+
+TEST(Logins, ChangedListHoldsForThoseWhoAreHere) {
+  Door door;
+  const ConnectionId ann = door.call(), bob = door.call(), local = door.call(true),
+                     cert = door.call(false, "a", "c");
+  const auto ann_is = door.login(ann, "ann", "secret-1").principal;
+  const auto bob_is = door.login(bob, "bob", "secret-2").principal;
+  const auto cert_is = door.login(cert, "", "").principal;
+  EXPECT_TRUE(door.logins->still_admitted(ann, ann_is));
+  EXPECT_EQ(door.logins->rights("ann", "c"), nullptr);
+  door.logins->set(users({{"bob", "another-2"}}), identity::Permissions());
+  EXPECT_FALSE(door.logins->still_admitted(ann, ann_is));
+  EXPECT_FALSE(door.logins->still_admitted(bob, bob_is));
+  EXPECT_TRUE(door.logins->still_admitted(cert, cert_is));
+  EXPECT_TRUE(door.logins->still_admitted(local, {}));
+  // What she left behind has no rights any more.
+  ASSERT_NE(door.logins->rights("ann", "c"), nullptr);
+  EXPECT_FALSE(door.logins->rights("ann", "c")->publish("t"));
+  bool checked = false;
+  EXPECT_EQ(door.login(door.call(), "bob", "secret-2", &checked).reason, Reason::kBadUserNameOrPassword);
+  EXPECT_TRUE(checked);  // The old password is not known again.
+  EXPECT_EQ(door.login(door.call(), "bob", "another-2").reason, Reason::kSuccess);
+}
+
+TEST(Logins, RightsAreThoseOfThePermissions) {
+  Door door;
+  identity::Permission permission;
+  permission.user = "*";
+  permission.allow.publish = {"site/%u/#"};
+  permission.allow.subscribe = {"site/%u/#"};
+  door.logins->set(users({{"ann", "secret-1"}}), identity::Permissions({permission}));
+  const auto rights = door.logins->rights("ann", "c");
+  ASSERT_NE(rights, nullptr);
+  EXPECT_TRUE(rights->publish("site/ann/x"));
+  EXPECT_FALSE(rights->publish("site/bob/x"));
+  EXPECT_FALSE(rights->retain("site/ann/x"));
+  EXPECT_TRUE(rights->subscribe("site/ann/+"));
+  EXPECT_FALSE(rights->subscribe("#"));
+  EXPECT_FALSE(door.logins->rights("", "c")->publish("site//x"));
+}
+
+}  // namespace
+}  // namespace hf::node
