@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "holdfast/mistakes.h"
 #include "node/config.h"
 
 namespace hf::holdfast {
@@ -20,14 +21,14 @@ struct Config {
   std::vector<std::string> listen{"127.0.0.1:1883"};
   std::string admin_socket;  // Empty: admin.sock in the data directory.
   std::string key;           // Empty: key in the data directory.
+  // The users file and the permissions file (identity_files.h). Empty: not said, users and permissions.toml in the data
+  // directory. load_config puts the configuration file's directory before a relative one.
+  std::string users;
+  std::string permissions;
 };
-
-using Mistakes = std::vector<std::string>;
 
 // `name` stands before the line number in messages.
 std::expected<Config, Mistakes> parse_config(std::string_view text, const std::string& name);
-// All of them, a line each.
-std::string joined_lines(const Mistakes& mistakes);
 // A file that cannot be read is a mistake too.
 std::expected<Config, Mistakes> load_config(const std::string& path);
 

@@ -36,6 +36,8 @@ data = "/data"
 listen = ["127.0.0.1:1883", "[::1]:1884"]
 admin_socket = "/run/holdfast.sock"
 key = "/mnt/key"
+users = "who"
+permissions = "/etc/may.toml"
 quota = "512 MiB"
 retention = "12 h"
 
@@ -72,6 +74,8 @@ receive_maximum = 100
   EXPECT_EQ(config->listen.size(), 2u);
   EXPECT_EQ(config->admin_socket, "/run/holdfast.sock");
   EXPECT_EQ(config->key, "/mnt/key");
+  EXPECT_EQ(config->users, "who");
+  EXPECT_EQ(config->permissions, "/etc/may.toml");
   const node::Config& node = config->node;
   EXPECT_EQ(node.name, "ship-7");
   EXPECT_EQ(node.quota_bytes, uint64_t{512} << 20);

@@ -41,9 +41,7 @@ TEST(TextTest, ShowsStrangeBytesAsFigures) {
   EXPECT_TRUE(utf8_printable("größe"));
 }
 
-TEST(TextTest, QuotesJson) {
-  EXPECT_EQ(json_quoted("a\"b\\c\nd\x01"), "\"a\\\"b\\\\c\\nd\\u0001\"");
-}
+TEST(TextTest, QuotesJson) { EXPECT_EQ(json_quoted("a\"b\\c\nd\x01"), "\"a\\\"b\\\\c\\nd\\u0001\""); }
 
 }  // namespace
 }  // namespace hf::holdfast
