@@ -17,6 +17,8 @@ void add_pub(CLI::App& app, int* exit_code);
 void add_sub(CLI::App& app, int* exit_code);
 void add_stream(CLI::App& app, int* exit_code);
 void add_node(CLI::App& app, int* exit_code);
+void add_user(CLI::App& app, int* exit_code);
+void add_acl(CLI::App& app, int* exit_code);
 void add_config(CLI::App& app, int* exit_code);
 void add_store(CLI::App& app, int* exit_code);
 void add_connect(CLI::App& app, int* exit_code);

@@ -56,6 +56,8 @@ int main(int argc, char** argv) {
   add_sub(app, &exit_code);
   add_stream(app, &exit_code);
   add_node(app, &exit_code);
+  add_user(app, &exit_code);
+  add_acl(app, &exit_code);
   add_config(app, &exit_code);
   add_store(app, &exit_code);
   add_connect(app, &exit_code);

@@ -1,0 +1,265 @@
+// holdfast user add | passwd | rm | ls: who may log in here by name and password.
+#include "holdfast/user_command.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "crypto/crypto.h"
+#include "holdfast/commands.h"
+#include "holdfast/data_directory.h"
+#include "holdfast/exit_code.h"
+#include "holdfast/identity_files.h"
+#include "holdfast/password_input.h"
+#include "holdfast/text.h"
+#include "io/entropy.h"
+
+namespace hf::holdfast {
+
+namespace {
+
+constexpr char kNoticed[] = "a node that runs takes it by itself";
+
+struct Options {
+  Target target;
+  std::string config;
+  std::string name;
+  std::string password_file;
+  bool scram = false;
+  bool no_scram = false;
+  uint32_t iterations = identity::kScramIterationsDefault;
+  std::string output;
+};
+
+std::unexpected<Failure> refuse(int exit_code, std::string text) {
+  return std::unexpected(Failure{exit_code, std::move(text)});
+}
+
+std::expected<void, Failure> check_name(const std::string& name) {
+  if (identity::user_name_valid(name)) return {};
+  return refuse(
+      kExitUsage,
+      fmt::format("\"{}\" cannot be a user's name: 1 to 128 bytes of UTF-8, without control characters, "
+                  "':', '/', '+', '#', a space at an end or '$' at the front, and not \"*\"",
+                  printable(name)));
+}
+
+std::string not_there(const identity::Users& users, const std::string& name, const std::string& path) {
+  std::vector<std::string> names;
+  for (const auto& [each, user] : users.all()) names.push_back(each);
+  const std::string near = nearest_name(name, names);
+  return fmt::format("no user {} in {}; {}", name, path,
+                     near.empty() ? "see: holdfast user ls" : "did you mean `" + near + "`?");
+}
+
+std::expected<identity::User, Failure> make_user(const std::string& password, bool scram,
+                                                 uint32_t iterations) {
+  io::SystemEntropy entropy;
+  const auto salt = [&entropy] {
+    std::string bytes(crypto::kSaltBytes, '\0');
+    entropy.fill(bytes.data(), bytes.size());
+    return bytes;
+  };
+  identity::User user;
+  auto hash = crypto::hash_password(password, salt());
+  if (!hash) return refuse(kExitFailed, error_text(hash.error()));
+  user.password = std::move(*hash);
+  if (!scram) return user;
+  auto verifier = identity::make_scram_verifier(password, salt(), iterations);
+  if (!verifier) return refuse(kExitFailed, error_text(verifier.error()));
+  user.scram = std::move(*verifier);
+  return user;
+}
+
+// `is_new`: add, else passwd.
+std::expected<void, Failure> set_password(const Options& options, bool is_new) {
+  if (auto valid = check_name(options.name); !valid) return valid;
+  const auto files = identity_files(options.target, options.config);
+  if (!files) return std::unexpected(files.error());
+  const std::string& path = files->users.path;
+
+  const auto check = [&](const identity::Users& users) -> std::expected<void, Failure> {
+    const bool there = users.find(options.name) != nullptr;
+    if (is_new && there) {
+      return refuse(kExitFailed,
+                    fmt::format("there is a user {} already; for another password: holdfast user passwd {}",
+                                options.name, options.name));
+    }
+    if (!is_new && !there) return refuse(kExitFailed, not_there(users, options.name, path));
+    return {};
+  };
+  // Before anybody types a password in vain; and once more under the lock.
+  const auto before = load_users({.path = path});
+  if (!before) return refuse(kExitConfiguration, joined_lines(before.error()) + "\nNothing was changed.");
+  if (auto possible = check(*before); !possible) return possible;
+
+  auto password = read_new_password(options.password_file, options.name);
+  if (!password) return std::unexpected(password.error());
+  bool scram = false;
+  const auto done = edit_users(
+      path,
+      [&](const std::string& text, const identity::Users& users) -> std::expected<std::string, Failure> {
+        if (auto possible = check(users); !possible) return std::unexpected(possible.error());
+        // An old verifier would let the old password in for ever.
+        const identity::User* const old = users.find(options.name);
+        const bool had_scram = old != nullptr && old->scram;
+        scram = options.scram || (had_scram && !options.no_scram);
+        const auto user = make_user(*password, scram, options.iterations);
+        if (!user) return std::unexpected(user.error());
+        return identity::with_user(text, options.name, *user);
+      });
+  crypto::wipe(&*password);
+  if (!done) return done;
+  fmt::print("{} {}{}; {}.\n", is_new ? "Added" : "A new password for", options.name,
+             scram ? ", who may log in with SCRAM too" : "", kNoticed);
+  return {};
+}
+
+std::expected<void, Failure> remove(const Options& options) {
+  const auto files = identity_files(options.target, options.config);
+  if (!files) return std::unexpected(files.error());
+  const std::string& path = files->users.path;
+  const auto done = edit_users(
+      path,
+      [&](const std::string& text, const identity::Users& users) -> std::expected<std::string, Failure> {
+        if (users.find(options.name) == nullptr) {
+          return refuse(kExitFailed, not_there(users, printable(options.name), path));
+        }
+        return identity::without_user(text, options.name);
+      });
+  if (!done) return done;
+  fmt::print("{} is a user no more; {}.\n", options.name, kNoticed);
+  return {};
+}
+
+std::expected<void, Failure> list(const Options& options) {
+  const auto files = identity_files(options.target, options.config);
+  if (!files) return std::unexpected(files.error());
+  // `add` makes one that is named too.
+  const auto users = load_users({.path = files->users.path});
+  if (!users) return refuse(kExitConfiguration, joined_lines(users.error()));
+  if (options.output == "json") {
+    fmt::print("{}\n", users_json(*users));
+  } else if (users->all().empty()) {
+    fmt::print("No users in {}. Add one with: holdfast user add NAME\n", files->users.path);
+  } else {
+    std::fputs(users_table(*users).c_str(), stdout);
+  }
+  return {};
+}
+
+void add_place_options(CLI::App& command, Options* options) {
+  add_data_option(command, &options->target);
+  command
+      .add_option("--config", options->config,
+                  "Configuration file (default holdfast.toml in the data directory)")
+      ->type_name("FILE");
+}
+
+CLI::App* add_password_command(CLI::App& user, const char* name, const char* about, bool is_new,
+                               int* exit_code) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = user.add_subcommand(name, about);
+  command->add_option("name", options->name, "Name of the user")->required()->type_name("NAME");
+  command
+      ->add_option("--password-file", options->password_file,
+                   "Read the password from this file (default: ask for it, or a line of standard input)")
+      ->type_name("FILE");
+  CLI::Option* scram =
+      command->add_flag("--scram", options->scram,
+                        "Keep what SCRAM-SHA-256 needs as well: weaker if the file is stolen, for it can "
+                        "be guessed at faster than Argon2id");
+  command
+      ->add_option("--iterations", options->iterations,
+                   fmt::format("Of SCRAM (default {}, at least {})", identity::kScramIterationsDefault,
+                               identity::kScramIterationsMin))
+      ->check(CLI::Range(identity::kScramIterationsMin, identity::kScramIterationsMax))
+      ->type_name("N");
+  if (!is_new) {
+    command->add_flag("--no-scram", options->no_scram, "No SCRAM any more (default: as it was)")
+        ->excludes(scram);
+  }
+  add_place_options(*command, options.get());
+  command->callback([options, is_new, exit_code] {
+    const auto done = set_password(*options, is_new);
+    *exit_code = done ? kExitOk : report(done.error());
+  });
+  return command;
+}
+
+}  // namespace
+
+std::string users_table(const identity::Users& users) {
+  std::vector<std::vector<std::string>> rows = {{"NAME", "PASSWORD", "SCRAM"}};
+  for (const auto& [name, user] : users.all()) {
+    const crypto::PasswordCost& cost = user.password.cost;
+    rows.push_back({name, fmt::format("argon2id m={},t={},p={}", cost.memory_kib, cost.passes, cost.lanes),
+                    user.scram ? fmt::format("SHA-256 i={}", user.scram->iterations) : "-"});
+  }
+  return format_table(rows);
+}
+
+std::string users_json(const identity::Users& users) {
+  using Json = nlohmann::ordered_json;
+  Json all = Json::array();
+  for (const auto& [name, user] : users.all()) {
+    const crypto::PasswordCost& cost = user.password.cost;
+    all.push_back(
+        {{"name", name},
+         {"password",
+          {{"kind", "argon2id"},
+           {"memory_kib", cost.memory_kib},
+           {"passes", cost.passes},
+           {"lanes", cost.lanes}}},
+         {"scram", user.scram ? Json{{"kind", "SHA-256"}, {"iterations", user.scram->iterations}} : Json()}});
+  }
+  return Json{{"users", all}}.dump();
+}
+
+void add_user(CLI::App& app, int* exit_code) {
+  CLI::App* command = app.add_subcommand("user", "Look after who may log in by name and password");
+  command->require_subcommand(1);
+  command->footer(
+      "Works whether the node runs or not; one that runs takes a change by itself.\n"
+      "Examples:\n"
+      "  holdfast user add anna\n"
+      "  holdfast user passwd anna\n"
+      "  holdfast user ls");
+  add_password_command(*command, "add", "Add a user and set the password", true, exit_code)
+      ->footer(
+          "Examples:\n"
+          "  holdfast user add anna\n"
+          "  holdfast user add press-7 --scram < password.txt\n"
+          "  holdfast user add press-7 --password-file /run/secrets/press-7");
+  add_password_command(*command, "passwd", "Set another password", false, exit_code)
+      ->footer(
+          "Examples:\n"
+          "  holdfast user passwd anna\n"
+          "  holdfast user passwd press-7 --no-scram --password-file /run/secrets/press-7");
+
+  auto removed = std::make_shared<Options>();
+  CLI::App* rm = command->add_subcommand("rm", "Remove a user, who can then log in no more");
+  rm->add_option("name", removed->name, "Name of the user")->required()->type_name("NAME");
+  add_place_options(*rm, removed.get());
+  rm->footer("Example:\n  holdfast user rm anna");
+  rm->callback([removed, exit_code] {
+    const auto done = remove(*removed);
+    *exit_code = done ? kExitOk : report(done.error());
+  });
+
+  auto listed = std::make_shared<Options>();
+  CLI::App* ls = command->add_subcommand("ls", "List the users, and how their passwords are kept");
+  add_place_options(*ls, listed.get());
+  add_output_option(*ls, &listed->output);
+  ls->footer("Example:\n  holdfast user ls -o json");
+  ls->callback([listed, exit_code] {
+    const auto done = list(*listed);
+    *exit_code = done ? kExitOk : report(done.error());
+  });
+}
+
+}  // namespace hf::holdfast
