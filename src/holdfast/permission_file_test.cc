@@ -41,6 +41,16 @@ deny_retain = ["c/%c"]
   EXPECT_EQ(permissions->entries(), wanted);
 }
 
+TEST(PermissionFileTest, EveryPrefixIsReadOrRefused) {
+  const std::string whole =
+      "[[permission]]\nuser = \"anna\"\nclient = 'a*'\npublish = [\"a/%u/#\", '''b''']\ndeny_retain = "
+      "\"c\"\n";
+  for (size_t size = 0; size <= whole.size(); ++size) {
+    const auto permissions = parse_permissions(std::string_view(whole).substr(0, size), "p.toml");
+    EXPECT_TRUE(permissions || permissions.error().front().starts_with("p.toml:")) << size;
+  }
+}
+
 TEST(PermissionFileTest, AnEmptyFileAllowsNothing) {
   const auto permissions = parse_permissions("# nothing yet\n", "permissions.toml");
   ASSERT_TRUE(permissions);
