@@ -28,6 +28,7 @@ constexpr KnownKey kKnownKeys[] = {
     {"", "users"},
     {"", "permissions"},
     {"", "insecure"},
+    {"", "anonymous"},
     {"", "quota"},
     {"", "retention"},
     {"", "upstream"},
@@ -48,6 +49,10 @@ constexpr KnownKey kKnownKeys[] = {
     {"mqtt", "session_expiry"},
     {"mqtt", "max_packet"},
     {"mqtt", "receive_maximum"},
+    {"mqtt", "session_expiry_max"},
+    {"mqtt", "keep_alive_max"},
+    {"mqtt", "response_topic"},
+    {"mqtt", "moved_to"},
 };
 
 // Stream names become parts of topics between nodes and of messages to people.
@@ -182,6 +187,7 @@ std::expected<Config, Mistakes> parse_config(std::string_view text, const std::s
     }
   }
   root.flag("insecure", &node.insecure);
+  root.flag("anonymous", &node.identities.anonymous);
   root.size("quota", uint64_t{32} << 20, uint64_t{1024} << 40, &node.quota_bytes);
   root.duration_s("retention", 0, 100 * 365 * 86400u, &node.retention_s);
 
@@ -212,6 +218,16 @@ std::expected<Config, Mistakes> parse_config(std::string_view text, const std::s
     section.size("max_packet", 1 << 10, 16 << 20, &packet_bytes_max);
     node.packet_bytes_max = static_cast<uint32_t>(packet_bytes_max);
     section.number("receive_maximum", 1, 65535, &node.receive_maximum);
+    section.duration_s("session_expiry_max", 1, 100 * 365 * 86400u, &node.session_expiry_max_s);
+    node.session_expiry_default_s = std::min(node.session_expiry_default_s, node.session_expiry_max_s);
+    uint32_t keep_alive_max_s = node.keep_alive_max_s;
+    section.duration_s("keep_alive_max", 5, 65535, &keep_alive_max_s);
+    node.keep_alive_max_s = static_cast<uint16_t>(keep_alive_max_s);
+    if (section.text("response_topic", &node.response_topic) && !node.response_topic.empty() &&
+        !mqtt::topic_name_valid(node.response_topic)) {
+      section.mistake("response_topic", "`response_topic` is not a topic name: it may hold neither + nor #");
+    }
+    section.text("moved_to", &node.server_moved);
   });
 
   if (!mistakes.empty()) return std::unexpected(mistakes);

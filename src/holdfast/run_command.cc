@@ -8,6 +8,7 @@
 #include "holdfast/commands.h"
 #include "holdfast/data_directory.h"
 #include "holdfast/exit_code.h"
+#include "holdfast/identity_files.h"
 #include "holdfast/log.h"
 #include "holdfast/target.h"
 #include "holdfast/version.h"
@@ -77,6 +78,18 @@ std::string locked_sentence(const DataDirectory& data, const Error& error) {
   return "";
 }
 
+// Reads both lists. A mistake in one is a mistake in both, so that nobody gets in by half of what was meant.
+std::expected<void, Mistakes> load_identities(const IdentityFiles& files, identity::Users* users,
+                                              identity::Permissions* permissions) {
+  auto read_users = load_users(files.users);
+  if (!read_users) return std::unexpected(read_users.error());
+  auto read_permissions = load_permissions(files.permissions);
+  if (!read_permissions) return std::unexpected(read_permissions.error());
+  *users = std::move(*read_users);
+  *permissions = std::move(*read_permissions);
+  return {};
+}
+
 std::unique_ptr<io::StorageThreads> start_storage(const DataDirectory& data, Entropy& entropy,
                                                   io::Wakeup& wakeup) {
   std::array<std::unique_ptr<store::Disk>, io::StorageThreads::kLaneCount> disks;
@@ -100,7 +113,14 @@ std::expected<bool, Failure> run(const Options& options) {
   if (path.empty()) path = kDataDefault;
   auto data = open_data_directory(path, options.config);
   if (!data) return std::unexpected(data.error());
-  const node::Config& config = data->config.node;
+  node::Config& config = data->config.node;
+  config.version = kVersion;
+  const IdentityFiles identity_places = identity_files(data->config, data->path);
+  if (const auto read =
+          load_identities(identity_places, &config.identities.users, &config.identities.permissions);
+      !read) {
+    return std::unexpected(Failure{kExitConfiguration, joined_lines(read.error())});
+  }
   if (data->key_exposed) {
     say("HF-RUN-004", data->key_path +
                           " may be read by others than its owner; set it right with: chmod 0400 " +
