@@ -442,7 +442,7 @@ void Broker::Impl::close(Connection& connection, Reason reason, const char* text
   // [MQTT-3.14.0-1] No DISCONNECT before CONNACK. 3.1.1 has none from the server at all.
   if (connection.connack_sent && connection.version == Version::k5) {
     mqtt::Disconnect packet{.reason = reason};
-    if (text != nullptr) packet.properties.reason_string = text;
+    if (text != nullptr && connection.wants_reasons) packet.properties.reason_string = text;
     scratch_.clear();
     mqtt::encode(scratch_, connection.version, packet);
     if (scratch_.size() > connection.packet_bytes_max) {  // [MQTT-3.14.2-3]

@@ -352,9 +352,13 @@ class Client {
         connack_ = connack->properties;
         assigned = std::string(connack->properties.assigned_client_identifier.value_or(""));
         response_information = std::string(connack->properties.response_information.value_or(""));
+        reason_string = std::string(connack->properties.reason_string.value_or(""));
         method = std::string(connack->properties.authentication_method.value_or(""));
         method_data = std::string(connack->properties.authentication_data.value_or(""));
         server_reference = std::string(connack->properties.server_reference.value_or(""));
+      }
+      if (const auto* disconnect = std::get_if<mqtt::Disconnect>(&packet)) {
+        reason_string = std::string(disconnect->properties.reason_string.value_or(""));
       }
       lines.push_back(line_of(packet));
       rest.remove_prefix(framed.size);
@@ -377,6 +381,7 @@ class Client {
   std::string server_reference;
   std::string method;
   std::string method_data;
+  std::string reason_string;  // Of CONNACK or DISCONNECT.
 
  private:
   mqtt::Version version_;

@@ -45,6 +45,8 @@ void Broker::Impl::on_connect(Connection& connection, const mqtt::Connect& packe
   connection.receive_maximum = asked.receive_maximum.value_or(UINT16_MAX);
   connection.packet_bytes_max = asked.maximum_packet_size.value_or(UINT32_MAX);
   connection.outbound_aliases.set_maximum(asked.topic_alias_maximum.value_or(0));
+  // Absent means yes as well [MQTT-3.1.2-29], but who does not ask does not read them either.
+  connection.wants_reasons = asked.request_problem_information == uint8_t{1};
 
   if (!limits_.server_moved.empty()) {
     return refuse(connection, Reason::kServerMoved, "this node sends its clients elsewhere");
@@ -158,10 +160,6 @@ void Broker::Impl::admit_client(Connection& connection, const mqtt::Connect& pac
     mqtt::Properties& told = connack.properties;
     told.receive_maximum = limits_.receive_maximum;
     told.maximum_packet_size = static_cast<uint32_t>(limits_.packet_bytes_max);
-    told.retain_available = 1;
-    told.wildcard_subscription_available = 1;
-    told.subscription_identifier_available = 1;
-    told.shared_subscription_available = 1;
     if (limits_.topic_alias_maximum != 0) told.topic_alias_maximum = limits_.topic_alias_maximum;
     if (caps) told.server_keep_alive_s = keep_alive_s;
     // [MQTT-3.1.2-28] Only to those who ask, and only where it makes a topic.
@@ -195,7 +193,7 @@ void Broker::Impl::refuse(Connection& connection, Reason reason, const char* tex
   scratch_.clear();
   mqtt::Connack connack{.reason = v5 ? static_cast<uint8_t>(reason) : return_code(reason)};
   if (v5) {
-    connack.properties.reason_string = text;
+    if (connection.wants_reasons) connack.properties.reason_string = text;
     if (reason == Reason::kServerMoved) connack.properties.server_reference = limits_.server_moved;
   }
   mqtt::encode(scratch_, connection.version, connack);

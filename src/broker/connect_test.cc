@@ -16,15 +16,38 @@ TEST(Connect, ConnackAnnouncesWhatIsSupported) {
   const mqtt::Properties& told = client.connack();
   EXPECT_EQ(told.receive_maximum, site.limits.receive_maximum);
   EXPECT_EQ(told.maximum_packet_size, site.limits.packet_bytes_max);
-  EXPECT_EQ(told.shared_subscription_available, 1);
-  EXPECT_EQ(told.wildcard_subscription_available, 1);
-  EXPECT_EQ(told.subscription_identifier_available, 1);
-  EXPECT_EQ(told.retain_available, 1);
+  // Absent means available.
+  EXPECT_FALSE(told.shared_subscription_available);
+  EXPECT_FALSE(told.wildcard_subscription_available);
+  EXPECT_FALSE(told.subscription_identifier_available);
+  EXPECT_FALSE(told.retain_available);
   EXPECT_FALSE(told.maximum_qos);
   EXPECT_EQ(told.topic_alias_maximum, site.limits.topic_alias_maximum);
   EXPECT_FALSE(told.server_keep_alive_s);
   EXPECT_FALSE(told.session_expiry_interval_s);
   EXPECT_FALSE(told.assigned_client_identifier);
+}
+
+TEST(Connect, ReasonStringsAreForThoseWhoAsk) {
+  Site site;
+  site.host.denied = {"mallory"};
+  Client asks(site, "asks"), silent(site, "silent"), tight(site, "tight"), refused(site, "refused");
+  for (Client* client : {&asks, &tight, &refused}) client->hello.properties.request_problem_information = 1;
+  tight.hello.properties.maximum_packet_size = 22;
+  refused.hello.user_name = "mallory";
+  for (Client* client : {&asks, &silent, &tight}) {
+    client->connect();
+    client->send(client->hello);
+  }
+  refused.dial();
+  asks.take();
+  silent.take();
+  EXPECT_EQ(tight.take(), (Lines{"DISCONNECT 82", "closed"}));  // [MQTT-3.14.2-3]
+  refused.take();
+  EXPECT_EQ(asks.reason_string, "a second CONNECT");
+  EXPECT_EQ(silent.reason_string, "");
+  EXPECT_EQ(tight.reason_string, "");
+  EXPECT_EQ(refused.reason_string, "not admitted");
 }
 
 TEST(Connect, ServerKeepAliveIsToldToWhoAsksForLonger) {

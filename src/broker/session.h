@@ -144,7 +144,8 @@ struct Connection {
   uint64_t step = 0;          // ... and what was added in this step.
   uint64_t step_bytes = 0;
 
-  bool next_step = false;  // In the list of those to be served once time has moved.
+  bool wants_reasons = false;  // Reason strings, for its developer to read.
+  bool next_step = false;      // In the list of those to be served once time has moved.
 
   bool closed() const { return state == State::kClosed; }
 };
