@@ -12,10 +12,11 @@ set -euo pipefail
 build_packages=(
   g++-12 make cmake ninja-build ccache lld-19 pkg-config
   libssl-dev libargon2-dev libzstd-dev libtomlplusplus-dev libcli11-dev nlohmann-json3-dev libsimdjson-dev libfmt-dev
+  libwslay-dev
   libgtest-dev
   libmosquitto-dev mosquitto-clients python3 # the clients of the story
 )
-test_packages=(clang-19 clang-tidy-19 clang-format-19 libclang-rt-19-dev mosquitto zstd strace)
+test_packages=(clang-19 clang-tidy-19 clang-format-19 libclang-rt-19-dev mosquitto openssl zstd strace)
 bench_packages=(redis-server mosquitto)
 
 # Packages that bring a daemon we run only by hand, from tests and benchmarks.
