@@ -1,8 +1,6 @@
 #include "io/event_loop.h"
 
 #include <fcntl.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <pthread.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -19,13 +17,13 @@
 #include "io/errno_text.h"
 #include "io/listener.h"
 #include "io/memory.h"
+#include "io/socket_options.h"
 
 namespace hf::io {
 
 namespace {
 
 constexpr size_t kReadBytesMax = 64 << 10;  // Of one connection in one turn.
-constexpr size_t kArenaBytes = 1 << 20;     // Of all connections in one turn.
 constexpr size_t kEventsMax = 256;
 constexpr int kAcceptsMax = 64;
 constexpr size_t kIovecMax = 64;
@@ -46,6 +44,7 @@ constexpr uint64_t kTag = uint64_t{1} << 63;
 constexpr uint64_t kTagWakeup = kTag | 1;
 constexpr uint64_t kTagSignal = kTag | 2;
 constexpr uint64_t kTagDial = kTag | 3;
+constexpr uint64_t kTagFiles = kTag | 4;
 constexpr uint64_t kTagListener = kTag | 1024;  // Plus the listener's index.
 
 template <typename... Visitors>
@@ -53,32 +52,8 @@ struct Overloaded : Visitors... {
   using Visitors::operator()...;
 };
 
-void set_option(int socket, int level, int name, int value) {
-  ::setsockopt(socket, level, name, &value, sizeof value);
-}
-
-void set_tcp_options(int socket, bool dialed) {
-  set_option(socket, IPPROTO_TCP, TCP_NODELAY, 1);
-  set_option(socket, SOL_SOCKET, SO_KEEPALIVE, 1);
-  if (!dialed) {
-    // Clients have MQTT's keep alive; this is for those that set it to zero and vanish.
-    set_option(socket, IPPROTO_TCP, TCP_KEEPIDLE, 120);
-    set_option(socket, IPPROTO_TCP, TCP_KEEPINTVL, 30);
-    set_option(socket, IPPROTO_TCP, TCP_KEEPCNT, 4);
-    return;
-  }
-  // A link that died without a word is noticed in half a minute, whether it was busy or idle.
-  set_option(socket, IPPROTO_TCP, TCP_KEEPIDLE, 15);
-  set_option(socket, IPPROTO_TCP, TCP_KEEPINTVL, 5);
-  set_option(socket, IPPROTO_TCP, TCP_KEEPCNT, 3);
-  set_option(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, 30'000);
-  // What the network has not taken waits here and not in the kernel, so that an alarm need not stand behind
-  // it.
-  set_option(socket, IPPROTO_TCP, TCP_NOTSENT_LOWAT, 32 << 10);
-}
-
-// SIGHUP too: a terminal that closes is no reason for a recovery.
-sigset_t stop_signals() {
+// SIGHUP asks for the watched files to be read again.
+sigset_t our_signals() {
   sigset_t set;
   sigemptyset(&set);
   for (const int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&set, signal);
@@ -94,7 +69,7 @@ std::optional<Instant> earlier(std::optional<Instant> a, std::optional<Instant> 
 }  // namespace
 
 void take_signals() {
-  const sigset_t set = stop_signals();
+  const sigset_t set = our_signals();
   ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
 }
@@ -120,20 +95,24 @@ EventLoop::EventLoop(Core& core, std::shared_ptr<Wakeup> wakeup, StorageThreads*
       options_(std::move(options)),
       epoll_(::epoll_create1(EPOLL_CLOEXEC)),
       spare_(::open("/dev/null", O_RDONLY | O_CLOEXEC)),
-      resolver_(wakeup_),
+      dialer_(epoll_.get(), kTagDial, wakeup_),
       logins_(*wakeup_),
+      say_([this](const char* event, const std::string& text) { this->log(event, text); }),
+      handshakes_(wakeup_),
       events_(kEventsMax),
       arena_(std::make_unique_for_overwrite<char[]>(kArenaBytes)) {
   HF_ASSERT(epoll_.valid());
   now_ = clock_.now();
   disk_answered_ = now_.mono;
 
-  const sigset_t set = stop_signals();
+  const sigset_t set = our_signals();
   signals_ = FileDescriptor(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
   HF_ASSERT(signals_.valid());
 
-  for (const auto& [tag, descriptor] :
-       {std::pair{kTagWakeup, wakeup_->descriptor()}, {kTagSignal, signals_.get()}}) {
+  for (const auto& [tag, descriptor] : {std::pair{kTagWakeup, wakeup_->descriptor()},
+                                        {kTagSignal, signals_.get()},
+                                        {kTagFiles, files_.descriptor()}}) {
+    if (descriptor < 0) continue;  // The system has no more watches: then SIGHUP tells of changes.
     epoll_event event{.events = EPOLLIN, .data = {.u64 = tag}};
     HF_ASSERT(::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, descriptor, &event) == 0);
   }
@@ -151,19 +130,31 @@ std::expected<void, std::string> EventLoop::listen_tcp(const std::string& addres
   auto socket = io::listen_tcp(address);
   if (!socket) return std::unexpected(socket.error());
   const std::string text = local_address(socket->get()).text();
-  epoll_event event{.events = EPOLLIN, .data = {.u64 = kTagListener + listeners_.size()}};
-  HF_ASSERT(::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, socket->get(), &event) == 0);
-  listeners_.push_back({std::move(*socket), false, "", text});
+  add_listener({.socket = std::move(*socket), .address = text});
   return {};
 }
 
 std::expected<void, std::string> EventLoop::listen_unix(const std::string& path) {
   auto socket = io::listen_unix(path);
   if (!socket) return std::unexpected(socket.error());
-  epoll_event event{.events = EPOLLIN, .data = {.u64 = kTagListener + listeners_.size()}};
-  HF_ASSERT(::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, socket->get(), &event) == 0);
-  listeners_.push_back({std::move(*socket), true, path, path});
+  add_listener({.socket = std::move(*socket), .admin = true, .path = path, .address = path});
   return {};
+}
+
+void EventLoop::add_listener(Listener listener) {
+  epoll_event event{.events = EPOLLIN, .data = {.u64 = kTagListener + listeners_.size()}};
+  HF_ASSERT(::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, listener.socket.get(), &event) == 0);
+  listeners_.push_back(std::move(listener));
+}
+
+void EventLoop::set_listening(const Listener& listener, bool listening) {
+  const auto index = static_cast<uint64_t>(&listener - listeners_.data());
+  epoll_event event{.events = listening ? uint32_t{EPOLLIN} : 0, .data = {.u64 = kTagListener + index}};
+  HF_ASSERT(::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, listener.socket.get(), &event) == 0);
+}
+
+void EventLoop::watch_files(std::vector<std::string> files, std::function<void()> changed) {
+  files_.watch(std::move(files), std::move(changed));
 }
 
 std::vector<std::string> EventLoop::addresses() const {
@@ -174,37 +165,49 @@ std::vector<std::string> EventLoop::addresses() const {
 
 void EventLoop::accept_from(Listener& listener) {
   for (int i = 0; i < kAcceptsMax && listener.socket.valid(); ++i) {
+    // Nobody has to go unless somebody waits: that is known of the first only. Epoll tells of the next.
+    const bool full = listener.door && openings_.size() >= options_.openings_max;
+    if (full && (i > 0 || !make_room())) return;
     FileDescriptor socket(::accept4(listener.socket.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-    bool refuse = connections_.size() >= options_.connections_max;
     if (!socket.valid()) {
       if (errno == EINTR || errno == ECONNABORTED) continue;
       if (errno != EMFILE && errno != ENFILE) return;
       // Nobody can be let in, but who waits unanswered would keep this listener ready for ever.
       spare_.reset();
-      socket = FileDescriptor(::accept4(listener.socket.get(), nullptr, nullptr, SOCK_CLOEXEC));
-      refuse = true;
-    }
-    if (refuse) {
-      socket.reset();
-      if (!spare_.valid()) spare_ = FileDescriptor(::open("/dev/null", O_RDONLY | O_CLOEXEC));
-      if (now_.mono >= refusal_logged_ + seconds(10)) {
-        refusal_logged_ = now_.mono;
-        log("HF-IO-001",
-            "refused a connection: " + std::to_string(connections_.size()) +
-                " are open, which is as many as this node may have; raise its limit of open files");
-      }
+      refuse_connection(FileDescriptor(::accept4(listener.socket.get(), nullptr, nullptr, SOCK_CLOEXEC)));
       continue;
     }
-    if (listener.local) {
+    if (connections_.size() >= options_.connections_max) {
+      refuse_connection(std::move(socket));
+      continue;
+    }
+    if (listener.admin) {
       Connection& connection = add_connection(std::move(socket), Kind::kUndecided);
       set_deadline(connection, now_.mono + options_.first_byte_timeout);
       continue;
     }
-    set_tcp_options(socket.get(), /*dialed=*/false);
-    const bool loopback = peer_address(socket.get()).loopback();
+    if (listener.path.empty()) set_tcp_options(socket.get(), /*dialed=*/false);
+    const SocketAddress peer = peer_address(socket.get());
+    if (listener.door) {
+      auto passage = std::make_unique<Passage>();
+      passage->chain = listener.door->chain();
+      passage->loopback = peer.loopback();
+      passage->peer = peer.text();
+      begin_opening(std::move(socket), std::move(passage));
+      continue;
+    }
     const Connection& connection = add_connection(std::move(socket), Kind::kMqtt);
-    inputs_.emplace_back(node::Connected{connection.id, loopback});
+    inputs_.emplace_back(node::Connected{connection.id, peer.loopback(), peer.text(), ""});
   }
+}
+
+void EventLoop::refuse_connection(FileDescriptor socket) {
+  socket.reset();
+  if (!spare_.valid()) spare_ = FileDescriptor(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  if (now_.mono < refusal_logged_ + seconds(10)) return;
+  refusal_logged_ = now_.mono;
+  log("HF-IO-001", "refused a connection: " + std::to_string(connections_.size()) +
+                       " are open, which is as many as this node may have; raise its limit of open files");
 }
 
 // --- The connection table.
@@ -227,7 +230,8 @@ EventLoop::Connection* EventLoop::find(ConnectionId id) {
 
 void EventLoop::update_interest(Connection& connection) {
   uint32_t wanted = 0;
-  const bool readable = connection.kind != Kind::kMqtt || !(paused_ || connection.stalled);
+  bool readable = connection.kind != Kind::kMqtt || !(paused_ || connection.stalled);
+  if (connection.passage && connection.passage->away()) readable = false;
   if (readable) wanted |= EPOLLIN;
   if (connection.out_bytes > 0) wanted |= EPOLLOUT;
   if (wanted == connection.interest) return;
@@ -245,6 +249,8 @@ void EventLoop::set_deadline(Connection& connection, Instant deadline) {
 void EventLoop::destroy(ConnectionId id) { connections_.erase(id); }
 
 void EventLoop::lose(Connection& connection) {
+  if (connection.kind == Kind::kOpening)
+    return lose_opening(connection, door_counters_.failed, "the connection ended during the handshake");
   if (connection.kind == Kind::kMqtt) inputs_.emplace_back(node::Closed{connection.id});
   if (connection.kind == Kind::kAdmin && admin_ != nullptr) admin_->closed(connection.id);
   if (connection.out_bytes > 0) {
@@ -258,8 +264,20 @@ void EventLoop::lose(Connection& connection) {
 void EventLoop::begin_close(Connection& connection) {
   if (connection.kind == Kind::kClosing) return;
   if (connection.broken) return destroy(connection.id);
+  if (connection.passage) connection.passage->chain->finish(&connection.passage->reply);
+  hang_up(connection);
+}
+
+// What is left to be sent leaves, nothing that comes is looked at, and that was it.
+void EventLoop::hang_up(Connection& connection) {
+  const ConnectionId id = connection.id;
   connection.kind = Kind::kClosing;
   set_deadline(connection, now_.mono + options_.close_timeout);
+  if (connection.passage) {
+    write(connection, std::exchange(connection.passage->reply, {}));
+    if (find(id) == nullptr) return;
+    if (connection.broken) return destroy(id);
+  }
   if (connection.out_bytes == 0) return end_write(connection);
   update_interest(connection);
 }
@@ -299,7 +317,9 @@ void EventLoop::read_from(Connection& connection) {
     return lose(connection);
   }
   if (count == 0) return lose(connection);
-  received(connection, {at, static_cast<size_t>(count)});
+  const Bytes bytes(at, static_cast<size_t>(count));
+  if (connection.passage && connection.kind != Kind::kClosing) return through_filters(connection, bytes);
+  received(connection, bytes);
 }
 
 void EventLoop::received(Connection& connection, Bytes bytes) {
@@ -308,7 +328,7 @@ void EventLoop::received(Connection& connection, Bytes bytes) {
     constexpr char kConnectByte = 0x10;
     if (bytes.front() == kConnectByte) {
       connection.kind = Kind::kMqtt;
-      inputs_.emplace_back(node::Connected{connection.id, /*loopback=*/true});
+      inputs_.emplace_back(node::Connected{connection.id, /*loopback=*/true, "unix", ""});
     } else if (bytes.front() == '{' && admin_ != nullptr) {
       connection.kind = Kind::kAdmin;
     } else {
@@ -323,6 +343,7 @@ void EventLoop::received(Connection& connection, Bytes bytes) {
     case Kind::kAdmin:
       return admin_received(connection, bytes);
     case Kind::kUndecided:
+    case Kind::kOpening:
     case Kind::kClosing:
       return;
   }
@@ -356,6 +377,15 @@ void EventLoop::deliver_replies() {
 // --- Writing.
 
 void EventLoop::send(Connection& connection, std::string bytes) {
+  if (!connection.passage) return write(connection, std::move(bytes));
+  Passage& passage = *connection.passage;
+  std::string wire = std::exchange(passage.reply, {});
+  passage.chain->send(bytes, &wire);
+  if (passage.chain->state() == Filter::State::kFailed) return break_off(connection);
+  write(connection, std::move(wire));
+}
+
+void EventLoop::write(Connection& connection, std::string bytes) {
   if (connection.broken || bytes.empty()) return;
   if (connection.out_bytes == 0) {
     const ssize_t count = ::send(connection.socket.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
@@ -471,7 +501,10 @@ void EventLoop::carry_out() {
   for (const node::Close& effect : effects_.closes) {
     if (Connection* connection = find(effect.connection)) begin_close(*connection);
   }
-  if (effects_.dial) start_dial(*effects_.dial);
+  if (effects_.dial) {
+    dialer_.start(*effects_.dial, now_.mono, options_.dial_timeout);
+    take_dialed();
+  }
   for (const node::LogLine& line : effects_.log) log(line.event, line.text);
   set_paused(effects_.pause_reading || (storage_ != nullptr && storage_->congested()));
 
@@ -487,69 +520,17 @@ void EventLoop::carry_out() {
 
 // --- Dialing.
 
-void EventLoop::start_dial(const node::Dial& dial) {
-  dialing_ = std::make_unique<Dialing>();
-  dialing_->serial = ++dial_serial_;
-  dialing_->host = dial.host;
-  dialing_->port = dial.port;
-  dialing_->deadline = now_.mono + options_.dial_timeout;
-  dialing_->attempt_deadline = dialing_->deadline;
-  if (const auto address = parse_address(dial.host, dial.port)) {
-    dialing_->addresses.push_back(*address);
-    dial_next();
+void EventLoop::take_dialed() {
+  auto outcome = dialer_.take_outcome();
+  if (!outcome) return;
+  if (!outcome->socket.valid()) {
+    inputs_.emplace_back(node::Dialed{0, std::move(outcome->error)});
+  } else if (dial_tls_) {
+    begin_dialed_opening(std::move(outcome->socket), outcome->host);
   } else {
-    resolver_.ask(dialing_->serial, dial.host, dial.port);
+    const Connection& connection = add_connection(std::move(outcome->socket), Kind::kMqtt);
+    inputs_.emplace_back(node::Dialed{connection.id, ""});
   }
-}
-
-// Tries addresses in their order; each may take its share of the time that is left.
-void EventLoop::dial_next() {
-  while (dialing_->next < dialing_->addresses.size()) {
-    const auto left = static_cast<int64_t>(dialing_->addresses.size() - dialing_->next);
-    const SocketAddress& address = dialing_->addresses[dialing_->next++];
-    dialing_->socket =
-        FileDescriptor(::socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-    if (!dialing_->socket.valid()) {
-      dialing_->last_error = errno_text(errno);
-      continue;
-    }
-    set_tcp_options(dialing_->socket.get(), /*dialed=*/true);
-    if (::connect(dialing_->socket.get(), address.get(), address.size) == 0) return dial_stands();
-    if (errno != EINPROGRESS) {
-      dialing_->last_error = errno_text(errno);
-      continue;
-    }
-    dialing_->attempt_deadline = now_.mono + (dialing_->deadline - now_.mono) / left;
-    epoll_event event{.events = EPOLLOUT, .data = {.u64 = kTagDial}};
-    HF_ASSERT(::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, dialing_->socket.get(), &event) == 0);
-    return;
-  }
-  dial_failed(dialing_->last_error);
-}
-
-// The socket has an answer for us.
-void EventLoop::dial_answered() {
-  if (!dialing_ || !dialing_->socket.valid()) return;
-  int error = 0;
-  socklen_t size = sizeof error;
-  if (::getsockopt(dialing_->socket.get(), SOL_SOCKET, SO_ERROR, &error, &size) != 0) error = errno;
-  if (error == 0) {
-    ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, dialing_->socket.get(), nullptr);
-    return dial_stands();
-  }
-  dialing_->last_error = errno_text(error);
-  dial_next();
-}
-
-void EventLoop::dial_stands() {
-  const Connection& connection = add_connection(std::move(dialing_->socket), Kind::kMqtt);
-  dialing_.reset();
-  inputs_.emplace_back(node::Dialed{connection.id, ""});
-}
-
-void EventLoop::dial_failed(std::string error) {
-  dialing_.reset();
-  inputs_.emplace_back(node::Dialed{0, std::move(error)});
 }
 
 // --- The turn.
@@ -572,6 +553,7 @@ void EventLoop::turn() {
   expire();
   const auto due = core_.next_deadline();
   if (!inputs_.empty() || step_due_ || (due && *due <= now_.mono)) run_step();
+  send_replies();
   tidy();
   heartbeat();
 }
@@ -581,8 +563,8 @@ void EventLoop::wait() {
   int timeout = timeout_ms(clock_.now().mono);
   if (timeout > 0) {
     wakeup_->about_to_sleep();
-    const bool work = (storage_ != nullptr && storage_->has_done()) || resolver_.has_answer() ||
-                      logins_.has_done() || stop_asked_.load(std::memory_order_seq_cst);
+    const bool work = (storage_ != nullptr && storage_->has_done()) || dialer_.has_answer() || logins_.has_done() ||
+                      handshakes_.has_done() || stop_asked_.load(std::memory_order_seq_cst);
     if (work) timeout = 0;
   }
   const int count = ::epoll_wait(epoll_.get(), events_.data(), static_cast<int>(events_.size()), timeout);
@@ -593,8 +575,11 @@ void EventLoop::wait() {
 int EventLoop::timeout_ms(Instant now_mono) {
   if (!inputs_.empty() || step_due_) return 0;
   if (storage_ != nullptr && storage_->has_done()) return 0;
+  if (handshakes_.has_done()) return 0;
   std::optional<Instant> due = core_.next_deadline();
-  if (dialing_) due = earlier(due, dialing_->attempt_deadline);
+  due = earlier(due, dialer_.deadline());
+  due = earlier(due, files_.deadline());
+  due = earlier(due, doors_deadline());
   for (const ConnectionId id : with_deadline_) {
     if (const Connection* connection = find(id)) due = earlier(due, connection->deadline);
   }
@@ -620,14 +605,11 @@ void EventLoop::handle_wakeups() {
     for (auto& work : logins_done_) inputs_.emplace_back(node::LoginDone{std::move(work)});
     logins_done_.clear();
   }
-  if (auto answer = resolver_.take_answer(); answer && dialing_ && dialing_->serial == answer->serial) {
-    if (answer->addresses.empty()) {
-      dial_failed(std::move(answer->error));
-    } else {
-      dialing_->addresses = std::move(answer->addresses);
-      dial_next();
-    }
+  if (dialer_.has_answer()) {
+    dialer_.collect(now_.mono);
+    take_dialed();
   }
+  if (handshakes_.has_done()) take_handshakes();
   if (stop_asked_.exchange(false, std::memory_order_seq_cst)) begin_stop();
 }
 
@@ -635,7 +617,11 @@ void EventLoop::handle(const epoll_event& event) {
   const uint64_t tag = event.data.u64;
   if (tag == kTagWakeup) return wakeup_->drain();
   if (tag == kTagSignal) return handle_signal();
-  if (tag == kTagDial) return dial_answered();
+  if (tag == kTagFiles) return files_.readable(now_.mono);
+  if (tag == kTagDial) {
+    dialer_.answered(now_.mono);
+    return take_dialed();
+  }
   if (tag >= kTagListener) return accept_from(listeners_[tag - kTagListener]);
 
   Connection* connection = find(tag);
@@ -650,6 +636,7 @@ void EventLoop::handle(const epoll_event& event) {
   }
   const bool ended = (event.events & (EPOLLHUP | EPOLLERR)) != 0;
   if ((event.events & EPOLLIN) == 0 && !ended) return;
+  if (ended && connection->passage && connection->passage->away()) return lose(*connection);
   update_interest(*connection);
   // A connection that has ended is read to its end even during a pause: epoll would not stop to report it,
   // and what it still holds is little.
@@ -657,22 +644,21 @@ void EventLoop::handle(const epoll_event& event) {
 }
 
 void EventLoop::expire() {
-  if (dialing_ && dialing_->attempt_deadline <= now_.mono) {
-    if (!dialing_->socket.valid()) {
-      dial_failed("cannot look up " + dialing_->host + ": no answer in time");
-    } else {
-      dialing_->last_error = errno_text(ETIMEDOUT);
-      if (dialing_->deadline <= now_.mono) dialing_->next = dialing_->addresses.size();
-      dialing_->socket.reset();
-      dial_next();
-    }
-  }
+  dialer_.expire(now_.mono);
+  take_dialed();
+  files_.expire(now_.mono);
+  if (doors_shut_ && (openings_.size() < options_.openings_max || evictable() != nullptr))
+    set_doors_shut(false);
   if (with_deadline_.empty()) return;
   std::erase_if(with_deadline_, [this](ConnectionId id) {
     Connection* connection = find(id);
     if (connection == nullptr || !connection->deadline) return true;
     if (*connection->deadline > now_.mono) return false;
-    lose(*connection);
+    if (connection->kind == Kind::kOpening) {
+      lose_opening(*connection, door_counters_.timed_out, "the handshake took too long");
+    } else {
+      lose(*connection);
+    }
     return true;
   });
 }
@@ -698,7 +684,10 @@ void EventLoop::heartbeat() {
 void EventLoop::handle_signal() {
   signalfd_siginfo info{};
   while (::read(signals_.get(), &info, sizeof info) == static_cast<ssize_t>(sizeof info)) {
-    if (stopping_) {
+    if (info.ssi_signo == SIGHUP) {
+      log("HF-IO-004", "SIGHUP: certificates and other watched files are read again");
+      files_.now_all();
+    } else if (stopping_) {
       stop_deadline_ = now_.mono;  // Asked twice: at once.
     } else {
       begin_stop();
@@ -712,7 +701,9 @@ void EventLoop::begin_stop() {
   stop_deadline_ = now_.mono + options_.stop_timeout;
   // Who asks for status while the node stops still gets an answer; new clients do not.
   for (Listener& listener : listeners_) {
-    if (!listener.local) listener.socket.reset();
+    if (listener.admin || !listener.socket.valid()) continue;
+    if (!listener.path.empty()) ::unlink(listener.path.c_str());
+    listener.socket.reset();
   }
   core_.shut_down(now_);
   step_due_ = true;

@@ -9,8 +9,13 @@
 // Level triggered: a socket that is not read to its end is simply ready again in the next turn, which keeps
 // turns short and connections equal.
 //
+// Connections that came through a door (io/door.h) pass its filters first; the core hears of them when those stand. The
+// handshakes of TLS run on a thread of their own. Other connections know nothing of this: what they send is read
+// into the arena, and the core sees it there.
+//
 // Bounds: 64 KiB a connection and turn, 1 MiB a turn; 64 accepted connections a listener and turn;
-// `connections_max`; while a connection has more than `unsent_pause_bytes` to send it is not read, above
+// `connections_max`; `openings_max` connections whose handshake is not finished: then doors accept nobody and the
+// kernel's queue waits, unless the oldest of them has kept us waiting for `eviction_age` and is closed. While a connection has more than `unsent_pause_bytes` to send it is not read, above
 // `unsent_close_bytes` it is closed. While the disk is far behind (Effects::pause_reading,
 // StorageThreads::congested) no connection is read.
 #pragma once
@@ -22,6 +27,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <unordered_map>
@@ -29,9 +35,12 @@
 
 #include "io/address.h"
 #include "io/clock.h"
+#include "io/dialer.h"
+#include "io/door.h"
 #include "io/file_descriptor.h"
+#include "io/file_watch.h"
+#include "io/handshake_thread.h"
 #include "io/login_thread.h"
-#include "io/resolver.h"
 #include "io/storage_threads.h"
 #include "io/wakeup.h"
 #include "node/node.h"
@@ -73,12 +82,16 @@ using LogSink = std::function<void(const char* event, const std::string& text)>;
 
 struct EventLoopOptions {
   size_t connections_max = 10'000;
+  size_t openings_max = 256;
   size_t unsent_pause_bytes = 8 << 20;
   size_t unsent_close_bytes = 64 << 20;
   Duration close_timeout = seconds(5);       // For what was sent before a Close to leave.
   Duration first_byte_timeout = seconds(5);  // On the unix socket, which waits to learn who speaks.
-  Duration dial_timeout = seconds(5);        // Looking the name up included.
-  Duration stop_timeout = seconds(10);       // From the signal to the end, finished or not.
+  Duration handshake_timeout = seconds(10);  // A PROXY header and TLS together.
+  Duration upgrade_timeout = seconds(5);     // WebSocket's request, after that.
+  Duration eviction_age = seconds(1);
+  Duration dial_timeout = seconds(5);   // Looking the name up included; TLS is not.
+  Duration stop_timeout = seconds(10);  // From the signal to the end, finished or not.
   Duration inline_commit_max =
       microseconds(400);  // A commit runs on the core thread if the last took less; 0: never.
   // Called at least this often while the loop turns and the disk answers.
@@ -104,17 +117,27 @@ class EventLoop {
   // The error is a sentence for the operator.
   std::expected<void, std::string> listen_tcp(const std::string& address);
   std::expected<void, std::string> listen_unix(const std::string& path);
+  std::expected<void, std::string> open_door(const DoorOptions& options);
+  // Dials use TLS from now on.
+  std::expected<void, std::string> dial_with_tls(const TlsClientFiles& files);
+  // Calls `changed` between turns when one of the files changes, and at SIGHUP.
+  void watch_files(std::vector<std::string> files, std::function<void()> changed);
   // Where it listens, in the order of the calls, with the port that the system chose for port 0.
   std::vector<std::string> addresses() const;
 
-  // Until SIGTERM, SIGINT, SIGHUP or stop(), and then until the core has stopped. False if it did not stop in time.
+  // Until SIGTERM, SIGINT or stop(), and then until the core has stopped. False if it did not stop in time.
   bool run();
   // From any thread, also before run(): ends it as SIGTERM does.
   void stop();
 
+  const DoorCounters& door_counters() const { return door_counters_; }
+
  private:
+  static constexpr size_t kArenaBytes = 1 << 20;  // Of all connections in one turn.
+
   enum class Kind : uint8_t {
     kUndecided,  // On the unix socket, before its first byte.
+    kOpening,    // Has not passed its door yet; the core does not know it.
     kMqtt,       // The core knows it.
     kAdmin,
     kClosing,  // Sends what is left, then reads until the peer closes too.
@@ -132,27 +155,17 @@ class EventLoop {
         out;  // Not yet taken by the kernel; the first `out_offset` bytes of out[0] were.
     size_t out_offset = 0;
     size_t out_bytes = 0;
-    std::optional<Instant> deadline;  // kUndecided, kClosing: then it is closed.
-    std::string line;                 // kAdmin: an unfinished request.
+    std::optional<Instant> deadline;   // kUndecided, kClosing: then it is closed.
+    std::string line;                  // kAdmin: an unfinished request.
+    std::unique_ptr<Passage> passage;  // Null: what the socket says is what the core gets.
   };
 
   struct Listener {
     FileDescriptor socket;
-    bool local = false;  // A unix socket.
+    bool admin = false;  // The unix socket of operators.
     std::string path;    // Of a unix socket, to be removed at the end.
     std::string address;
-  };
-
-  struct Dialing {
-    uint64_t serial = 0;
-    std::string host;
-    uint16_t port = 0;
-    std::vector<SocketAddress> addresses;
-    size_t next = 0;  // Index of the address to try next.
-    FileDescriptor socket;
-    Instant deadline;
-    Instant attempt_deadline;
-    std::string last_error;
+    std::unique_ptr<Door> door;  // Null: straight to the core.
   };
 
   void turn();
@@ -165,7 +178,9 @@ class EventLoop {
   void tidy();
   void heartbeat();
 
+  void add_listener(Listener listener);
   void accept_from(Listener& listener);
+  void refuse_connection(FileDescriptor socket);
   Connection& add_connection(FileDescriptor socket, Kind kind);
   Connection* find(ConnectionId id);
   void update_interest(Connection& connection);
@@ -179,6 +194,7 @@ class EventLoop {
   void received(Connection& connection, Bytes bytes);
   void admin_received(Connection& connection, Bytes bytes);
   void send(Connection& connection, std::string bytes);
+  void write(Connection& connection, std::string bytes);
   bool flush(Connection& connection);
   void break_off(Connection& connection);
 
@@ -187,11 +203,27 @@ class EventLoop {
   bool anything_ready();
   void deliver_replies();
 
-  void start_dial(const node::Dial& dial);
-  void dial_next();
-  void dial_answered();
-  void dial_stands();
-  void dial_failed(std::string error);
+  void take_dialed();
+
+  // Doors: event_loop_doors.cc.
+  Connection& begin_opening(FileDescriptor socket, std::unique_ptr<Passage> passage);
+  void begin_dialed_opening(FileDescriptor socket, const std::string& host);
+  void through_filters(Connection& connection, Bytes wire);
+  void filtered(Connection& connection, Bytes core);
+  void take_handshakes();
+  void welcome(Connection& connection);
+  void turn_away(Connection& connection, const std::string& why);
+  // Before its handshake was done; `counter` counts it.
+  void lose_opening(Connection& connection, uint64_t& counter, const std::string& why);
+  void forget_opening(Connection& connection, const std::string& why);
+  void hang_up(Connection& connection);
+  void deliver(ConnectionId id, Bytes core);
+  void send_replies();
+  Connection* evictable();
+  bool make_room();
+  std::optional<Instant> doors_deadline();
+  void set_doors_shut(bool shut);
+  void set_listening(const Listener& listener, bool listening);
 
   void begin_stop();
   bool finished();
@@ -211,13 +243,25 @@ class EventLoop {
   FileDescriptor epoll_;
   FileDescriptor signals_;
   FileDescriptor spare_;  // Given up for a moment to refuse a connection when no descriptor is left.
-  Resolver resolver_;
+  Dialer dialer_;
   LoginThread logins_;
   std::vector<Listener> listeners_;
   std::unordered_map<ConnectionId, std::unique_ptr<Connection>> connections_;
   ConnectionId connection_last_ = 0;
   std::vector<ConnectionId> with_deadline_;  // Connections that may have one; few.
   std::vector<ConnectionId> unread_;         // Ready when nobody might be read.
+
+  const TlsSource::Say say_;  // log(), for those who get no more of us.
+  std::unique_ptr<TlsSource> dial_tls_;
+  std::string dial_server_name_;
+  HandshakeThread handshakes_;
+  std::vector<Handshake> handshakes_done_;
+  std::set<ConnectionId> openings_;  // kOpening, but for the one that was dialed. Older ones first.
+  std::vector<ConnectionId> owing_;  // Those whose filters have a reply for the wire.
+  std::string filtered_;             // What filters gave in this call.
+  bool doors_shut_ = false;
+  DoorCounters door_counters_;
+  FileWatch files_;
 
   Now now_;
   std::vector<epoll_event> events_;
@@ -235,9 +279,6 @@ class EventLoop {
   Instant tidy_due_;
   bool step_due_ = false;
   bool paused_ = false;
-
-  std::unique_ptr<Dialing> dialing_;  // The one that is out.
-  uint64_t dial_serial_ = 0;
 
   std::atomic<bool> stop_asked_{false};
   bool stopping_ = false;

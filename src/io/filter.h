@@ -52,7 +52,7 @@ class Filter {
   virtual bool transparent() const { return false; }
   // Its handshake costs milliseconds of computing, which are not for the core thread.
   virtual bool laborious() const { return false; }
-  // Its handshake has a shorter time than that of what protects the connection (io/opening.h).
+  // Its handshake has a time of its own, after that of what protects the connection.
   virtual bool upgrades() const { return false; }
   virtual void tell(PeerFacts*) const {}
 };

@@ -45,7 +45,10 @@ void FilterChain::pass_down(size_t index, Bytes bytes, std::string* wire) {
   }
 }
 
-void FilterChain::send(Bytes core, std::string* wire) { pass_down(filters_.size(), core, wire); }
+void FilterChain::send(Bytes core, std::string* wire) {
+  pass_down(filters_.size(), core, wire);
+  look();
+}
 
 void FilterChain::finish(std::string* wire) {
   for (size_t index = filters_.size(); index-- > 0;) {

@@ -30,9 +30,9 @@ namespace hf::node {
 
 struct Connected {
   ConnectionId connection = 0;
-  bool loopback = true;          // The peer is on this machine (or on the unix socket).
-  std::string peer;              // "192.0.2.1:54321"
-  std::string certificate_user;  // Who its certificate says it is; empty: it showed none.
+  bool loopback = true;          // The peer is on this machine (or on a unix socket).
+  std::string peer;              // "192.0.2.1:54321", the client's own address also behind a proxy; "unix".
+  std::string certificate_user;  // Whom the client's certificate names; empty without one.
 };
 struct Received {
   ConnectionId connection = 0;
