@@ -36,8 +36,10 @@ void add_config(CLI::App& app, int* exit_code) {
     const std::string path =
         options->file.empty() ? options->target.data_directory() + "/holdfast.toml" : options->file;
     const auto config = load_config(path);
-    if (!config) {
-      for (const std::string& mistake : config.error()) std::fprintf(stderr, "%s\n", mistake.c_str());
+    const FileCheck check = config ? check_files(*config, path) : FileCheck{config.error(), {}};
+    for (const std::string& warning : check.warnings) std::fprintf(stderr, "warning: %s\n", warning.c_str());
+    for (const std::string& mistake : check.mistakes) std::fprintf(stderr, "%s\n", mistake.c_str());
+    if (!check.mistakes.empty()) {
       *exit_code = kExitConfiguration;
       return;
     }
@@ -57,6 +59,8 @@ void add_config(CLI::App& app, int* exit_code) {
     const node::Config& node = config->node;
     std::string listen;
     for (const std::string& address : config->listen) listen += (listen.empty() ? "" : ", ") + address;
+    for (const ListenerConfig& listener : config->listeners)
+      listen += (listen.empty() ? "" : ", ") + listener.door.address;
     fmt::print("{} is right: node {} listens on {}, {}, {} of disk.\n", path, node.name,
                listen.empty() ? "nothing" : listen,
                node.upstream ? fmt::format("upstream {}:{}", node.upstream->host, node.upstream->port)

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <map>
 #include <sstream>
 
@@ -23,6 +22,7 @@ constexpr KnownKey kKnownKeys[] = {
     {"", "name"},
     {"", "data"},
     {"", "listen"},
+    {"", "listener"},
     {"", "admin_socket"},
     {"", "key"},
     {"", "users"},
@@ -38,6 +38,20 @@ constexpr KnownKey kKnownKeys[] = {
     {"upstream", "host"},
     {"upstream", "port"},
     {"upstream", "compress"},
+    {"upstream", "tls"},
+    {"upstream", "ca"},
+    {"upstream", "certificate"},
+    {"upstream", "key"},
+    {"upstream", "server_name"},
+    {"listener", "address"},
+    {"listener", "protocol"},
+    {"listener", "certificate"},
+    {"listener", "key"},
+    {"listener", "client_ca"},
+    {"listener", "client_certificate"},
+    {"listener", "user_from"},
+    {"listener", "proxy"},
+    {"listener", "origins"},
     {"route", "filter"},
     {"route", "stream"},
     {"route", "priority"},
@@ -64,8 +78,37 @@ bool stream_name_valid(std::string_view name) {
   });
 }
 
-void read_upstream(Section& section, bool insecure, node::Config* config) {
+// Certificate and key come together. Returns whether they are there.
+bool read_pair(Section& section, std::string* certificate, std::string* key) {
+  section.path("certificate", certificate);
+  section.path("key", key);
+  if (section.has("certificate") != section.has("key")) {
+    const char* there = section.has("key") ? "key" : "certificate";
+    section.mistake(there, fmt::format("`{}` needs `{}` beside it", section.qualified(there),
+                                       section.has("key") ? "certificate" : "key"));
+  }
+  return section.has("certificate");
+}
+
+void read_upstream(Section& section, Config* config) {
   node::Upstream upstream;
+  const bool insecure = config->node.insecure;
+  bool tls = false;
+  section.flag("tls", &tls);
+  io::TlsClientFiles files;
+  section.path("ca", &files.ca);
+  read_pair(section, &files.certificate, &files.key);
+  section.path("server_name", &files.server_name);
+  if (tls) {
+    upstream.port = 8883;
+    config->upstream_tls = files;
+    config->upstream_lines = section.lines();
+  } else {
+    for (const char* key : {"ca", "certificate", "key", "server_name"}) {
+      if (!section.has(key)) continue;
+      section.mistake(key, fmt::format("`{}` needs `tls = true` beside it", section.qualified(key)));
+    }
+  }
   if (!section.text("host", &upstream.host)) {
     if (!section.has("host"))
       section.mistake("host", "[upstream] needs `host`, the node that takes what this one keeps");
@@ -76,18 +119,97 @@ void read_upstream(Section& section, bool insecure, node::Config* config) {
           fmt::format("`upstream.host` is \"{}\", which is not a name or an address; the port goes to `port`",
                       upstream.host));
     }
-  } else if (!insecure && !io::host_is_loopback(upstream.host)) {
+  } else if (!insecure && !tls && !io::host_is_loopback(upstream.host)) {
     section.mistake(
         "host",
         fmt::format(
-            "`upstream.host` is \"{}\", another machine, and this version does not encrypt connections: "
-            "whoever sees the network could read and forge messages. If the way there is protected by "
-            "other means (VPN, a cable of your own), set insecure = true",
+            "`upstream.host` is \"{}\", another machine, and the connection is not encrypted: whoever sees "
+            "the "
+            "network could read and forge messages. Set tls = true, or, if the way there is protected by "
+            "other means (VPN, a cable of your own), insecure = true at the top of the file",
             upstream.host));
   }
   section.number("port", 1, 65535, &upstream.port);
   section.flag("compress", &upstream.compress);
-  config->upstream = upstream;
+  config->node.upstream = upstream;
+}
+
+// `address` of a listener; `tls`: what it carries is encrypted.
+void check_address(Section& section, const std::string& address, bool tls, bool insecure) {
+  constexpr std::string_view kUnix = "unix:";
+  if (address.starts_with(kUnix)) {
+    if (address.size() == kUnix.size())
+      section.mistake("address", "`listener.address` is a unix socket without a path");
+    return;
+  }
+  const auto at = io::parse_host_port(address);
+  if (!at) {
+    section.mistake("address",
+                    fmt::format("`listener.address` is \"{}\", which is neither ADDRESS:PORT, such as "
+                                "\"0.0.0.0:8883\", nor unix:PATH",
+                                address));
+  } else if (!tls && !insecure && !io::host_is_loopback(at->host)) {
+    section.mistake(
+        "address",
+        fmt::format("`listener.address` is \"{}\", which other machines can reach, and the listener does "
+                    "not encrypt. Give it `certificate` and `key`, or listen on 127.0.0.1, or, if the "
+                    "network is protected by other means, set insecure = true at the top of the file",
+                    address));
+  }
+}
+
+void read_listeners(Section& root, Config* config) {
+  std::map<std::string, uint32_t> seen;
+  for (const std::string& address : config->listen) seen.emplace(address, root.lines()["listen"]);
+  root.sections("listener", [&](Section& section) {
+    ListenerConfig listener;
+    io::DoorOptions& door = listener.door;
+    listener.lines = section.lines();
+    door.websocket = section.choice("protocol", {"mqtt", "websocket"}) == 1;
+    section.flag("proxy", &door.proxy);
+    section.texts("origins", &door.origins);
+    if (section.has("origins") && !door.websocket)
+      section.mistake("origins", "`listener.origins` needs `protocol = \"websocket\"` beside it");
+    for (const std::string& origin : door.origins) {
+      if (origin == "*" || origin == "null" || origin.find("://") != std::string::npos) continue;
+      section.mistake("origins",
+                      fmt::format("`listener.origins` holds \"{}\", which is not an origin, such as "
+                                  "\"https://app.example\", nor \"*\"",
+                                  origin));
+    }
+
+    io::TlsServerFiles files;
+    const bool tls = read_pair(section, &files.certificate, &files.key);
+    section.path("client_ca", &files.client_ca);
+    files.client_required = section.choice("client_certificate", {"required", "optional"}) == 0;
+    files.user_from = section.choice("user_from", {"common_name", "san"}) == 1
+                          ? io::TlsServerFiles::UserFrom::kSan
+                          : io::TlsServerFiles::UserFrom::kCommonName;
+    if (section.has("client_ca") && !tls)
+      section.mistake("client_ca", "`listener.client_ca` needs `certificate` and `key` beside it");
+    for (const char* key : {"client_certificate", "user_from"}) {
+      if (!section.has(key) || section.has("client_ca")) continue;
+      section.mistake(
+          key, fmt::format("`{}` needs `client_ca` beside it, the authority of the clients' certificates",
+                           section.qualified(key)));
+    }
+    if (tls) door.tls = files;
+
+    if (!section.text("address", &door.address)) {
+      if (!section.has("address"))
+        section.mistake("address", "[listener] needs `address`, such as \"0.0.0.0:8883\"");
+    } else {
+      check_address(section, door.address, tls, config->node.insecure);
+      const auto [first, is_new] = seen.emplace(door.address, section.line());
+      if (!is_new) {
+        const std::string other = first->second == 0 ? "`listen` has by default; set listen = []"
+                                                     : fmt::format("line {} has", first->second);
+        section.mistake("address",
+                        fmt::format("`listener.address` is \"{}\", which {}", door.address, other));
+      }
+    }
+    config->listeners.push_back(std::move(listener));
+  });
 }
 
 void read_routes(Section& root, node::Config* config) {
@@ -202,14 +324,15 @@ std::expected<Config, Mistakes> parse_config(std::string_view text, const std::s
       root.mistake(
           "listen",
           fmt::format(
-              "`listen` holds \"{}\", which other machines can reach, and this version does not encrypt "
-              "connections. Listen on 127.0.0.1, or, if the network is protected by other means, set "
-              "insecure = true",
+              "`listen` holds \"{}\", which other machines can reach, and `listen` does not encrypt. Open a "
+              "[[listener]] with `certificate` and `key`, or listen on 127.0.0.1, or, if the network is "
+              "protected by other means, set insecure = true",
               address));
     }
   }
 
-  root.section("upstream", [&](Section& section) { read_upstream(section, node.insecure, &node); });
+  read_listeners(root, &config);
+  root.section("upstream", [&](Section& section) { read_upstream(section, &config); });
   read_routes(root, &node);
   read_event_times(root, &node);
   root.section("mqtt", [&](Section& section) {
@@ -239,10 +362,52 @@ std::expected<Config, Mistakes> load_config(const std::string& path) {
   if (!text) return std::unexpected(Mistakes{text.error()});
   auto config = parse_config(*text, path);
   if (!config) return config;
-  for (std::string* file : {&config->users, &config->permissions}) {
-    if (!file->empty()) *file = (std::filesystem::path(path).parent_path() / *file).string();
+  const size_t slash = path.rfind('/');
+  const std::string directory = slash == std::string::npos ? "" : path.substr(0, slash + 1);
+  const auto from_here = [&](std::string* file) {
+    if (!file->empty() && file->front() != '/') *file = directory + *file;
+  };
+  from_here(&config->users);
+  from_here(&config->permissions);
+  for (ListenerConfig& listener : config->listeners) {
+    if (std::string file = listener.door.unix_path(); !file.empty()) {
+      from_here(&file);
+      listener.door.address = "unix:" + file;
+    }
+    if (!listener.door.tls) continue;
+    for (std::string* file :
+         {&listener.door.tls->certificate, &listener.door.tls->key, &listener.door.tls->client_ca})
+      from_here(file);
+  }
+  if (config->upstream_tls) {
+    for (std::string* file :
+         {&config->upstream_tls->ca, &config->upstream_tls->certificate, &config->upstream_tls->key})
+      from_here(file);
   }
   return config;
+}
+
+FileCheck check_files(const Config& config, const std::string& name) {
+  FileCheck check;
+  const auto take = [&](const Lines& lines, const char* section, const io::TlsContext::Loaded& loaded) {
+    if (loaded) {
+      for (const io::TlsContext::Warning& warning : (*loaded)->warnings())
+        check.warnings.push_back(warning.text);
+      return;
+    }
+    const auto at = lines.find(loaded.error().key);
+    check.mistakes.push_back(fmt::format("{}:{}: `{}.{}`: {}", name,
+                                         at == lines.end() ? lines.at("") : at->second, section,
+                                         loaded.error().key, loaded.error().text));
+  };
+  for (const ListenerConfig& listener : config.listeners) {
+    if (!listener.door.tls) continue;
+    take(listener.lines, "listener",
+         io::TlsContext::server(*listener.door.tls, io::TlsContext::Protocol::kMqtt));
+  }
+  if (config.upstream_tls)
+    take(config.upstream_lines, "upstream", io::TlsContext::client(*config.upstream_tls));
+  return check;
 }
 
 std::string config_template(const std::string& node_name, const std::string& key_path) {
@@ -260,8 +425,8 @@ std::string config_template(const std::string& node_name, const std::string& key
   out << "\n"
          "# Where everything goes when the link is up. Without it this node only keeps: a hub.\n"
          "# [upstream]\n"
-         "# host = \"127.0.0.1\"\n"
-         "# port = 1883\n"
+         "# host = \"hub.example\"\n"
+         "# tls = true\n"
          "\n"
          "# Alarms first: a stream of their own, sent before all others.\n"
          "# [[route]]\n"

@@ -6,19 +6,30 @@
 #pragma once
 
 #include <expected>
+#include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "holdfast/mistakes.h"
+#include "io/door.h"
 #include "node/config.h"
 
 namespace hf::holdfast {
+
+struct ListenerConfig {
+  io::DoorOptions door;
+  Lines lines;
+};
 
 struct Config {
   node::Config node;
   std::string data;  // Empty: not said.
   std::vector<std::string> listen{"127.0.0.1:1883"};
+  std::vector<ListenerConfig> listeners;
+  std::optional<io::TlsClientFiles> upstream_tls;
+  Lines upstream_lines;
   std::string admin_socket;  // Empty: admin.sock in the data directory.
   std::string key;           // Empty: key in the data directory.
   // The users file and the permissions file (identity_files.h). Empty: not said, users and permissions.toml in the data
@@ -29,8 +40,15 @@ struct Config {
 
 // `name` stands before the line number in messages.
 std::expected<Config, Mistakes> parse_config(std::string_view text, const std::string& name);
-// A file that cannot be read is a mistake too.
+// A file that cannot be read is a mistake too. Paths of other files are taken from the file's directory on.
 std::expected<Config, Mistakes> load_config(const std::string& path);
+
+// What the files of listeners and upstream are good for: mistakes with their lines, and warnings for people.
+struct FileCheck {
+  Mistakes mistakes;
+  std::vector<std::string> warnings;
+};
+FileCheck check_files(const Config& config, const std::string& name);
 
 // A node's name is also part of topics and file names: 1 to 64 of letters, digits, '.', '_' and '-'.
 bool node_name_valid(std::string_view name);

@@ -163,17 +163,18 @@ TEST(ConfigFileTest, EveryMistakeIsNamed) {
 }
 
 TEST(ConfigFileTest, OpenDoorsNeedAWord) {
-  EXPECT_EQ(mistakes("listen = [\"0.0.0.0:1883\"]"),
-            "holdfast.toml:1: `listen` holds \"0.0.0.0:1883\", which other machines can reach, and this "
-            "version does not encrypt "
-            "connections. Listen on 127.0.0.1, or, if the network is protected by other means, set insecure "
-            "= true");
-  EXPECT_EQ(mistakes("[upstream]\nhost = \"hub.example\"\n"),
-            "holdfast.toml:2: `upstream.host` is \"hub.example\", another machine, and this version does not "
-            "encrypt connections: "
-            "whoever sees the network could read and forge messages. If the way there is protected by other "
-            "means (VPN, a cable "
-            "of your own), set insecure = true");
+  EXPECT_EQ(
+      mistakes("listen = [\"0.0.0.0:1883\"]"),
+      "holdfast.toml:1: `listen` holds \"0.0.0.0:1883\", which other machines can reach, and `listen` "
+      "does not encrypt. Open a [[listener]] with `certificate` and `key`, or listen on 127.0.0.1, or, if "
+      "the network is protected by other means, set insecure = true");
+  EXPECT_EQ(
+      mistakes("[upstream]\nhost = \"hub.example\"\n"),
+      "holdfast.toml:2: `upstream.host` is \"hub.example\", another machine, and the connection is not "
+      "encrypted: whoever sees the network could read and forge messages. Set tls = true, or, if the way "
+      "there is protected by other means (VPN, a cable of your own), insecure = true at the top of the "
+      "file");
+  EXPECT_EQ(mistakes("[upstream]\nhost = \"hub.example\"\ntls = true\n"), "");
   EXPECT_EQ(mistakes("insecure = true\nlisten = [\"0.0.0.0:1883\", \"[::]:1883\"]\n[upstream]\nhost = "
                      "\"hub.example\"\n"),
             "");
@@ -181,6 +182,101 @@ TEST(ConfigFileTest, OpenDoorsNeedAWord) {
   EXPECT_NE(mistakes("[upstream]\nhost = \"hub.example:1883\"\n").find("the port goes to `port`"),
             std::string::npos);
   EXPECT_NE(mistakes("[upstream]\nport = 1\n").find("needs `host`"), std::string::npos);
+}
+
+TEST(ConfigFileTest, ReadsListeners) {
+  const auto config = parse_config(R"(
+[[listener]]
+address = "0.0.0.0:8883"
+certificate = "hub.pem"
+key = "hub.key"
+client_ca = "/etc/ca.pem"
+client_certificate = "optional"
+user_from = "san"
+[[listener]]
+address = "127.0.0.1:9001"
+protocol = "websocket"
+proxy = true
+origins = ["https://app.example"]
+[[listener]]
+address = "unix:/run/holdfast/mqtt.sock"
+[upstream]
+host = "hub.example"
+tls = true
+ca = "ca.pem"
+certificate = "site.pem"
+key = "site.key"
+server_name = "hub"
+)",
+                                   "holdfast.toml");
+  ASSERT_TRUE(config) << config.error().front();
+  ASSERT_EQ(config->listeners.size(), 3u);
+  const io::DoorOptions& tls = config->listeners[0].door;
+  EXPECT_EQ(tls.address, "0.0.0.0:8883");
+  ASSERT_TRUE(tls.tls);
+  EXPECT_EQ(tls.tls->certificate, "hub.pem");
+  EXPECT_EQ(tls.tls->key, "hub.key");
+  EXPECT_EQ(tls.tls->client_ca, "/etc/ca.pem");
+  EXPECT_FALSE(tls.tls->client_required);
+  EXPECT_EQ(tls.tls->user_from, io::TlsServerFiles::UserFrom::kSan);
+  const io::DoorOptions& websocket = config->listeners[1].door;
+  EXPECT_TRUE(websocket.websocket && websocket.proxy && !websocket.tls);
+  EXPECT_EQ(websocket.origins, std::vector<std::string>{"https://app.example"});
+  EXPECT_EQ(config->listeners[2].door.unix_path(), "/run/holdfast/mqtt.sock");
+  EXPECT_EQ(config->node.upstream->port, 8883);
+  ASSERT_TRUE(config->upstream_tls);
+  EXPECT_EQ(config->upstream_tls->ca, "ca.pem");
+  EXPECT_EQ(config->upstream_tls->server_name, "hub");
+}
+
+TEST(ConfigFileTest, ListenersMustFitTogether) {
+  EXPECT_EQ(
+      mistakes("[[listener]]\naddress = \"0.0.0.0:1883\"\n"),
+      "holdfast.toml:2: `listener.address` is \"0.0.0.0:1883\", which other machines can reach, and the "
+      "listener does not encrypt. Give it `certificate` and `key`, or listen on 127.0.0.1, or, if the "
+      "network is protected by other means, set insecure = true at the top of the file");
+  EXPECT_NE(mistakes("[[listener]]\naddress = \"0.0.0.0:1884\"\nproxy = true\n"), "");
+  EXPECT_EQ(mistakes("insecure = true\n[[listener]]\naddress = \"0.0.0.0:1884\"\nproxy = true\n"), "");
+  EXPECT_EQ(mistakes("[[listener]]\naddress = \"0.0.0.0:8883\"\ncertificate = \"c\"\nkey = \"k\"\n"), "");
+  EXPECT_EQ(mistakes("[[listener]]\nproxy = true\n"),
+            "holdfast.toml:1: [listener] needs `address`, such as \"0.0.0.0:8883\"");
+  EXPECT_NE(mistakes("[[listener]]\naddress = \"8883\"\n").find("neither ADDRESS:PORT"), std::string::npos);
+  EXPECT_NE(mistakes("[[listener]]\naddress = \"unix:\"\n").find("without a path"), std::string::npos);
+  EXPECT_EQ(mistakes("[[listener]]\naddress = \"127.0.0.1:1883\"\n"),
+            "holdfast.toml:2: `listener.address` is \"127.0.0.1:1883\", which `listen` has by default; set "
+            "listen = []");
+  EXPECT_EQ(mistakes("listen = [\"[::1]:1\"]\n[[listener]]\naddress = \"[::1]:1\"\n"),
+            "holdfast.toml:3: `listener.address` is \"[::1]:1\", which line 1 has");
+  EXPECT_EQ(mistakes("[[listener]]\naddress = \"[::1]:1\"\ncertificate = \"c\"\n"),
+            "holdfast.toml:3: `listener.certificate` needs `key` beside it");
+  EXPECT_EQ(mistakes("[[listener]]\naddress = \"[::1]:1\"\nclient_ca = \"c\"\n"),
+            "holdfast.toml:3: `listener.client_ca` needs `certificate` and `key` beside it");
+  EXPECT_EQ(
+      mistakes("[[listener]]\naddress = \"[::1]:1\"\nuser_from = \"cn\"\n"),
+      "holdfast.toml:3: `listener.user_from` is \"cn\", but may be \"common_name\" or \"san\"\n"
+      "holdfast.toml:3: `listener.user_from` needs `client_ca` beside it, the authority of the clients' "
+      "certificates");
+  EXPECT_EQ(mistakes("[[listener]]\naddress = \"[::1]:1\"\norigins = [\"app.example\"]\n"),
+            "holdfast.toml:3: `listener.origins` needs `protocol = \"websocket\"` beside it\n"
+            "holdfast.toml:3: `listener.origins` holds \"app.example\", which is not an origin, such as "
+            "\"https://app.example\", nor \"*\"");
+  EXPECT_EQ(mistakes("[upstream]\nhost = \"localhost\"\nca = \"c\"\n"),
+            "holdfast.toml:3: `upstream.ca` needs `tls = true` beside it");
+}
+
+TEST(ConfigFileTest, FilesThatAreNotThereAreNamedWithTheirLine) {
+  const auto config = parse_config(
+      "[[listener]]\naddress = \"[::1]:1\"\nkey = \"/none/k\"\ncertificate = \"/none/c\"\n[upstream]\nhost = "
+      "\"localhost\"\ntls = true\nca = \"/none/ca\"\n",
+      "holdfast.toml");
+  ASSERT_TRUE(config);
+  const FileCheck check = check_files(*config, "holdfast.toml");
+  ASSERT_EQ(check.mistakes.size(), 2u);
+  EXPECT_EQ(
+      check.mistakes[0],
+      "holdfast.toml:4: `listener.certificate`: cannot read /none/c: no such file or directory; name a PEM "
+      "file that the node's user may read");
+  EXPECT_TRUE(check.mistakes[1].starts_with("holdfast.toml:8: `upstream.ca`: cannot read /none/ca"));
 }
 
 TEST(ConfigFileTest, RoutesMustFitTogether) {

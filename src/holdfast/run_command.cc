@@ -121,6 +121,10 @@ std::expected<bool, Failure> run(const Options& options) {
       !read) {
     return std::unexpected(Failure{kExitConfiguration, joined_lines(read.error())});
   }
+  const FileCheck files_checked =
+      check_files(data->config, options.config.empty() ? data->path + "/holdfast.toml" : options.config);
+  if (!files_checked.mistakes.empty())
+    return std::unexpected(Failure{kExitConfiguration, joined_lines(files_checked.mistakes)});
   if (data->key_exposed) {
     say("HF-RUN-004", data->key_path +
                           " may be read by others than its owner; set it right with: chmod 0400 " +
@@ -180,6 +184,14 @@ std::expected<bool, Failure> run(const Options& options) {
       if (const auto listening = loop.listen_tcp(address); !listening) {
         return std::unexpected(Failure{kExitConfiguration, listening.error()});
       }
+    }
+    for (const ListenerConfig& listener : data->config.listeners) {
+      if (const auto listening = loop.open_door(listener.door); !listening)
+        return std::unexpected(Failure{kExitConfiguration, listening.error()});
+    }
+    if (data->config.upstream_tls) {
+      if (const auto loaded = loop.dial_with_tls(*data->config.upstream_tls); !loaded)
+        return std::unexpected(Failure{kExitConfiguration, loaded.error()});
     }
   }
   view.listen = loop.addresses();

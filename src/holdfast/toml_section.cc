@@ -140,6 +140,28 @@ bool Section::text(const char* key, std::string* out) {
   return true;
 }
 
+void Section::path(const char* key, std::string* out) {
+  if (text(key, out) && out->empty()) mistake(key, fmt::format("`{}` is empty", qualified(key)));
+}
+
+size_t Section::choice(const char* key, std::initializer_list<const char*> words) {
+  std::string written;
+  if (!text(key, &written)) return 0;
+  std::string all;
+  for (size_t i = 0; i < words.size(); ++i) {
+    if (written == words.begin()[i]) return i;
+    all += fmt::format("{}\"{}\"", i == 0 ? "" : " or ", words.begin()[i]);
+  }
+  mistake(key, fmt::format("`{}` is \"{}\", but may be {}", qualified(key), written, all));
+  return 0;
+}
+
+Lines Section::lines() const {
+  Lines all{{"", line()}};
+  for (const auto& [key, value] : table_) all[std::string(key.str())] = key.source().begin.line;
+  return all;
+}
+
 void Section::flag(const char* key, bool* out) {
   const toml::node* node = find(key);
   if (node == nullptr) return;

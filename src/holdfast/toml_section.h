@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <expected>
 #include <functional>
+#include <initializer_list>
 #include <optional>
 #include <span>
 #include <string>
@@ -74,6 +75,10 @@ class Section {
   void mistake(const char* key, const std::string& text) { reader_.mistake(where(key), text); }
 
   bool text(const char* key, std::string* out);
+  // A path, which is not empty.
+  void path(const char* key, std::string* out);
+  // One of some words; the index of it, or of the first one if there is none.
+  size_t choice(const char* key, std::initializer_list<const char*> words);
   void flag(const char* key, bool* out);
   template <typename Number>
   void number(const char* key, int64_t min, int64_t max, Number* out) {
@@ -93,6 +98,8 @@ class Section {
   void sections(const char* key, const std::function<void(Section&)>& visit);
 
   std::string qualified(std::string_view key) const;
+  // Of the keys that are there, and of the table itself under "".
+  Lines lines() const;
   uint32_t line() const { return table_.source().begin.line; }
 
  private:

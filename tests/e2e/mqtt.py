@@ -291,10 +291,15 @@ class Client:
                 return
             time.sleep(0.02)
 
-    def _connect(self):
+    def dial(self):
+        """A connected socket; a test may put something around it."""
         made = socket.create_connection(("127.0.0.1", self.port), timeout=10)
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         made.settimeout(None)
+        return made
+
+    def _connect(self):
+        made = self.dial()
         flags = 2 if self.clean else 0
         properties = b""
         if self.version == V5:
