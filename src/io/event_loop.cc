@@ -705,6 +705,8 @@ void EventLoop::begin_stop() {
     if (!listener.path.empty()) ::unlink(listener.path.c_str());
     listener.socket.reset();
   }
+  // Who is still at the door is a new client too.
+  for (const ConnectionId id : std::exchange(openings_, {})) destroy(id);
   core_.shut_down(now_);
   step_due_ = true;
 }

@@ -145,7 +145,8 @@ void EventLoop::filtered(Connection& connection, Bytes core) {
   if (!passage.reply.empty()) owing_.push_back(id);
   if (connection.kind == Kind::kOpening) {
     if (state == State::kFailed) return turn_away(connection, failure);
-    if (state == State::kEnded) return turn_away(connection, "the peer ended it");
+    // Who says everything at once, its goodbye too, is heard: what came out came through a chain that stood.
+    if (state == State::kEnded && core.empty()) return turn_away(connection, "the peer ended it");
     if (state == State::kHandshaking) {
       if (!passage.upgrading && passage.chain->upgrading()) {
         passage.upgrading = true;

@@ -140,6 +140,18 @@ TEST_F(DoorsTest, ThePeersGoodbyeIsAClose) {
   EXPECT_EQ(core_.bytes_[core_.connections_[0]], "firstthen this");
 }
 
+TEST_F(DoorsTest, WhoSaysEverythingAtOnceIsHeard) {
+  DoorOptions websocket;
+  websocket.address = "127.0.0.1:0";
+  websocket.websocket = true;
+  doors_ = {websocket};
+  start();
+  Client client = Client::tcp(door(0));
+  client.send(kUpgrade + std::string("\x82\x83\0\0\0\0all\x88\x80\0\0\0\0", 15));
+  EXPECT_TRUE(core_.saw("closed"));
+  EXPECT_EQ(core_.bytes_[core_.connections_[0]], "all");
+}
+
 TEST_F(DoorsTest, ManyHandshakesAtOnce) {
   doors_ = {tls_door()};
   start();

@@ -179,6 +179,85 @@ TEST_F(TlsFilterTest, TheClientsCertificateGivesTheUser) {
       << stranger.server->failure();
 }
 
+// A client of OpenSSL's own parts, because it has to bring a session along.
+struct RawClient {
+  RawClient(SSL_CTX* context, SSL_SESSION* session) : ssl(SSL_new(context)) {
+    SSL_set_bio(ssl, BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
+    SSL_set_connect_state(ssl);
+    SSL_set_verify(ssl, SSL_VERIFY_NONE, nullptr);
+    if (session != nullptr) SSL_set_session(ssl, session);
+  }
+  ~RawClient() { SSL_free(ssl); }
+  RawClient(const RawClient&) = delete;
+  RawClient& operator=(const RawClient&) = delete;
+  // Until both are still.
+  void talk(TlsFilter& server) {
+    for (int turn = 0; turn < 10; ++turn) {
+      char bytes[16384];
+      size_t count = 0;
+      (void)SSL_read_ex(ssl, bytes, sizeof bytes, &count);
+      std::string core;
+      std::string reply;
+      const int out = BIO_read(SSL_get_wbio(ssl), bytes, sizeof bytes);
+      if (out > 0) server.receive({bytes, static_cast<size_t>(out)}, &core, &reply);
+      if (!reply.empty()) BIO_write(SSL_get_rbio(ssl), reply.data(), static_cast<int>(reply.size()));
+    }
+  }
+  SSL* ssl;
+};
+
+TEST_F(TlsFilterTest, AResumedSessionKeepsTheUserAndEndsWithTheContext) {
+  make("client", "sensor-7");
+  TlsServerFiles files = server_files();
+  files.client_ca = path("ca.pem");
+  for (const int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
+    const auto context = *TlsContext::server(files, TlsContext::Protocol::kMqtt);
+    const auto client_context =
+        *TlsContext::client({path("ca.pem"), path("client.pem"), path("client.key"), ""});
+    SSL_CTX_set_max_proto_version(client_context->get(), version);
+    TlsFilter first_server(context);
+    RawClient first(client_context->get(), nullptr);
+    first.talk(first_server);
+    ASSERT_EQ(first_server.state(), State::kEstablished) << first_server.failure();
+    SSL_SESSION* const session = SSL_get1_session(first.ssl);
+
+    TlsFilter second_server(context);
+    RawClient second(client_context->get(), session);
+    second.talk(second_server);
+    EXPECT_EQ(second_server.state(), State::kEstablished) << second_server.failure();
+    EXPECT_EQ(SSL_session_reused(second.ssl), 1);
+    PeerFacts facts;
+    second_server.tell(&facts);
+    EXPECT_EQ(facts.certificate_user, "sensor-7");
+
+    TlsFilter reloaded_server(*TlsContext::server(files, TlsContext::Protocol::kMqtt));
+    RawClient third(client_context->get(), session);
+    third.talk(reloaded_server);
+    EXPECT_EQ(reloaded_server.state(), State::kEstablished) << reloaded_server.failure();
+    EXPECT_EQ(SSL_session_reused(third.ssl), 0);
+    SSL_SESSION_free(session);
+  }
+}
+
+TEST_F(TlsFilterTest, RenegotiationIsRefused) {
+  const auto client_context = *TlsContext::client(client_files());
+  SSL_CTX_set_max_proto_version(client_context->get(), TLS1_2_VERSION);
+  SSL_CTX_clear_options(client_context->get(), SSL_OP_NO_RENEGOTIATION);
+  TlsFilter server(*TlsContext::server(server_files(), TlsContext::Protocol::kMqtt));
+  RawClient client(client_context->get(), nullptr);
+  client.talk(server);
+  ASSERT_EQ(server.state(), State::kEstablished);
+  ASSERT_EQ(SSL_renegotiate(client.ssl), 1);
+  SSL_do_handshake(client.ssl);
+  std::string core;
+  std::string reply;
+  char bytes[16384];
+  const int out = BIO_read(SSL_get_wbio(client.ssl), bytes, sizeof bytes);
+  ASSERT_GT(out, 0);
+  server.receive({bytes, static_cast<size_t>(out)}, &core, &reply);
+  EXPECT_LT(reply.size(), 100u);  // An alert, and no handshake.
+}
+
 TEST_F(TlsFilterTest, AnotherProtocolIsRefusedAndNoneIsTaken) {
   for (const auto& [offered, state] : {std::pair{std::string("\x08http/1.1"), State::kFailed},
                                        {std::string("\x08http/1.1\x04mqtt"), State::kEstablished},

@@ -25,11 +25,11 @@ def proxy_header(source, port):
 class Tls:
     """Looks like a socket. Not ssl.SSLSocket, because one thread reads while others write, which OpenSSL does not allow."""
 
-    def __init__(self, carrier, context, name="hub.example"):
+    def __init__(self, carrier, context, name="hub.example", session=None):
         self.carrier = carrier
         self._lock = threading.Lock()
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.tls = context.wrap_bio(self._in, self._out, server_hostname=name)
+        self.tls = context.wrap_bio(self._in, self._out, server_hostname=name, session=session)
         while True:
             try:
                 self.tls.do_handshake()
@@ -296,6 +296,22 @@ class Doors(Case):
         for port in (required, optional):
             self.assert_refused(self.tls_client(port, "forged", certificate="forged"))
         self.logged(node, "certificate verify failed")
+
+    def test_sessions_are_resumed(self):
+        port = free_port()
+        self.certificate("sensor-7")
+        self.door_node(self.tls_listener(port, 'client_ca = "../ca.pem"'))
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            context = self.context("sensor-7", version)
+            made = []
+
+            def wrap(carrier):
+                made.append(Tls(carrier, context, session=made[-1].tls.session if made else None))
+                return made[-1]
+
+            for index in range(2):
+                self.assert_carries(self.through(wrap, port, f"{version.name}-{index}"))
+            self.assertTrue(made[1].tls.session_reused)
 
     def certificate_shown(self, port):
         return Tls(self.connection(port), self.context()).certificate()
