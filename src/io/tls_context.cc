@@ -178,7 +178,7 @@ std::expected<void, TlsMistake> TlsContext::take_pair(const std::string& certifi
 }
 
 TlsContext::Loaded TlsContext::server(const TlsServerFiles& files, Protocol protocol) {
-  const std::shared_ptr<TlsContext> made(new TlsContext(/*server=*/true));
+  std::shared_ptr<TlsContext> made(new TlsContext(/*server=*/true));
   SSL_CTX* const context = made->context_;
   made->user_from_ = files.user_from;
   if (const auto taken = made->take_pair(files.certificate, files.key); !taken)
@@ -202,7 +202,7 @@ TlsContext::Loaded TlsContext::server(const TlsServerFiles& files, Protocol prot
 }
 
 TlsContext::Loaded TlsContext::client(const TlsClientFiles& files) {
-  const std::shared_ptr<TlsContext> made(new TlsContext(/*server=*/false));
+  std::shared_ptr<TlsContext> made(new TlsContext(/*server=*/false));
   SSL_CTX* const context = made->context_;
   if (!files.certificate.empty()) {
     if (const auto taken = made->take_pair(files.certificate, files.key); !taken)

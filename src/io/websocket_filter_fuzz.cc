@@ -1,4 +1,4 @@
-// Any bytes, behind a right request or instead of one, in any two pieces: the same outcome as in one.
+// Any bytes, behind a right request or instead of one, in any two pieces: what the core sees is the same as in one.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -41,10 +41,15 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const bool with_request = (data[0] & 1) != 0;
   const Outcome whole = run(with_request, bytes, {});
   const Outcome pieces = run(with_request, bytes.substr(0, cut), bytes.substr(cut));
-  // Of a frame that turns out to be wrong more or less may have been passed on before.
-  if (whole.state != pieces.state) std::abort();
-  if (whole.state == hf::io::Filter::State::kEstablished &&
-      (whole.core != pieces.core || whole.reply != pieces.reply))
+  using State = hf::io::Filter::State;
+  if ((whole.state == State::kHandshaking) != (pieces.state == State::kHandshaking)) std::abort();
+  // Of a frame that turns out to be wrong more or less may have been passed on before. And libwslay looks at the text of a close
+  // frame by pieces, so it may find in one case what it does not in the other; the connection ends either way.
+  if (whole.state == State::kEstablished && pieces.state == State::kEstablished &&
+      (whole.core != pieces.core || whole.reply != pieces.reply)) {
+    std::abort();
+  }
+  if (!Bytes(whole.core).starts_with(pieces.core) && !Bytes(pieces.core).starts_with(whole.core))
     std::abort();
   if (whole.core.size() > bytes.size()) std::abort();
   return 0;
