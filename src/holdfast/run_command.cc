@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <functional>
 #include <memory>
 
 #include "holdfast/admin.h"
@@ -90,6 +91,34 @@ std::expected<void, Mistakes> load_identities(const IdentityFiles& files, identi
   return {};
 }
 
+// The lists changed while the node runs. What is wrong, or gone, changes nothing: a slip of the hand must neither let
+// everybody in nor shut everybody out.
+void reload_identities(const IdentityFiles& files, node::Node& node,
+                       const std::function<void(const char* event, const std::string& text)>& say) {
+  for (const FilePlace* place : {&files.users, &files.permissions}) {
+    const bool was_there = place == &files.users ? !node.identities().users.all().empty()
+                                                 : !node.identities().permissions.everything();
+    if (was_there && place->missing()) {
+      return say("HF-RUN-007",
+                 place->path + " is gone; what it said holds until it is there again, or until a restart");
+    }
+  }
+  identity::Users users;
+  identity::Permissions permissions;
+  if (const auto read = load_identities(files, &users, &permissions); !read) {
+    for (const std::string& mistake : read.error()) say("HF-RUN-007", mistake);
+    return say("HF-RUN-007", "users and permissions stay as they were until this is mended");
+  }
+  if (users.all() == node.identities().users.all() && permissions == node.identities().permissions) return;
+  const size_t entries = permissions.entries().size();
+  say("HF-RUN-006", fmt::format("users and permissions hold as they were written just now: {} user{}, {}",
+                                users.all().size(), users.all().size() == 1 ? "" : "s",
+                                permissions.everything()
+                                    ? "no restrictions"
+                                    : fmt::format("{} permission{}", entries, entries == 1 ? "" : "s")));
+  node.set_identities(std::move(users), std::move(permissions));
+}
+
 std::unique_ptr<io::StorageThreads> start_storage(const DataDirectory& data, Entropy& entropy,
                                                   io::Wakeup& wakeup) {
   std::array<std::unique_ptr<store::Disk>, io::StorageThreads::kLaneCount> disks;
@@ -120,6 +149,10 @@ std::expected<bool, Failure> run(const Options& options) {
           load_identities(identity_places, &config.identities.users, &config.identities.permissions);
       !read) {
     return std::unexpected(Failure{kExitConfiguration, joined_lines(read.error())});
+  }
+  for (const ListenerConfig& listener : data->config.listeners) {
+    if (listener.door.tls && !listener.door.tls->client_ca.empty())
+      config.identities.certificate_users = true;
   }
   const FileCheck files_checked =
       check_files(data->config, options.config.empty() ? data->path + "/holdfast.toml" : options.config);
@@ -193,6 +226,10 @@ std::expected<bool, Failure> run(const Options& options) {
       if (const auto loaded = loop.dial_with_tls(*data->config.upstream_tls); !loaded)
         return std::unexpected(Failure{kExitConfiguration, loaded.error()});
     }
+  }
+  if (node) {
+    loop.watch_files({identity_places.users.path, identity_places.permissions.path},
+                     [&] { reload_identities(identity_places, *node, say); });
   }
   view.listen = loop.addresses();
   if (const auto listening = loop.listen_unix(data->admin_socket); !listening) {

@@ -69,6 +69,8 @@ class Logins {
 
   void set(identity::Users users, identity::Permissions permissions);
 
+  const Identities& identities() const { return identities_; }
+
   void called(ConnectionId connection, Caller caller) { callers_[connection].caller = std::move(caller); }
   void gone(ConnectionId connection) { callers_.erase(connection); }
 

@@ -178,6 +178,7 @@ void Node::Impl::make_jobs() {
 }
 
 std::optional<Instant> Node::Impl::next_deadline() const {
+  if (identities_due_) return now_.mono;
   std::optional<Instant> deadline = store->next_deadline();
   const auto at = [&](std::optional<Instant> instant) {
     if (instant && (!deadline || *instant < *deadline)) deadline = instant;
@@ -319,6 +320,7 @@ Result<uint64_t> Node::claim(Bytes claim_text) { return impl_->claim(claim_text)
 void Node::set_identities(identity::Users users, identity::Permissions permissions) {
   impl_->set_identities(std::move(users), std::move(permissions));
 }
+const Identities& Node::identities() const { return impl_->identities(); }
 Result<> Node::connect_now(const Now& now) { return impl_->connect_now(now); }
 std::vector<TailRecord> Node::tail(Bytes stream, std::optional<store::Position> after, size_t count,
                                    bool* pending) {

@@ -122,6 +122,7 @@ class Node {
   Result<uint64_t> claim(Bytes claim_text);
   // The lists were changed: with the next step they hold for everybody, also for those who are connected.
   void set_identities(identity::Users users, identity::Permissions permissions);
+  const Identities& identities() const;
   // Dials at once, whatever the backoff says. kNotFound: no parent is configured.
   Result<> connect_now(const Now& now);
   // Records of a stream by name, oldest first, at most `count`, after `after`; a disk job may be needed: then

@@ -70,6 +70,7 @@ class Node::Impl final : public broker::Host, public link::Host, public link::Up
   Result<uint64_t> claim(Bytes claim_text);
   Result<> connect_now(const Now& now);
   void set_identities(identity::Users users, identity::Permissions permissions);
+  const Identities& identities() const { return logins_.identities(); }
   void shut_down(const Now& now);
   bool stopped() const;
 

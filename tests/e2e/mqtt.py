@@ -148,7 +148,7 @@ class Client:
     """
 
     def __init__(self, port, client_id, version=V311, clean=False, expiry_s=3600, reconnect=False, source=None, window=32,
-                 receive_maximum=None, keep_alive_s=60, will=None, on_message=None, subscribe=()):  # fmt: skip
+                 receive_maximum=None, keep_alive_s=60, will=None, on_message=None, subscribe=(), user=None):  # fmt: skip
         self.port = port
         self.client_id = client_id
         self.version = version
@@ -160,6 +160,7 @@ class Client:
         self.receive_maximum = receive_maximum
         self.keep_alive_s = keep_alive_s
         self.will = will  # (topic, payload, qos, retain)
+        self.user = user  # (name, password)
         self.on_message = on_message
         self.subscriptions = list(subscribe)  # (filter, qos), subscribed after each CONNACK without a session.
         self._subscribing = set()  # Their packet identifiers, until SUBACK.
@@ -312,6 +313,9 @@ class Client:
             topic, content, qos, retain = self.will
             flags |= 4 | qos << 3 | retain << 5
             payload += (_properties(()) if self.version == V5 else b"") + _string(topic) + _string(content)
+        if self.user:
+            flags |= 0xC0
+            payload += _string(self.user[0]) + _string(self.user[1])
         body = _string("MQTT") + struct.pack(">BBH", self.version, flags, self.keep_alive_s) + properties + payload
         with self._lock:
             self._socket = made
