@@ -26,6 +26,7 @@ void Pace::begin() {
   receipted_bytes_ = 0;
   receipted_when_sent_.clear();
   held_back_ = false;
+  overdrawn_ = false;
 }
 
 Duration Pace::round_trip() const {
@@ -49,12 +50,16 @@ uint64_t Pace::window() const {
 
 uint64_t Pace::batch() const { return std::clamp(goodput_, kBatchBytesMin, kBatchBytesMax); }
 
-uint64_t Pace::room(bool wanted, const Now& now) {
+uint64_t Pace::room(bool wanted, bool urgent, const Now& now) {
   if (outstanding_ == 0) return batch();
   const bool run_dry = now.mono - alone_last_ > kRunDryTime;
   const uint64_t left = window() - std::min(window(), outstanding_);
   if (!run_dry && left >= batch() / 2) return std::min(left, batch());
   if (wanted && !run_dry) held_back_ = true;
+  if (wanted && urgent && !overdrawn_) {
+    overdrawn_ = true;
+    return kBatchBytesMin;
+  }
   return 0;
 }
 
@@ -73,13 +78,17 @@ void Pace::receipted(uint64_t bytes, Instant sent, bool alone, const Now& now) {
   HF_ASSERT(bytes <= outstanding_);
   outstanding_ -= bytes;
   receipted_bytes_ += bytes;
+  overdrawn_ = false;
   HF_ASSERT(!receipted_when_sent_.empty());
   const uint64_t meanwhile = receipted_bytes_ - receipted_when_sent_.front();
   receipted_when_sent_.pop_front();
   const Duration way = now.mono - sent;
   if (alone) {
+    // Without the time that its own bytes took; but that is only what we believe of the link, so no more than a quarter.
+    const Duration own{static_cast<int64_t>(bytes * kSecondNs / goodput_)};
+    const Duration trip = std::max(way - own, Duration{way.ns / 4 * 3});
     round_trips_[round_trip_next_++ % round_trips_.size()] =
-        std::clamp(way, microseconds(100), kRoundTripMax);
+        std::clamp(trip, microseconds(100), kRoundTripMax);
   }
   measured(meanwhile * kSecondNs / static_cast<uint64_t>(std::max(way, kMeasureTime).ns));
   held_back_ = false;

@@ -4,12 +4,15 @@
 //   window = max(4 KiB, max(2 s, 2 x round trip) x goodput), at most 8 MiB
 //   batch  = 1 s x goodput, from 1 KiB to 256 KiB
 //
+// What is more urgent than all that is under way need not wait until the window has room: one small batch goes at once, and
+// the next one after a receipt. So an alarm waits behind a window and not behind a window and a receipt.
+//
 // Goodput is measured over the way of each batch: what was receipted between its sending and its receipt, for
 // that time. (Between two receipts would be shorter and wrong: a parent that commits several batches at once
 // receipts them at once, and so does a path that was blocked for a while.) It rises at once by half the
 // distance to a better measurement, and falls by a quarter only if the window was what held us back (a link
 // that has nothing to carry is not a slow link). The round trip is measured on batches that were alone on the
-// way: any other waited behind our own bytes, and a window made of that would feed itself. Where none was
+// way, less what their own bytes took: any other waited behind our own bytes, and a window made of that would feed itself. Where none was
 // alone for half a minute, the pipe is let run dry once.
 //
 // All numbers are integers, so that two machines decide alike.
@@ -40,8 +43,9 @@ class Pace {
 
   uint64_t window() const;
   uint64_t batch() const;
-  // What may leave now as one batch; 0 while the window is full. `wanted`: there is something to send.
-  uint64_t room(bool wanted, const Now& now);
+  // What may leave now as one batch; 0 while the window is full. `wanted`: there is something to send; `urgent`: it comes
+  // before all that is under way.
+  uint64_t room(bool wanted, bool urgent, const Now& now);
 
   // A batch leaves. True if nothing else is under way: hand that back with its receipt.
   bool sent(uint64_t bytes, const Now& now);
@@ -63,8 +67,9 @@ class Pace {
   uint64_t outstanding_ = 0;
   uint64_t receipted_bytes_ = 0;              // In this conversation.
   std::deque<uint64_t> receipted_when_sent_;  // For each batch under way: what that was when it left.
-  bool held_back_ = false;                    // The window was full while there was more to send.
-  std::array<Duration, 8> round_trips_{};     // Zero: none.
+  bool overdrawn_ = false;                 // Something urgent left beyond the window since the last receipt.
+  bool held_back_ = false;                 // The window was full while there was more to send.
+  std::array<Duration, 8> round_trips_{};  // Zero: none.
   uint32_t round_trip_next_ = 0;
   Instant alone_last_{};  // When a batch last left alone.
 };

@@ -48,7 +48,7 @@ Drained drain(Pace& pace, TestLink link, Duration time, Duration settled) {
   now.mono = {1'000'000'000};
   const Instant start = now.mono;
   while (now.mono < start + time) {
-    for (uint64_t room = pace.room(true, now); room > 0; room = pace.room(true, now)) {
+    for (uint64_t room = pace.room(true, false, now); room > 0; room = pace.room(true, false, now)) {
       if (now.mono >= start + settled) drained.wait_max = std::max(drained.wait_max, link.free - now.mono);
       const bool alone = pace.sent(room, now);
       link.send(room, alone, now.mono);
@@ -60,6 +60,25 @@ Drained drain(Pace& pace, TestLink link, Duration time, Duration settled) {
     drained.bytes += way.bytes;
   }
   return drained;
+}
+
+TEST(Pace, UrgentBatchLeavesBeyondAFullWindowOncePerReceipt) {
+  Now now;
+  now.mono = {1'000'000'000};
+  Pace pace(10'000);
+  std::vector<uint64_t> sent;
+  for (uint64_t room = pace.room(true, false, now); room > 0; room = pace.room(true, false, now)) {
+    pace.sent(room, now);
+    sent.push_back(room);
+  }
+  EXPECT_EQ(pace.room(true, true, now), kBatchBytesMin);
+  pace.sent(100, now);
+  EXPECT_EQ(pace.room(true, true, now), 0u);
+  const Instant then = now.mono;
+  now.mono = now.mono + milliseconds(900);
+  pace.receipted(sent.front(), then, true, now);
+  while (const uint64_t room = pace.room(true, false, now)) pace.sent(room, now);
+  EXPECT_EQ(pace.room(true, true, now), kBatchBytesMin);
 }
 
 TEST(Pace, ASlowLinkIsNeverFlooded) {

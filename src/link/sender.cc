@@ -202,7 +202,10 @@ void Sender::pump(const Now& now) {
     Road* road = choose();
     if (road == nullptr) return;
     if (unsent_bytes_ > kUnsentBytesMax || flights_.size() >= kFlightsMax) return;
-    const uint64_t room = pace_.room(true, now);
+    const bool urgent = std::none_of(flights_.begin(), flights_.end(), [&](const Flight& flight) {
+      return flight.priority <= road->lane.priority;
+    });
+    const uint64_t room = pace_.room(true, urgent, now);
     if (room == 0) return;
     const Sent outcome = send_batch(*road, room, now);
     // Many records may have been looked at of which none was to be sent: then it goes on in the next step.
@@ -299,6 +302,7 @@ Sender::Sent Sender::send_batch(Road& road, uint64_t room, const Now& now) {
   flight.records = made.records;
   flight.wall_us = records.front().record.arrival.wall_us;
   flight.alone = pace_.sent(message.size(), now);
+  flight.priority = road.lane.priority;
   flight.ends = std::move(made.ends);
   for (const Fetch& fetch : records) {
     flight.positions.push_back(fetch.record.position);

@@ -119,6 +119,7 @@ class Sender {
   struct Flight {
     uint16_t id = 0;
     store::ReaderId reader = 0;
+    uint8_t priority = 0;
     Instant sent;
     bool alone = false;
     uint64_t bytes = 0;
