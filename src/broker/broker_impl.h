@@ -279,6 +279,10 @@ class Broker::Impl {
   void pump_group(ShareGroup& group);
   // True if one more record of the group was dealt with; false if the reader has none.
   bool pump_group_one(ShareGroup& group);
+  // The group's reader has handed it out, and no row of a session says so: this one does.
+  void put_owed(store::ReaderId reader, Position position, uint8_t qos);
+  void erase_owed(store::ReaderId reader, Position position);
+  void give_up(store::ReaderId reader, Position position);
   // `with_qos2`: the session ends, and those are given up.
   void return_leases(Session& session, bool with_qos2);
   void arm_leases(Session& session);
@@ -309,6 +313,7 @@ class Broker::Impl {
   void recover_subscriptions();
   void recover_groups();
   void recover_packets();
+  void recover_owed();
   void settle_groups();
   void recover_runs();
   void recover_wills();

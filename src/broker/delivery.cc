@@ -251,6 +251,8 @@ Broker::Impl::Sent Broker::Impl::send_new(Session& session, uint8_t qos, bool re
     } else if (session.durable) {
       // The QoS 2 states are too many for that, and leases have a reader of their own.
       put_outbound(session, entry);
+    } else if (entry.leased) {
+      put_owed(reader, record.position, qos);
     }
   }
   head.packet_id = entry.packet_id;
@@ -306,6 +308,7 @@ void Broker::Impl::complete(Session& session, Outbound& entry) {
       store_.erase(Table::kOutboundRun, PacketKey(session.number, static_cast<uint16_t>(entry.run - 1)),
                    Haste::kRide);
     }
+    if (entry.leased && !session.durable) erase_owed(owner(session, entry), entry.position);
     store_.acknowledge(owner(session, entry), entry.position);
   }
   ShareGroup* const group = entry.leased ? find_group(owner(session, entry)) : nullptr;

@@ -12,6 +12,7 @@ void Broker::Impl::recover() {
   recover_groups();
   recover_subscriptions();
   recover_packets();
+  recover_owed();
   settle_groups();
   recover_wills();
   // In order of client identifier; ending one takes it out of the map.
@@ -110,6 +111,27 @@ void Broker::Impl::recover_groups() {
   for (const std::string& key : orphans) store_.erase(Table::kShareGroup, key, Haste::kRide);
 }
 
+// What came back to a group and was not leased again, and what sessions had that left no rows.
+void Broker::Impl::recover_owed() {
+  std::vector<std::string> done;
+  store_.scan(Table::kShareOwed, {}, [&](Bytes key, Bytes value) {
+    store::ReaderId reader = 0;
+    Position position;
+    uint8_t qos = 0;
+    ShareGroup* const group = decode_owed_key(key, &reader, &position) ? find_group(reader) : nullptr;
+    if (group == nullptr) {
+      done.emplace_back(key);
+    } else if (decode_owed(value, &qos) && qos == 2) {
+      give_up(reader, position);
+      done.emplace_back(key);
+    } else {  // Also where the row is damaged: at least once.
+      group->returned.insert(position);
+    }
+    return true;
+  });
+  for (const std::string& key : done) store_.erase(Table::kShareOwed, key, Haste::kRide);
+}
+
 void Broker::Impl::settle_groups() {
   std::map<store::ReaderId, std::vector<Position>> leased;
   for (const auto& [client_id, session] : sessions_) {
@@ -122,6 +144,7 @@ void Broker::Impl::settle_groups() {
   for (ShareGroup* group : groups) {
     open_group(*group);
     std::vector<Position>& positions = leased[group->reader];
+    positions.insert(positions.end(), group->returned.begin(), group->returned.end());
     std::sort(positions.begin(), positions.end());
     if (group->reader != 0) store_.restore_outstanding(group->reader, positions);
     close_group(*group);

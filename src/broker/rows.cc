@@ -217,6 +217,33 @@ bool decode_group(Bytes bytes, store::ReaderId* reader) {
   return in.done() && *reader != 0;
 }
 
+std::string owed_key(store::ReaderId reader, store::Position position) {
+  std::string out;
+  put_u64be(out, reader);
+  put_u64be(out, position.value);
+  return out;
+}
+
+bool decode_owed_key(Bytes key, store::ReaderId* reader, store::Position* position) {
+  ByteReader in(key);
+  *reader = in.u64be();
+  position->value = in.u64be();
+  return in.done();
+}
+
+std::string encode_owed(uint8_t qos) {
+  std::string out;
+  put_u8(out, kGrammar);
+  put_u8(out, qos);
+  return out;
+}
+
+bool decode_owed(Bytes bytes, uint8_t* qos) {
+  ByteReader in = open(bytes);
+  *qos = in.u8();
+  return in.done() && (*qos == 1 || *qos == 2);
+}
+
 bool decode(Bytes bytes, Outbound* row, Lease* lease) {
   ByteReader in = open(bytes);
   const uint8_t flags = in.u8();

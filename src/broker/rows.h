@@ -24,6 +24,9 @@
 //                   QoS 1; ascending positions, the first against 0; a delivery counts if its position is behind the
 //                   low-water position of the session's reader: the row goes when all of them are acknowledged
 //   kShareGroup   name '/' filter           -> 1:u8 reader:varint
+//   kShareOwed    reader:u64be position:u64be -> 1:u8 qos:u8
+//                   1: came back, or leased to a session without rows: to be leased again after a restart; 2: leased so
+//                   at QoS 2, and given up then
 //   kWill         client identifier         -> 1:u8 flags:u8 delay_s:varint
 //                                              [expiry_s:varint] [event_us:svarint] [user:sized]
 //                                              topic:sized headers:sized payload (the rest)
@@ -121,6 +124,11 @@ bool decode(Bytes bytes, Outbound* row, Lease* lease);
 
 std::string encode_group(store::ReaderId reader);
 bool decode_group(Bytes bytes, store::ReaderId* reader);
+
+std::string owed_key(store::ReaderId reader, store::Position position);
+bool decode_owed_key(Bytes key, store::ReaderId* reader, store::Position* position);
+std::string encode_owed(uint8_t qos);
+bool decode_owed(Bytes bytes, uint8_t* qos);
 
 // Of each row: packet_id, position and size_bytes.
 std::string encode_run(std::span<const Outbound> deliveries);

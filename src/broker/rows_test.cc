@@ -140,6 +140,27 @@ TEST(Rows, Packets) {
   EXPECT_FALSE(decode_packet_key("short", &number, &packet_id));
 }
 
+TEST(Rows, SharedSubscriptions) {
+  EXPECT_EQ(to_hex(encode_group(300)), "01ac02");
+  store::ReaderId reader = 0;
+  EXPECT_TRUE(decode_group(encode_group(300), &reader));
+  EXPECT_EQ(reader, 300u);
+  EXPECT_FALSE(decode_group("\1", &reader));
+  const std::string key = owed_key(7, store::Position{9});
+  EXPECT_EQ(to_hex(key), "00000000000000070000000000000009");
+  store::Position position;
+  EXPECT_TRUE(decode_owed_key(key, &reader, &position));
+  EXPECT_EQ(position.value, 9u);
+  for (size_t size = 0; size < key.size(); ++size) {
+    EXPECT_FALSE(decode_owed_key(Bytes(key).substr(0, size), &reader, &position)) << size;
+  }
+  EXPECT_EQ(to_hex(encode_owed(2)), "0102");
+  uint8_t qos = 0;
+  EXPECT_TRUE(decode_owed(encode_owed(2), &qos));
+  EXPECT_FALSE(decode_owed(encode_owed(3), &qos));
+  EXPECT_FALSE(decode_owed("\1", &qos));
+}
+
 TEST(Rows, Runs) {
   std::vector<Outbound> run(2);
   run[0].packet_id = 300;

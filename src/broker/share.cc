@@ -35,6 +35,7 @@ void Broker::Impl::close_group(ShareGroup& group) {
   if (!group.members.empty() || group.lease_count > 0) return;
   if (group.reader != 0) {
     groups_by_reader_.erase(group.reader);
+    for (const Position position : group.returned) erase_owed(group.reader, position);
     store_.remove_reader(group.reader, store::GapCause::kSessionEnded);
     store_.erase(Table::kShareGroup, group.name, Haste::kRide);
   }
@@ -121,14 +122,15 @@ void Broker::Impl::pump_group_later(ShareGroup& group) {
 void Broker::Impl::pump_group(ShareGroup& group) {
   if (group.reader == 0) return;
   int left = kRecordsMax;
-  while (choose(group, 1, {}) != nullptr) {
+  while (const ShareGroup::Member* member = choose(group, 1, {})) {
+    if (left-- == 0) return wait_for_step(*member->session->connection);
     if (!pump_group_one(group)) return;
-    if (--left == 0) break;
   }
   // Whoever has room again comes here by pump(); who only waits for this step to end needs another one.
   for (const auto& [number, member] : group.members) {
     Connection* connection = member.session->connection;
-    if (connection != nullptr && connection->connack_sent) wait_for_room(*connection);
+    if (connection != nullptr && connection->connack_sent && !has_room(*connection))
+      wait_for_room(*connection);
   }
 }
 
@@ -138,6 +140,7 @@ bool Broker::Impl::pump_group_one(ShareGroup& group) {
       again ? store_.at(*group.returned.begin(), group.reader) : store_.next(group.reader);
   if (again && fetched.status == Status::kGone) {
     store_.acknowledge(group.reader, *group.returned.begin());
+    erase_owed(group.reader, *group.returned.begin());
     group.returned.erase(group.returned.begin());
     return true;
   }
@@ -146,7 +149,10 @@ bool Broker::Impl::pump_group_one(ShareGroup& group) {
     return false;
   }
   const store::Record& record = fetched.record;
-  if (again) group.returned.erase(group.returned.begin());
+  if (again) {
+    group.returned.erase(group.returned.begin());
+    erase_owed(group.reader, record.position);  // In the group of rows that say what becomes of it.
+  }
   const store::StreamInfo* stream = store_.stream(record.stream);
   if (store::expired(record, stream != nullptr ? stream->options.time_to_live_s : 0, now_)) {
     ++counters_.expired;  // [MQTT-3.3.2-5]
@@ -164,6 +170,22 @@ bool Broker::Impl::pump_group_one(ShareGroup& group) {
 }
 
 // --- Members that are away.
+
+void Broker::Impl::put_owed(store::ReaderId reader, Position position, uint8_t qos) {
+  store_.put(Table::kShareOwed, owed_key(reader, position), encode_owed(qos), Haste::kRide);
+}
+
+void Broker::Impl::erase_owed(store::ReaderId reader, Position position) {
+  store_.erase(Table::kShareOwed, owed_key(reader, position), Haste::kRide);
+}
+
+void Broker::Impl::give_up(store::ReaderId reader, Position position) {
+  store_.add_gap({.first = position.value,
+                  .last = position.value,
+                  .cause = store::GapCause::kSessionEnded,
+                  .reader = reader,
+                  .wall_us = now_.wall_us});
+}
 
 void Broker::Impl::arm_leases(Session& session) {
   bool any = false;
@@ -189,16 +211,12 @@ void Broker::Impl::return_leases(Session& session, bool with_qos2) {
     if (entry->qos == 1) {
       group->returned.insert(position);
       group->behind = true;
+      put_owed(lease.reader, position, 1);
       pump_group_later(*group);
     } else {  // [MQTT-4.8.2-5]
       store_.acknowledge(lease.reader, position);
-      if (entry->state == Outbound::State::kSent) {
-        store_.add_gap({.first = position.value,
-                        .last = position.value,
-                        .cause = store::GapCause::kSessionEnded,
-                        .reader = lease.reader,
-                        .wall_us = now_.wall_us});
-      }
+      if (!session.durable) erase_owed(lease.reader, position);
+      if (entry->state == Outbound::State::kSent) give_up(lease.reader, position);
     }
     if (session.durable) store_.erase(Table::kOutbound, PacketKey(session.number, packet_id), Haste::kRide);
     session.outbound.erase(entry);

@@ -6,7 +6,7 @@
 //   settled      what a client or a peer was told (a delivery, a number of a stream) was durable when it was told
 //   true         nothing is delivered that nobody sent, on another topic, or with other bytes
 //   ordered      one publisher's messages on one topic arrive in order at each subscriber
-//   once         QoS 1 at least once, QoS 2 exactly once for a session, over every restart
+//   once         QoS 1 at least once, QoS 2 exactly once for a session or a shared subscription, over every restart
 //   remembered   a session that was promised is there
 //   numbered     numbers missing in a stream are covered by gap records; no message has two numbers
 //   drained      after the faults every backlog goes to nothing and every subscriber has everything
@@ -55,6 +55,8 @@ class Oracle {
   // `down_filters`: what the parent sends down to it.
   uint32_t add_node(std::string name, std::optional<uint32_t> parent, std::vector<std::string> down_filters);
   uint32_t add_client(std::string name, uint32_t node, bool persistent);
+  // The two take turns at one shared subscription: what either is given, `first` was given. `first` keeps its session.
+  void share(uint32_t first, uint32_t other);
   // Where its messages go; a clone or a client that moves.
   uint32_t node_of(uint32_t client) const { return clients_[client].node; }
 
@@ -137,6 +139,8 @@ class Oracle {
     std::string name;
     uint32_t node = 0;
     bool persistent = false;
+    uint32_t counted_as = 0;  // Itself, or the first of those it shares a subscription with.
+    bool shares = false;      // No order can be told then.
     std::vector<Subscription> subscriptions;
     std::map<MessageId, uint32_t> counts;
     std::map<std::pair<uint32_t, std::string>, uint64_t> last;  // (publisher, topic) -> highest number.

@@ -147,6 +147,29 @@ class Swarm {
       if (prng_.chance(1, 4)) options.subscriptions.push_back({"+/+/q1", 1});  // Overlaps.
       world.add_client(at, std::move(options));
     }
+    if (prng_.chance(1, 3)) add_workers(at);
+  }
+
+  // Two or three that take turns at one shared subscription; the first one stays.
+  void add_workers(uint32_t at) {
+    const uint64_t workers = 2 + prng_.below(2);
+    bool all_stay = true;
+    std::vector<SimClient::Options> group;
+    for (uint64_t i = 0; i < workers; ++i) {
+      SimClient::Options options = client_options(world.options(at).name + "-w" + std::to_string(i));
+      options.persistent = i == 0 || prng_.chance(2, 3);
+      all_stay = all_stay && options.persistent;
+      group.push_back(std::move(options));
+    }
+    // What was leased at QoS 2 to a session that ends is given up.
+    const auto qos = static_cast<uint8_t>(all_stay ? 1 + prng_.below(2) : 1);
+    uint32_t first = 0;
+    for (SimClient::Options& options : group) {
+      options.subscriptions = {{"$share/workers/#", qos}};
+      const uint32_t client = world.add_client(at, std::move(options));
+      if (&options == &group.front()) first = client;
+      if (client != first) world.oracle().share(first, client);
+    }
   }
 
   void draw_rates() {

@@ -368,6 +368,10 @@ Store::Fetch Store::Impl::next_in_stream(StreamId stream, Position after, Reader
 
 Store::Fetch Store::Impl::at(Position position, ReaderId waiter) {
   Fetch fetch;
+  if (position.commit() > durable) {
+    commit_waiters.emplace(position.commit(), waiter);
+    return fetch;
+  }
   fetch.status = FetchStatus::kGone;
   Segment* const segment = segment_of(position);
   if (segment == nullptr) return fetch;

@@ -461,6 +461,10 @@ void Store::Impl::commit_done(std::unique_ptr<CommitJob> job, const Now& now) {
   if (job->outcome) {
     if (!planted(PlantedBug::kForwardBeforeDurable)) publish_pieces(*job);
     durable = in_flight->commit;
+    while (!commit_waiters.empty() && commit_waiters.begin()->first <= durable) {
+      woken.insert(commit_waiters.begin()->second);
+      commit_waiters.erase(commit_waiters.begin());
+    }
     marked = in_flight->mark;
     in_flight.reset();
     failures_in_a_row = 0;

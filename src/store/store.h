@@ -206,7 +206,8 @@ class Store {
   void rewind(ReaderId reader, Position position);
   // After open: these records were handed out before the crash and not acknowledged (positions in any order).
   void restore_outstanding(ReaderId reader, std::span<const Position> positions);
-  // One record again, by position, for `waiter` (woken when a disk job for it is done).
+  // One record again, by position, for `waiter` (woken when a disk job for it is done; kNone: it is not durable yet, and the
+  // waiter is woken when it is).
   Fetch at(Position position, ReaderId waiter);
   // The first durable record of a stream behind `after`; moves nothing. For looking, and for a link's checks.
   Fetch next_in_stream(StreamId stream, Position after, ReaderId waiter);

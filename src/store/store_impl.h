@@ -298,6 +298,8 @@ class Store::Impl {
   ReaderId reader_reserved = 1;  // Row "reader_next": numbers below may have been given.
   std::set<ReaderId> dirty_readers;
   std::set<ReaderId> woken;
+  std::set<std::pair<uint64_t, ReaderId>>
+      commit_waiters;  // Who asked for a record of a commit that is not durable yet.
   FrameCache tail_cache;
   FrameCache read_cache;
   std::map<FrameRef, std::set<ReaderId>> wanted_frames;  // Asked for, being read or queued.

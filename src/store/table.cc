@@ -38,6 +38,8 @@ const char* table_name(Table table) {
       return "outbound-run";
     case Table::kShareGroup:
       return "share-group";
+    case Table::kShareOwed:
+      return "share-owed";
   }
   return "unknown";
 }

@@ -26,8 +26,10 @@ enum class Table : uint8_t {
   kOutboundRun =
       16,  // broker/: session, slot -> QoS 1 PUBLISHes sent in one go: packet identifiers, positions.
   kShareGroup = 17,  // broker/: name and filter of a shared subscription -> reader.
+  kShareOwed =
+      18,  // broker/: reader of a shared subscription, position -> QoS; handed out, and in no row of kOutbound.
 };
-inline constexpr uint8_t kTableMax = 17;
+inline constexpr uint8_t kTableMax = 18;
 
 const char* table_name(Table table);
 
