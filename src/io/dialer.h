@@ -36,6 +36,8 @@ class Dialer {
   void collect(Instant now);
   std::optional<Instant> deadline() const;
   void expire(Instant now);
+  // Nothing is out, so none of the above has anything to do.
+  bool idle() const { return dialing_ == nullptr && !outcome_; }
   // Look after each of the above.
   std::optional<Outcome> take_outcome() { return std::exchange(outcome_, std::nullopt); }
 

@@ -376,7 +376,7 @@ void EventLoop::deliver_replies() {
 
 // --- Writing.
 
-void EventLoop::send(Connection& connection, std::string bytes) {
+void EventLoop::send(Connection& connection, std::string&& bytes) {
   if (!connection.passage) return write(connection, std::move(bytes));
   Passage& passage = *connection.passage;
   std::string wire = std::exchange(passage.reply, {});
@@ -385,7 +385,7 @@ void EventLoop::send(Connection& connection, std::string bytes) {
   write(connection, std::move(wire));
 }
 
-void EventLoop::write(Connection& connection, std::string bytes) {
+void EventLoop::write(Connection& connection, std::string&& bytes) {
   if (connection.broken || bytes.empty()) return;
   if (connection.out_bytes == 0) {
     const ssize_t count = ::send(connection.socket.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
@@ -553,7 +553,7 @@ void EventLoop::turn() {
   expire();
   const auto due = core_.next_deadline();
   if (!inputs_.empty() || step_due_ || (due && *due <= now_.mono)) run_step();
-  send_replies();
+  if (!owing_.empty()) send_replies();
   tidy();
   heartbeat();
 }
@@ -577,9 +577,9 @@ int EventLoop::timeout_ms(Instant now_mono) {
   if (storage_ != nullptr && storage_->has_done()) return 0;
   if (handshakes_.has_done()) return 0;
   std::optional<Instant> due = core_.next_deadline();
-  due = earlier(due, dialer_.deadline());
-  due = earlier(due, files_.deadline());
-  due = earlier(due, doors_deadline());
+  if (!dialer_.idle()) due = earlier(due, dialer_.deadline());
+  if (files_.pending()) due = earlier(due, files_.deadline());
+  if (doors_shut_) due = earlier(due, doors_deadline());
   for (const ConnectionId id : with_deadline_) {
     if (const Connection* connection = find(id)) due = earlier(due, connection->deadline);
   }
@@ -644,9 +644,11 @@ void EventLoop::handle(const epoll_event& event) {
 }
 
 void EventLoop::expire() {
-  dialer_.expire(now_.mono);
-  take_dialed();
-  files_.expire(now_.mono);
+  if (!dialer_.idle()) {
+    dialer_.expire(now_.mono);
+    take_dialed();
+  }
+  if (files_.pending()) files_.expire(now_.mono);
   if (doors_shut_ && (openings_.size() < options_.openings_max || evictable() != nullptr))
     set_doors_shut(false);
   if (with_deadline_.empty()) return;

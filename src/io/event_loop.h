@@ -193,8 +193,8 @@ class EventLoop {
   void read_from(Connection& connection);
   void received(Connection& connection, Bytes bytes);
   void admin_received(Connection& connection, Bytes bytes);
-  void send(Connection& connection, std::string bytes);
-  void write(Connection& connection, std::string bytes);
+  void send(Connection& connection, std::string&& bytes);
+  void write(Connection& connection, std::string&& bytes);
   bool flush(Connection& connection);
   void break_off(Connection& connection);
 

@@ -93,7 +93,6 @@ EventLoop::Connection* EventLoop::evictable() {
 
 // When one of those inside may be asked to leave.
 std::optional<Instant> EventLoop::doors_deadline() {
-  if (!doors_shut_) return std::nullopt;
   for (const ConnectionId id : openings_) {
     const Passage& passage = *find(id)->passage;
     if (!passage.away()) return passage.begun + options_.eviction_age;

@@ -67,6 +67,7 @@ void FileWatch::readable(Instant now) {
         if (!lost && !group.names.contains({event.wd, name})) continue;
         if (!group.first) group.first = now;
         group.last = now;
+        pending_ = true;
       }
     }
   }
@@ -89,9 +90,11 @@ void FileWatch::expire(Instant now) {
     find(group);
     group.changed();
   }
+  pending_ = deadline().has_value();
 }
 
 void FileWatch::now_all() {
+  pending_ = false;
   for (Group& group : groups_) {
     group.first.reset();
     find(group);

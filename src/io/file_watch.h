@@ -34,6 +34,8 @@ class FileWatch {
   int descriptor() const { return inotify_.get(); }
   // Reads what happened.
   void readable(Instant now);
+  // Somebody has to be told yet: only then deadline() and expire() have anything to do.
+  bool pending() const { return pending_; }
   std::optional<Instant> deadline() const;
   // Tells those whose time has come.
   void expire(Instant now);
@@ -54,6 +56,7 @@ class FileWatch {
 
   FileDescriptor inotify_;
   std::vector<Group> groups_;
+  bool pending_ = false;
 };
 
 }  // namespace hf::io
