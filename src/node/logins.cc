@@ -1,6 +1,7 @@
 #include "node/logins.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/base64.h"
 #include "crypto/crypto.h"
@@ -52,6 +53,40 @@ void Logins::set(identity::Users users, identity::Permissions permissions) {
     const identity::User* user = identities_.users.find(entry.first);
     return user == nullptr || *user != entry.second.user;
   });
+}
+
+bool Logins::called(ConnectionId connection, Caller caller) {
+  if (!caller.loopback && unknown_count_ >= kUnknownMax) {
+    const auto found = unknown_by_address_.find(caller.address);
+    if (found != unknown_by_address_.end() && found->second >= kUnknownOfAddressMax) {
+      ++turned_away_;
+      return false;
+    }
+  }
+  Call& call = callers_[connection];
+  call.caller = std::move(caller);
+  call.unknown = !call.caller.loopback;
+  if (call.unknown) {
+    ++unknown_count_;
+    ++unknown_by_address_[call.caller.address];
+  }
+  return true;
+}
+
+void Logins::admitted(ConnectionId connection) {
+  if (const auto found = callers_.find(connection); found != callers_.end()) settle(found->second);
+}
+
+void Logins::gone(ConnectionId connection) {
+  admitted(connection);
+  callers_.erase(connection);
+}
+
+void Logins::settle(Call& call) {
+  if (!std::exchange(call.unknown, false)) return;
+  --unknown_count_;
+  const auto found = unknown_by_address_.find(call.caller.address);
+  if (--found->second == 0) unknown_by_address_.erase(found);
 }
 
 Verdict Logins::begin(ConnectionId connection, const mqtt::Connect& connect, Instant now,
@@ -134,6 +169,7 @@ Verdict Logins::admit(Call& call, const std::string& name) {
   const identity::User* user = call.by_certificate ? nullptr : identities_.users.find(name);
   if (!call.by_certificate && user == nullptr) return refused(Reason::kNotAuthorized);
   if (user != nullptr) call.user = *user;
+  settle(call);
   return {.principal = {Principal::Kind::kClient, name}};
 }
 

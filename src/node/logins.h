@@ -6,6 +6,9 @@
 // other. Only what is not known again counts as an attempt: those that fail are answered slower and slower, by address and
 // by name, never for ever; and never on this machine.
 //
+// Connections that have not said who they are may be many, but from elsewhere not many of one address while there are many of
+// them.
+//
 // Invariants: a name that is in no list gets the answer that a wrong password gets; no more than kWorkMax passwords wait.
 #pragma once
 
@@ -71,8 +74,11 @@ class Logins {
 
   const Identities& identities() const { return identities_; }
 
-  void called(ConnectionId connection, Caller caller) { callers_[connection].caller = std::move(caller); }
-  void gone(ConnectionId connection) { callers_.erase(connection); }
+  // A new connection. False: it is not to be let in, because too many from its address have not said who they are.
+  bool called(ConnectionId connection, Caller caller);
+  // It was let in, as a node.
+  void admitted(ConnectionId connection);
+  void gone(ConnectionId connection);
 
   // Of broker::Host. `begin` for clients that are no nodes; *work is what its verdict, if pending, waits for.
   broker::Verdict begin(ConnectionId connection, const mqtt::Connect& connect, Instant now,
@@ -86,14 +92,18 @@ class Logins {
   broker::Verdict finish(LoginWork& work, ConnectionId* connection, Instant now);
 
   uint64_t failures() const { return failures_; }
+  uint64_t turned_away() const { return turned_away_; }
 
  private:
   static constexpr size_t kWorkMax = 256;
+  static constexpr size_t kUnknownMax = 256;  // Then no address may have more than the next.
+  static constexpr size_t kUnknownOfAddressMax = 16;
 
   struct Call {
     Caller caller;
     std::unique_ptr<identity::ScramLogin> exchange;
     bool by_certificate = false;
+    bool unknown = false;                // It is from elsewhere and was not let in yet: counted below.
     std::optional<identity::User> user;  // As it stood in the list when it came in.
   };
   struct Known {
@@ -106,6 +116,7 @@ class Logins {
   };
   using FailureTable = std::map<std::string, Failures, std::less<>>;
 
+  void settle(Call& call);
   broker::Verdict admit(Call& call, const std::string& name);
   bool throttled(const Call& call, Bytes user, Instant now) const;
   void failed(const Call& call, const std::string& user, Instant now);
@@ -119,7 +130,10 @@ class Logins {
   FailureTable failures_by_address_;
   FailureTable failures_by_user_;
   size_t work_count_ = 0;
+  size_t unknown_count_ = 0;                                       // Of callers from elsewhere.
+  std::map<std::string, size_t, std::less<>> unknown_by_address_;  // The same.
   uint64_t failures_ = 0;
+  uint64_t turned_away_ = 0;
 };
 
 }  // namespace hf::node

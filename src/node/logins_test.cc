@@ -171,6 +171,26 @@ TEST(Logins, WaitingPasswordsAreBounded) {
   EXPECT_TRUE(door.logins->begin(door.call(true), connect, door.now, &work).pending);
 }
 
+TEST(Logins, AddressWithTooManyWhoSayNothingGetsNoMore) {
+  Door door;
+  std::vector<ConnectionId> hostile;
+  for (int i = 0; i < 300; ++i) {
+    const bool in = door.logins->called(++door.connection_last, {false, "198.51.100.1", ""});
+    EXPECT_EQ(in, i < 256) << i;
+    if (in) hostile.push_back(door.connection_last);
+  }
+  EXPECT_EQ(door.logins->turned_away(), 44u);
+  // Others come in, and count no more once they are known; this machine is never counted.
+  for (int i = 0; i < 40; ++i) {
+    const ConnectionId good = ++door.connection_last;
+    ASSERT_TRUE(door.logins->called(good, {false, "192.0.2.1", ""})) << i;
+    EXPECT_EQ(door.login(good, "ann", "secret-1").reason, Reason::kSuccess);
+    ASSERT_TRUE(door.logins->called(++door.connection_last, {true, "127.0.0.1", ""})) << i;
+  }
+  for (const ConnectionId connection : hostile) door.logins->gone(connection);
+  EXPECT_TRUE(door.logins->called(++door.connection_last, {false, "198.51.100.1", ""}));
+}
+
 TEST(Logins, ScramShowsNoPassword) {
   Door door;
   const ConnectionId connection = door.call();

@@ -111,8 +111,9 @@ void Node::Impl::take(Input& input) {
   }
   if (auto* event = std::get_if<Connected>(&input)) {
     const size_t port = event->peer.rfind(':');
-    logins_.called(event->connection,
-                   {event->loopback, event->peer.substr(0, port), std::move(event->certificate_user)});
+    const bool welcome = logins_.called(event->connection, {event->loopback, event->peer.substr(0, port),
+                                                            std::move(event->certificate_user)});
+    if (!welcome) return close(event->connection);
     return broker_->connected(event->connection, now_);
   }
   if (auto* event = std::get_if<Closed>(&input)) {
@@ -222,6 +223,7 @@ broker::Verdict Node::Impl::authenticate(ConnectionId connection, const mqtt::Co
     if (connect.version != mqtt::Version::k5 || connect.client_id != name)
       return {.reason = mqtt::Reason::kClientIdentifierNotValid};
     claiming_[connection] = entry == link::Registry::Entry::kClaim;
+    logins_.admitted(connection);
     return {.principal = {broker::Principal::Kind::kNode, name}};
   }
   std::unique_ptr<LoginWork> work;
