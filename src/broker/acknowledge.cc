@@ -7,30 +7,34 @@ void Broker::Impl::on_ack(Connection& connection, const mqtt::Ack& packet) {
   Session& session = *connection.session;
   switch (packet.type) {
     case PacketType::kPuback:
-      return on_puback(session, packet);
+      return on_puback(connection, session, packet);
     case PacketType::kPubrec:
       return on_pubrec(connection, session, packet);
     case PacketType::kPubrel:
       return on_pubrel(connection, session, packet);
     default:
-      return on_pubcomp(session, packet);
+      return on_pubcomp(connection, session, packet);
   }
 }
 
-void Broker::Impl::on_puback(Session& session, const mqtt::Ack& packet) {
+void Broker::Impl::on_puback(Connection& connection, Session& session, const mqtt::Ack& packet) {
   Outbound* entry = session.outbound.find(packet.packet_id);
-  if (entry == nullptr || entry->qos != 1) return;  // Late, or not ours: nothing hangs on it.
+  if (entry == nullptr) return;  // Late, or not ours: nothing hangs on it.
+  if (entry->qos != 1) return fail(connection, Reason::kProtocolError, "PUBACK for a message of QoS 2");
   const bool reserved = entry->reserved;
-  const ConnectionId connection = session.connection->id;
+  const ConnectionId id = connection.id;
   complete(session, *entry);  // [MQTT-4.3.2-3] Also with a reason of failure: the client does not want it.
   pump_later(session);
   // The last that is done here: the host may call back.
-  if (reserved) host_.reserved_acknowledged(connection, packet.packet_id, packet.reason);
+  if (reserved) host_.reserved_acknowledged(id, packet.packet_id, packet.reason);
 }
 
 void Broker::Impl::on_pubrec(Connection& connection, Session& session, const mqtt::Ack& packet) {
   Outbound* entry = session.outbound.find(packet.packet_id);
-  if (entry == nullptr || entry->qos != 2) {
+  if (entry != nullptr && entry->qos != 2) {
+    return fail(connection, Reason::kProtocolError, "PUBREC for a message of QoS 1");
+  }
+  if (entry == nullptr) {
     if (packet.reason >= Reason::kUnspecifiedError) return;
     return send_ack(connection, 0, PacketType::kPubrel, packet.packet_id, Reason::kPacketIdentifierNotFound);
   }
@@ -61,9 +65,12 @@ void Broker::Impl::on_pubrel(Connection& connection, Session& session, const mqt
   send_ack(connection, commit, PacketType::kPubcomp, packet.packet_id, Reason::kSuccess);  // [MQTT-4.3.3-11]
 }
 
-void Broker::Impl::on_pubcomp(Session& session, const mqtt::Ack& packet) {
+void Broker::Impl::on_pubcomp(Connection& connection, Session& session, const mqtt::Ack& packet) {
   Outbound* entry = session.outbound.find(packet.packet_id);
-  if (entry == nullptr || entry->state != Outbound::State::kReleased) return;
+  if (entry == nullptr) return;
+  if (entry->state != Outbound::State::kReleased) {
+    return fail(connection, Reason::kProtocolError, "PUBCOMP for a message that was not released");
+  }
   complete(session, *entry);
   pump_later(session);
 }

@@ -124,6 +124,12 @@ void Broker::Impl::read(Connection& reads, Bytes bytes) {
     switch (mqtt::frame_next(source, waiting ? limits_.connect_bytes_max : limits_.packet_bytes_max, &framed,
                              &error)) {
       case mqtt::FrameStatus::kBad:
+        // Too large, and as far as one can see of 5.0: it is told so.
+        if (connection->state == Connection::State::kWaiting &&
+            source.substr(0, 16).find(Bytes("\0\4MQTT\5", 7)) != Bytes::npos) {
+          connection->version = Version::k5;
+          return refuse(*connection, error.reason, error.text);
+        }
         return fail(*connection, error.reason, error.text);
       case mqtt::FrameStatus::kNeedMore: {
         if (!buffered) {

@@ -24,17 +24,17 @@ namespace hf::broker {
 
 struct Limits {
   size_t packet_bytes_max = 1 << 20;
-  size_t connect_bytes_max = 64 << 10;  // Before CONNECT is accepted.
-  uint16_t receive_maximum = 1024;      // QoS 1 and 2 PUBLISHes a client may have open towards us (5.0).
-  uint16_t inflight_max = 1024;         // And we towards a client that states no less.
-  size_t inflight_bytes_max = 4 << 20;  // Bytes of deliveries to one client not yet acknowledged.
+  size_t connect_bytes_max = 256 << 10;  // Before CONNECT is accepted.
+  uint16_t receive_maximum = 1024;       // QoS 1 and 2 PUBLISHes a client may have open towards us (5.0).
+  uint16_t inflight_max = 1024;          // And we towards a client that states no less.
+  size_t inflight_bytes_max = 4 << 20;   // Bytes of deliveries to one client not yet acknowledged.
   size_t unsent_bytes_max =
       1 << 20;  // QoS 0 to a slower reader is dropped and counted; log readers pause at a quarter.
   size_t clean_session_queue_bytes_max =
       1 << 20;  // Then a clean session behind on unstored QoS 1 or 2 is disconnected.
   uint32_t session_expiry_default_s = 7 * 86400;  // 3.1.1 sessions; 5.0 sessions state their own.
   uint32_t session_expiry_max_s = UINT32_MAX;     // Of either; those that ask for longer are told.
-  uint16_t topic_alias_maximum = 64;              // Topics to which a client may give numbers (5.0).
+  uint16_t topic_alias_maximum = 16;              // Topics to which a client may give numbers (5.0).
   uint16_t keep_alive_max_s =
       0;  // 5.0 clients that ask for longer, or for none, are told this; 0: as they like.
   std::string response_topic =

@@ -244,10 +244,10 @@ class Broker::Impl {
 
   // --- acknowledge.cc
   void on_ack(Connection& connection, const mqtt::Ack& packet);
-  void on_puback(Session& session, const mqtt::Ack& packet);
+  void on_puback(Connection& connection, Session& session, const mqtt::Ack& packet);
   void on_pubrec(Connection& connection, Session& session, const mqtt::Ack& packet);
   void on_pubrel(Connection& connection, Session& session, const mqtt::Ack& packet);
-  void on_pubcomp(Session& session, const mqtt::Ack& packet);
+  void on_pubcomp(Connection& connection, Session& session, const mqtt::Ack& packet);
 
   // --- subscribe.cc
   void on_subscribe(Connection& connection, const mqtt::Subscribe& packet);

@@ -188,6 +188,23 @@ TEST(Connect, MalformedConnectOfVersion5IsToldWhy) {
   EXPECT_EQ(client.take(), (Lines{"CONNACK 81", "closed"}));
 }
 
+TEST(Connect, LargestPartsOfAConnectFitAndMoreIsToldSo) {
+  Site site;
+  Client large(site, "large"), huge(site, "huge"), old(site, "old", Version::k311);
+  const std::string most(65'535, 'x');
+  large.will("t", most).dial();
+  EXPECT_EQ(large.synced(), Lines{"CONNACK 00"});
+  for (Client* client : {&huge, &old}) {
+    client->hello.user_name = client->hello.password = most;
+    client->will(most, most);
+    client->hello.client_id = most;
+  }
+  huge.dial();
+  old.dial();
+  EXPECT_EQ(huge.take(), (Lines{"CONNACK 95", "closed"}));
+  EXPECT_EQ(old.take(), Lines{"closed"});
+}
+
 TEST(Connect, ConnectComesInTimeOrNever) {
   Site site;
   const ConnectionId id = 99;

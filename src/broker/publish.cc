@@ -49,10 +49,10 @@ void Broker::Impl::on_publish(Connection& connection, const mqtt::Publish& packe
                                                &topic)) {
       case InboundAliases::Outcome::kOk:
         break;
-      case InboundAliases::Outcome::kUnknown:  // [MQTT-3.3.2-9], and an alias before its name.
-        return fail(connection, Reason::kTopicAliasInvalid, "a topic alias that stands for nothing");
-      case InboundAliases::Outcome::kTooMany:
-        return fail(connection, Reason::kQuotaExceeded, "too many bytes of topics with an alias");
+      case InboundAliases::Outcome::kOutOfRange:  // [MQTT-3.3.2-9]
+        return fail(connection, Reason::kTopicAliasInvalid, "a topic alias over the maximum");
+      case InboundAliases::Outcome::kUnmapped:
+        return fail(connection, Reason::kProtocolError, "a topic alias that stands for nothing");
     }
   }
   topic_last_.assign(topic);
@@ -149,8 +149,13 @@ void Broker::Impl::refuse_publish(Connection& connection, const Incoming& packet
              "PUBLISH of '" + connection.session->client_id + "' on '" + std::string(packet.topic) +
                  "' refused: " + (storage_failed() ? "storage has failed" : mqtt::reason_name(reason)));
   if (packet.qos == 0) return;
-  // [MQTT-3.3.5-2] of 3.1.1: it has no way to refuse but to close.
-  if (connection.version == Version::k311) return fail(connection, reason, "a PUBLISH was refused");
+  if (connection.version == Version::k311) {
+    // [MQTT-3.3.5-2] of 3.1.1: it has no way to refuse but to close. Where that may help, it does; who has no right to a topic
+    // would come back with the same message for ever, and with nothing else.
+    if (reason != Reason::kNotAuthorized) return fail(connection, reason, "a PUBLISH was refused");
+    reason = Reason::kSuccess;
+    if (packet.qos == 2) connection.session->inbound[packet.packet_id] = 0;
+  }
   send_ack(connection, 0, packet.qos == 1 ? PacketType::kPuback : PacketType::kPubrec, packet.packet_id,
            reason);
 }

@@ -434,5 +434,24 @@ TEST(Resend, AnIdentifierGivenAgainBelongsToTheNewerMessage) {
   EXPECT_NE(all.find("#3 t '" + std::to_string(sent - 1) + "' dup"), std::string::npos) << all;
 }
 
+TEST(Session, AcknowledgementOfTheWrongKindIsAMistake) {
+  struct Wrong {
+    uint8_t qos;
+    mqtt::PacketType type;
+  };
+  for (const Wrong& wrong : {Wrong{1, mqtt::PacketType::kPubrec}, Wrong{1, mqtt::PacketType::kPubcomp},
+                             Wrong{2, mqtt::PacketType::kPuback}, Wrong{2, mqtt::PacketType::kPubcomp}}) {
+    Site site;
+    Client sub(site, "sub"), pub(site, "pub");
+    sub.connect();
+    sub.subscribed("t", 2);
+    pub.connect();
+    pub.publish("t", "x", wrong.qos);
+    sub.synced();
+    sub.ack(wrong.type, 1);
+    EXPECT_EQ(sub.take(), (Lines{"DISCONNECT 82", "closed"})) << int{wrong.qos};
+  }
+}
+
 }  // namespace
 }  // namespace hf::broker

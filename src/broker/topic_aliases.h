@@ -1,6 +1,6 @@
 // Topic aliases of a connection (MQTT 5.0, section 3.3.2.3.4): numbers that stand for topic names, each side its own.
 //
-// Invariant: neither side holds more names than were agreed on in CONNECT and CONNACK, nor more than kBytesMax of them.
+// Invariant: neither side holds more names than were agreed on in CONNECT and CONNACK. Each that we promise may cost us 64 KiB.
 #pragma once
 
 #include <cstdint>
@@ -15,30 +15,24 @@ namespace hf::broker {
 // Names that the client has given numbers to.
 class InboundAliases {
  public:
-  enum class Outcome : uint8_t { kOk, kUnknown, kTooMany };
+  enum class Outcome : uint8_t { kOk, kOutOfRange, kUnmapped };
 
   // The topic of a PUBLISH with `alias`: *topic is remembered, or if it is empty, filled in (until the next call).
-  // `alias` is over `maximum` or stands for nothing: kUnknown [MQTT-3.3.2-8]. kTooMany: more bytes than we keep.
+  // kOutOfRange: over `maximum` [MQTT-3.3.2-9]; kUnmapped: it stands for nothing (3.3.4).
   Outcome resolve(uint16_t alias, uint16_t maximum, Bytes* topic) {
-    if (alias == 0 || alias > maximum) return Outcome::kUnknown;
+    if (alias == 0 || alias > maximum) return Outcome::kOutOfRange;
     if (topic->empty()) {
-      if (alias > topics_.size() || topics_[alias - 1u].empty()) return Outcome::kUnknown;
+      if (alias > topics_.size() || topics_[alias - 1u].empty()) return Outcome::kUnmapped;
       *topic = topics_[alias - 1u];
       return Outcome::kOk;
     }
     if (topics_.size() < alias) topics_.resize(alias);
-    std::string& kept = topics_[alias - 1u];
-    if (bytes_ - kept.size() + topic->size() > kBytesMax) return Outcome::kTooMany;
-    bytes_ += topic->size() - kept.size();
-    kept.assign(*topic);
+    topics_[alias - 1u].assign(*topic);
     return Outcome::kOk;
   }
 
  private:
-  static constexpr size_t kBytesMax = 128 << 10;  // At least the longest topic.
-
   std::vector<std::string> topics_;  // By alias, from 1.
-  size_t bytes_ = 0;
 };
 
 // Names that we have given numbers to: the first ones that were sent. Those that come when all numbers are given are sent as

@@ -7,6 +7,8 @@
 #include "mqtt/topic.h"
 #include "mqtt/wire.h"
 
+#include <algorithm>
+
 namespace hf::mqtt {
 
 namespace {
@@ -65,12 +67,18 @@ uint16_t packet_id(BodyReader& in) {
   return id;
 }
 
+// Right, but for our limit: then the reason is not that the packet is malformed.
+bool too_deep(Bytes topic) {
+  return static_cast<size_t>(std::count(topic.begin(), topic.end(), '/')) >= kTopicLevelsMax;
+}
+
 bool topic_name(BodyReader& in, Bytes name) {
   if (topic_name_valid(name)) return true;
   if (!utf8_valid(name)) {
     return in.fail(Reason::kMalformedPacket, "a topic name is not UTF-8, or holds U+0000");
   }
-  return in.fail(Reason::kTopicNameInvalid, "a topic name is empty, too deep, or holds a wildcard");
+  if (too_deep(name)) return in.fail(Reason::kTopicNameInvalid, "a topic name has more than 256 levels");
+  return in.fail(Reason::kMalformedPacket, "a topic name is empty or holds a wildcard");
 }
 
 bool topic_filter(BodyReader& in, Bytes filter) {
@@ -78,8 +86,9 @@ bool topic_filter(BodyReader& in, Bytes filter) {
   if (!utf8_valid(filter)) {
     return in.fail(Reason::kMalformedPacket, "a topic filter is not UTF-8, or holds U+0000");
   }
-  return in.fail(Reason::kTopicFilterInvalid,
-                 "a topic filter is empty, too deep, or has a wildcard out of place");
+  if (too_deep(filter))
+    return in.fail(Reason::kTopicFilterInvalid, "a topic filter has more than 256 levels");
+  return in.fail(Reason::kMalformedPacket, "a topic filter is empty or has a wildcard out of place");
 }
 
 bool protocol_reason(Context& context, PacketType type, uint8_t reason) {

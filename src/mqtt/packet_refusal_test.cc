@@ -221,9 +221,9 @@ TEST(ConnectRefusal, WillOfQos3) {
 }
 
 TEST(ConnectRefusal, WillTopicThatIsNoTopicName) {
-  refused(k311, kClient, "10 11 0004 4d515454 04 06 003c 0000 0001 23 0000", Reason::kTopicNameInvalid);
-  refused(k311, kClient, "10 10 0004 4d515454 04 06 003c 0000 0000 0000", Reason::kTopicNameInvalid);
-  refused(k5, kClient, "10 13 0004 4d515454 05 06 003c 00 0000 00 0001 2b 0000", Reason::kTopicNameInvalid);
+  refused(k311, kClient, "10 11 0004 4d515454 04 06 003c 0000 0001 23 0000", Reason::kMalformedPacket);
+  refused(k311, kClient, "10 10 0004 4d515454 04 06 003c 0000 0000 0000", Reason::kMalformedPacket);
+  refused(k5, kClient, "10 13 0004 4d515454 05 06 003c 00 0000 00 0001 2b 0000", Reason::kMalformedPacket);
   refused(k5, kClient, "10 13 0004 4d515454 05 06 003c 00 0000 00 0001 ff 0000", kMalformed);
 }
 
@@ -393,10 +393,10 @@ TEST(PublishRefusal, TopicThatIsNoTopicName) {
   for (const Bytes topic : {"0001 23", "0001 2b", "0003 612f23", "0003 612f2b", "0003 612b62"}) {
     const std::string size = topic.starts_with("0001") ? "03" : "05";
     const std::string size_5 = topic.starts_with("0001") ? "04" : "06";
-    refused(k311, kClient, "30 " + size + std::string(topic), Reason::kTopicNameInvalid);
-    refused(k5, kServer, "30 " + size_5 + std::string(topic) + "00", Reason::kTopicNameInvalid);
+    refused(k311, kClient, "30 " + size + std::string(topic), Reason::kMalformedPacket);
+    refused(k5, kServer, "30 " + size_5 + std::string(topic) + "00", Reason::kMalformedPacket);
   }
-  refused(k311, kClient, "30 02 0000", Reason::kTopicNameInvalid);
+  refused(k311, kClient, "30 02 0000", Reason::kMalformedPacket);
   refused(k5, kClient, "30 03 0000 00", kProtocol);  // And no topic alias.
   refused(k5, kClient, "30 04 0001 00 00", kMalformed);
   refused(k5, kClient, "30 06 0003 eda080 00", kMalformed);
@@ -462,17 +462,17 @@ TEST(SubscribeRefusal, FilterThatIsNone) {
   for (const Bytes filter : {"0000", "0002 2323", "0002 612b", "0003 232f61", "0002 6123"}) {
     const size_t size = hex(filter).size();
     refused(k311, kClient, "82 0" + std::to_string(size + 3) + "0001" + std::string(filter) + "00",
-            Reason::kTopicFilterInvalid);
+            Reason::kMalformedPacket);
     refused(k311, kClient, "a2 0" + std::to_string(size + 2) + "0001" + std::string(filter),
-            Reason::kTopicFilterInvalid);
+            Reason::kMalformedPacket);
   }
-  refused(k5, kClient, "82 0e 0001 00 0008 2473686172652f67 00", Reason::kTopicFilterInvalid);  // "$share/g"
+  refused(k5, kClient, "82 0e 0001 00 0008 2473686172652f67 00", Reason::kMalformedPacket);  // "$share/g"
   refused(k5, kClient, "82 0f 0001 00 0009 2473686172652f672f 00",
-          Reason::kTopicFilterInvalid);  // "$share/g/"
+          Reason::kMalformedPacket);  // "$share/g/"
   refused(k5, kClient, "82 0f 0001 00 0009 2473686172652f2f74 00",
-          Reason::kTopicFilterInvalid);  // "$share//t"
+          Reason::kMalformedPacket);  // "$share//t"
   refused(k5, kClient, "82 10 0001 00 000a 2473686172652f2b2f74 00",
-          Reason::kTopicFilterInvalid);  // "$share/+/t"
+          Reason::kMalformedPacket);  // "$share/+/t"
   refused(k311, kClient, "82 06 0001 0001 00 00", kMalformed);
   refused(k311, kClient, "a2 05 0001 0001 ff", kMalformed);
 }

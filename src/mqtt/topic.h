@@ -10,7 +10,7 @@
 namespace hf::mqtt {
 
 inline constexpr size_t kTopicBytesMax = 65'535;
-inline constexpr size_t kTopicLevelsMax = 128;
+inline constexpr size_t kTopicLevelsMax = 256;
 
 // Well-formed UTF-8 without U+0000 and surrogates.
 bool utf8_valid(Bytes text);
