@@ -5,6 +5,7 @@ namespace hf::broker {
 
 void Broker::Impl::on_ack(Connection& connection, const mqtt::Ack& packet) {
   Session& session = *connection.session;
+  if (packet.type != PacketType::kPubrel) connection.acknowledged = now_.mono;
   switch (packet.type) {
     case PacketType::kPuback:
       return on_puback(connection, session, packet);

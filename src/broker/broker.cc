@@ -274,27 +274,6 @@ void Broker::Impl::shut_down(const Now& now) {
   }
 }
 
-void Broker::Impl::for_each_client(const std::function<void(const ClientInfo&)>& visit) const {
-  for (const auto& [client_id, session] : sessions_) {
-    ClientInfo info;
-    info.client_id = client_id;
-    info.user = session->user;
-    if (session->connection != nullptr) info.connection = session->connection->id;
-    info.connected = session->connection != nullptr;
-    info.version = session->version;
-    info.persistent = session->durable;
-    info.subscriptions = session->subscriptions.size();
-    info.inflight = session->outbound.count();
-    if (const store::ReaderInfo* reader = session->reader != 0 ? store_.reader(session->reader) : nullptr) {
-      info.owed_count = reader->owed_count;
-      info.owed_bytes = reader->owed_bytes;
-    }
-    info.owed_count += session->queue.size();
-    info.owed_bytes += session->queue_bytes;
-    visit(info);
-  }
-}
-
 // --- Dispatch.
 
 void Broker::Impl::handle(Connection& connection, const mqtt::Framed& framed) {
@@ -563,8 +542,5 @@ void Broker::disconnect(ConnectionId connection, mqtt::Reason reason, const Now&
 }
 void Broker::shut_down(const Now& now) { impl_->shut_down(now); }
 const Counters& Broker::counters() const { return impl_->counters(); }
-void Broker::for_each_client(const std::function<void(const ClientInfo&)>& visit) const {
-  impl_->for_each_client(visit);
-}
 
 }  // namespace hf::broker

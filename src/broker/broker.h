@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "broker/host.h"
+#include "broker/inspect.h"
 #include "store/store.h"
 
 namespace hf::broker {
@@ -67,19 +68,6 @@ struct Counters {
   uint64_t times_invalid = 0;   // An hf-time that could not be read; the message was taken without.
 };
 
-struct ClientInfo {
-  std::string client_id;
-  std::string user;
-  ConnectionId connection = 0;  // 0: it is away.
-  bool connected = false;
-  mqtt::Version version = mqtt::Version::k311;
-  bool persistent = false;
-  uint64_t subscriptions = 0;
-  uint64_t owed_count = 0;
-  uint64_t owed_bytes = 0;
-  uint64_t inflight = 0;
-};
-
 class Broker {
  public:
   // `store` and `host` outlive the broker. Loads sessions, subscriptions and retained messages; wills that a
@@ -126,6 +114,24 @@ class Broker {
   const Counters& counters() const;
   // In order of client identifier.
   void for_each_client(const std::function<void(const ClientInfo&)>& visit) const;
+
+  // --- What an operator looks at, page by page (broker/inspect.h). An empty `after` begins.
+  Page<ClientInfo> clients(Bytes after, size_t count, const Now& now) const;
+  std::optional<ClientDetail> client(Bytes client_id, const Now& now) const;
+  // By client identifier and filter. `client_id` empty: of all; `topic` empty: any filter, else those that match it.
+  Page<SubscriptionInfo> subscriptions(Bytes client_id, Bytes topic, Bytes after, size_t count) const;
+  Page<RetainedInfo> retained(Bytes filter, Bytes after, size_t count, const Now& now) const;
+  // Removes those instead of showing them: the rows that come back are gone with store.open_commit().
+  Page<RetainedInfo> remove_retained(Bytes filter, Bytes after, size_t count, const Now& now);
+  // Those that are owed something, by name. *pending: a disk job is needed for the first of them; ask again after it.
+  Page<QueueInfo> session_queues(Bytes after, size_t count, const Now& now, bool* pending);
+  Page<QueueInfo> group_queues(Bytes after, size_t count, const Now& now, bool* pending);
+  // One, also if nothing is owed to it.
+  std::optional<QueueInfo> session_queue(Bytes client_id, const Now& now, bool* pending);
+  std::optional<QueueInfo> group_queue(Bytes name, const Now& now, bool* pending);
+  // Disconnects the client. `forget`: its session ends too, and what it was owed is given up; that holds once the commit
+  // that comes back is durable (0: there is none to wait for).
+  uint64_t end_client(Bytes client_id, bool forget, const Now& now);
 
  private:
   class Impl;

@@ -9,6 +9,7 @@
 //   subscribe.cc    SUBSCRIBE, UNSUBSCRIBE, and the retained messages that they owe
 //   sys_topics.cc   "$SYS"
 //   will.cc         wills
+//   inspect.cc      what an operator looks at
 //   recover.cc      from rows to sessions at the start
 //
 // Calls from the host (a node's link) may come back in while a packet is handled. So nothing is destroyed,
@@ -69,7 +70,19 @@ class Broker::Impl {
   void disconnect(ConnectionId id, Reason reason, const Now& now);
   void shut_down(const Now& now);
   const Counters& counters() const { return counters_; }
+
+  // --- inspect.cc
   void for_each_client(const std::function<void(const ClientInfo&)>& visit) const;
+  Page<ClientInfo> clients(Bytes after, size_t count, const Now& now) const;
+  std::optional<ClientDetail> client(Bytes client_id, const Now& now) const;
+  Page<SubscriptionInfo> subscriptions(Bytes client_id, Bytes topic, Bytes after, size_t count) const;
+  Page<RetainedInfo> retained(Bytes filter, Bytes after, size_t count, const Now& now) const;
+  Page<RetainedInfo> remove_retained(Bytes filter, Bytes after, size_t count, const Now& now);
+  Page<QueueInfo> session_queues(Bytes after, size_t count, const Now& now, bool* pending);
+  Page<QueueInfo> group_queues(Bytes after, size_t count, const Now& now, bool* pending);
+  std::optional<QueueInfo> session_queue(Bytes client_id, const Now& now, bool* pending);
+  std::optional<QueueInfo> group_queue(Bytes name, const Now& now, bool* pending);
+  uint64_t end_client(Bytes client_id, bool forget, const Now& now);
 
  private:
   // Every entry point holds one.
@@ -306,6 +319,13 @@ class Broker::Impl {
   void will_due(Session& session);
   void publish_will(const std::string& client_id, const WillRow& will, uint64_t publisher);
   void publish_will_of(Session& session);
+
+  // --- inspect.cc
+  ClientInfo info_of(const Session& session, const Now& now) const;
+  QueueInfo queue_of(const Session& session, const Now& now) const;
+  QueueInfo queue_of(const ShareGroup& group) const;
+  // Sets the age of what the reader is owed longest. False: the disk has to be asked first.
+  bool find_oldest(store::ReaderId reader, const Now& now, QueueInfo* info);
 
   // --- recover.cc
   void recover();

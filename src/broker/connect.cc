@@ -133,6 +133,7 @@ void Broker::Impl::admit_client(Connection& connection, const mqtt::Connect& pac
   connection.session = session;
   connection.principal = std::move(principal);
   connection.state = Connection::State::kOpen;
+  connection.opened = now_.mono;
   connection.asked_as = std::string();
   connect_bytes_ -= std::exchange(connection.connect_bytes, 0);
   if (session->durable) {

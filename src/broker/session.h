@@ -136,6 +136,8 @@ struct Connection {
   uint32_t sent_open = 0;                  // Ours on this connection that it has not acknowledged.
   uint64_t sent_open_bytes = 0;
 
+  Instant opened;                       // When it was let in.
+  std::optional<Instant> acknowledged;  // When it last acknowledged a message of ours.
   Instant last_received;
   Duration keep_alive;  // 0: none.
   std::optional<Instant> timer;

@@ -54,6 +54,9 @@ class Subscriptions {
     for (auto& [name, group] : groups_) visit(*group);
   }
 
+  // By name.
+  const std::map<std::string, std::unique_ptr<ShareGroup>, std::less<>>& groups() const { return groups_; }
+
   // Those whose filters match, by session number, then groups. A subscription with "no local" is passed over for the
   // session `publisher` (0: none) [MQTT-3.8.3-3]; *no_local says whether any that matched has it.
   void match(Bytes topic, uint64_t publisher, std::vector<Target>* targets, bool* no_local);
