@@ -137,6 +137,15 @@ bool Grant::may_receive(Bytes topic) const { return everything_ || judge_topic(s
 
 bool Grant::may_subscribe(Bytes filter) const { return everything_ || judge_filter(subscribe_, filter); }
 
+std::vector<std::string> Grant::filters(Action action, bool denies) const {
+  const Rules& rules = action == Action::kPublish  ? publish_
+                       : action == Action::kRetain ? retain_
+                                                   : subscribe_;
+  std::vector<std::string> filters;
+  for (const Rule& rule : denies ? rules.deny : rules.allow) filters.push_back(rule.filter);
+  return filters;
+}
+
 Grant Permissions::grant_for(Bytes user, Bytes client_id) const {
   if (everything_) return Grant::everything();
   Grant grant;

@@ -75,6 +75,11 @@ class Grant {
   // back message by message, by may_receive. `filter` is valid; of "$share/GROUP/FILTER" ask about FILTER.
   bool may_subscribe(Bytes filter) const;
 
+  // What it is made of, for people: whether it is everything, and the filters of one action (of kReceive those of
+  // kSubscribe) that allow, or deny, with the names put in. An empty one denies everything.
+  bool all() const { return everything_; }
+  std::vector<std::string> filters(Action action, bool denies) const;
+
  private:
   friend class Permissions;
   struct Rule {

@@ -27,7 +27,8 @@ constexpr size_t kReadBytesMax = 64 << 10;  // Of one connection in one turn.
 constexpr size_t kEventsMax = 256;
 constexpr int kAcceptsMax = 64;
 constexpr size_t kIovecMax = 64;
-constexpr size_t kAdminLineBytesMax = 64 << 10;
+// A request may hold a topic of 65,535 bytes, each of them escaped.
+constexpr size_t kAdminLineBytesMax = 512 << 10;
 constexpr size_t kSmallBatchBytes =
     4 << 10;  // At most this much came in since the last commit: this one may run inline.
 // The loop looks around this often even when nothing is due: epoll's timeout stands still while the machine

@@ -183,12 +183,21 @@ bool Logins::still_admitted(ConnectionId connection, const Principal& principal)
   return user != nullptr && call.user && *user == *call.user;
 }
 
-std::unique_ptr<broker::Rights> Logins::rights(const std::string& user, const std::string& client_id) const {
+identity::Grant Logins::grant(const std::string& user, const std::string& client_id) const {
   // One who was removed has none, wherever something of his is still kept.
   const bool known = user.empty() || identities_.certificate_users || identities_.users.find(user) != nullptr;
-  if (!known) return std::make_unique<GrantRights>(identity::Grant());
-  if (identities_.permissions.everything()) return nullptr;
-  return std::make_unique<GrantRights>(identities_.permissions.grant_for(user, client_id));
+  return known ? identities_.permissions.grant_for(user, client_id) : identity::Grant();
+}
+
+std::unique_ptr<broker::Rights> Logins::rights(const std::string& user, const std::string& client_id) const {
+  identity::Grant grant = this->grant(user, client_id);
+  if (grant.all()) return nullptr;
+  return std::make_unique<GrantRights>(std::move(grant));
+}
+
+const Caller* Logins::caller(ConnectionId connection) const {
+  const auto found = callers_.find(connection);
+  return found == callers_.end() ? nullptr : &found->second.caller;
 }
 
 // --- Those who guess.

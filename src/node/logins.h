@@ -88,6 +88,10 @@ class Logins {
   bool still_admitted(ConnectionId connection, const broker::Principal& principal) const;
   std::unique_ptr<broker::Rights> rights(const std::string& user, const std::string& client_id) const;
 
+  // For people: what rights() is made of, and who called; null: nobody knows such a connection.
+  identity::Grant grant(const std::string& user, const std::string& client_id) const;
+  const Caller* caller(ConnectionId connection) const;
+
   // Work that has been done: the verdict for its connection.
   broker::Verdict finish(LoginWork& work, ConnectionId* connection, Instant now);
 

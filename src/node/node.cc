@@ -76,6 +76,8 @@ void Node::Impl::step(std::span<Input> inputs, const Now& now, Effects& out) {
   now_ = now;
   sends_.clear();
   cut_off_removed();
+  end_clients();
+  take_from_children();
   if (std::exchange(identities_due_, false)) broker_->identities_changed(now);
   for (Input& input : inputs) {
     take(input);

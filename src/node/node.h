@@ -19,6 +19,7 @@
 #include "base/result.h"
 #include "base/time.h"
 #include "node/config.h"
+#include "node/inspect.h"
 #include "node/status.h"
 #include "store/disk.h"
 #include "store/job.h"
@@ -131,6 +132,28 @@ class Node {
                                bool* pending);
   std::vector<StreamStatus> streams() const;
   std::vector<NodeStatus> nodes() const;
+
+  // --- What an operator looks at, page by page (node/inspect.h). `after` is Page::next of the page before, or empty; *pending:
+  // a disk job is needed first, and the caller asks again after the next step.
+  Page<ClientStatus> clients(Bytes after, size_t count, const Now& now) const;
+  std::optional<ClientReport> client(Bytes client_id, const Now& now) const;
+  // Disconnects the client, with the next step. `forget`: its session ends too, and what it was owed is given up; that is
+  // durable once ended_commit(), as it is after that step, is. kNotFound.
+  Result<> client_end(Bytes client_id, bool forget, const Now& now);
+  uint64_t ended_commit() const;
+  // `client_id` empty: of all; `topic` empty: whatever their filters are, else those that match it.
+  Page<broker::SubscriptionInfo> subscriptions(Bytes client_id, Bytes topic, Bytes after, size_t count) const;
+  Page<broker::RetainedInfo> retained(Bytes filter, Bytes after, size_t count, const Now& now) const;
+  // Those that come back are gone once *commit is durable (0: nothing was there).
+  Page<broker::RetainedInfo> remove_retained(Bytes filter, Bytes after, size_t count, const Now& now,
+                                             uint64_t* commit);
+  // Whoever is owed something: the parent, nodes, share groups, sessions.
+  Page<QueueStatus> queues(Bytes after, size_t count, const Now& now, bool* pending);
+  // Those of this name, also if nothing is owed to them: "parent", a node, a share group (with or without "$share/"), a client.
+  std::vector<QueueStatus> queue(Bytes name, const Now& now, bool* pending);
+  // Records of the streams of this name, those of each origin in its order, as far as they are durable when the first page is
+  // asked for. kNotFound, kInvalid (the place to go on).
+  Result<Page<ExportRecord>> export_records(const ExportQuery& query, bool* pending);
 
   // Says goodbye to clients and makes everything durable; step() until stopped().
   void shut_down(const Now& now);

@@ -1,5 +1,5 @@
 // The inside of Node: the rooms, and how they are joined. node.cc steps and routes, peers.cc joins broker and
-// links, report.cc answers the operator.
+// links, report.cc answers the operator, inspect.cc shows what is inside.
 #pragma once
 
 #include <deque>
@@ -74,6 +74,18 @@ class Node::Impl final : public broker::Host, public link::Host, public link::Up
   void shut_down(const Now& now);
   bool stopped() const;
 
+  // --- inspect.cc
+  broker::Broker& broker() const { return *broker_; }
+  Page<ClientStatus> clients(Bytes after, size_t count, const Now& now) const;
+  std::optional<ClientReport> client(Bytes client_id, const Now& now) const;
+  Result<> client_end(Bytes client_id, bool forget, const Now& now);
+  uint64_t ended_commit() const { return ended_commit_; }
+  Page<broker::RetainedInfo> remove_retained(Bytes filter, Bytes after, size_t count, const Now& now,
+                                             uint64_t* commit);
+  Page<QueueStatus> queues(Bytes after, size_t count, const Now& now, bool* pending);
+  std::vector<QueueStatus> queue(Bytes name, const Now& now, bool* pending);
+  Result<Page<ExportRecord>> export_records(const ExportQuery& query, bool* pending);
+
   const Config config;
   Entropy& entropy;
   const store::OpenReport report;
@@ -121,6 +133,13 @@ class Node::Impl final : public broker::Host, public link::Host, public link::Up
     mqtt::Reason reason = mqtt::Reason::kSuccess;
   };
 
+  std::string address_of(ConnectionId connection) const;
+  void end_clients();
+  bool oldest_of(const link::Conversation& conversation, const Now& now, broker::QueueInfo* info);
+  QueueStatus link_queue(const link::Conversation& conversation) const;
+  QueueStatus broker_queue(QueueStatus::Kind kind, broker::QueueInfo info) const;
+  QueueStatus parent_queue(const Now& now, bool* pending);
+  QueueStatus child_queue(const std::string& name, const Peer& peer, const Now& now, bool* pending);
   void take(Input& input);
   void take_from_children();
   void cut_off_removed();
@@ -149,6 +168,12 @@ class Node::Impl final : public broker::Host, public link::Host, public link::Up
   std::unique_ptr<Parent> parent_;  // Null without an upstream.
   std::map<std::string, Peer> children_;
   std::vector<std::string> removed_;  // By the operator; the next step cuts them off.
+  struct End {
+    std::string client_id;
+    bool forget = false;
+  };
+  std::vector<End> ends_;  // Clients; likewise.
+  uint64_t ended_commit_ = 0;
   std::unordered_map<ConnectionId, std::string> child_of_connection_;
   std::deque<FromChild> from_children_;
   uint64_t durable_ = 0;

@@ -397,6 +397,15 @@ Store::Fetch Store::Impl::at(Position position, ReaderId waiter) {
   return fetch;
 }
 
+Position Store::Impl::before_time(int64_t wall_us) const {
+  Position at;
+  for (const std::unique_ptr<Segment>& segment : segments) {
+    if (segment->wall_max_us >= wall_us) break;
+    at = std::max(at, segment->position_last);
+  }
+  return at;
+}
+
 std::optional<Position> Store::Impl::before_last(StreamId stream, uint64_t count, ReaderId waiter) {
   uint64_t behind = 0;
   for (size_t i = segments.size(); i-- > 0 && behind < count;) {

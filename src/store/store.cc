@@ -669,6 +669,7 @@ Store::Fetch Store::at(Position position, ReaderId waiter) { return impl_->at(po
 std::optional<Position> Store::before_last(StreamId stream, uint64_t count, ReaderId waiter) {
   return impl_->before_last(stream, count, waiter);
 }
+Position Store::before_time(int64_t wall_us) const { return impl_->before_time(wall_us); }
 Store::Fetch Store::next_in_stream(StreamId stream, Position after, ReaderId waiter) {
   return impl_->next_in_stream(stream, after, waiter);
 }
