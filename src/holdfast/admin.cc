@@ -6,6 +6,8 @@
 #include <charconv>
 
 #include "base/base64.h"
+#include "holdfast/inspect_json.h"
+#include "holdfast/inspect_text.h"
 #include "holdfast/text.h"
 #include "holdfast/units.h"
 #include "holdfast/version.h"
@@ -15,10 +17,10 @@ namespace hf::holdfast {
 
 namespace {
 
-using Json = nlohmann::ordered_json;
-
 constexpr size_t kWaitingMax = 64;
-constexpr uint64_t kTailCountMax = 1000;
+constexpr uint64_t kTailCount = 10;
+constexpr uint64_t kPageCount = 100;
+constexpr uint64_t kCountMax = 1000;
 constexpr Duration kPatience = seconds(10);
 
 // Strings from clients need not be UTF-8 where the disk or a peer was broken; an answer is sent all the same.
@@ -34,10 +36,6 @@ std::string error_line(const Error& error) {
   return error_line(code_name(error.code), sentence);
 }
 
-// "12:3": commit and index. As text, because a JSON number is exact to 2^53 only.
-std::string position_text(store::Position position) {
-  return std::to_string(position.commit()) + ":" + std::to_string(position.index());
-}
 template <typename Number>
 bool parse_number(Bytes digits, Number* number) {
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), *number);
@@ -130,15 +128,6 @@ Json broker_json(const broker::Counters& counters) {
           {"slow_disconnected", counters.slow_disconnected}};
 }
 
-// Payloads are bytes; JSON strings are text.
-void put_bytes(Json& json, const std::string& name, const std::string& bytes) {
-  if (mqtt::utf8_valid(bytes)) {
-    json[name] = bytes;
-  } else {
-    json[name + "_base64"] = to_base64(bytes);
-  }
-}
-
 Json streams_json(const std::vector<node::StreamStatus>& streams) {
   Json list = Json::array();
   for (const node::StreamStatus& stream : streams) {
@@ -185,7 +174,21 @@ std::optional<AdminRequest> decode_request(Bytes line, std::string* error) {
   }
   AdminRequest request;
   bool sound = read_text(json, "command", &request.command) && read_text(json, "stream", &request.stream) &&
-               read_text(json, "name", &request.name) && read_text(json, "claim", &request.claim);
+               read_text(json, "name", &request.name) && read_text(json, "claim", &request.claim) &&
+               read_text(json, "client", &request.client) && read_text(json, "topic", &request.topic) &&
+               read_text(json, "filter", &request.filter) && read_text(json, "since", &request.since) &&
+               read_text(json, "until", &request.until) && read_text(json, "key", &request.key);
+  if (const auto forget = json.find("forget"); forget != json.end()) {
+    sound = sound && forget->is_boolean();
+    request.forget = forget->is_boolean() && forget->get<bool>();
+  }
+  std::string cursor;
+  sound = sound && read_text(json, "cursor", &cursor);
+  if (!cursor.empty()) {
+    const auto place = from_base64(cursor);
+    sound = sound && place;
+    request.cursor = place.value_or("");
+  }
   if (const auto text = json.find("text"); text != json.end()) {
     sound = sound && text->is_boolean();
     request.text = text->is_boolean() && text->get<bool>();
@@ -216,24 +219,67 @@ std::optional<AdminRequest> decode_request(Bytes line, std::string* error) {
 }
 
 const std::vector<std::string>& commands() {
-  static const std::vector<std::string> names = {"status",     "streams", "tail",  "nodes",   "node-add",
-                                                 "node-renew", "node-rm", "claim", "connect", "version"};
+  static const std::vector<std::string> names = {
+      "status", "streams", "tail",    "nodes",    "node-add",    "node-renew",   "node-rm",
+      "claim",  "connect", "version", "config",   "clients",     "client",       "client-kick",
+      "queues", "queue",   "export",  "retained", "retained-rm", "subscriptions"};
   return names;
+}
+
+bool is_one_of(const std::string& command, std::initializer_list<const char*> names) {
+  return std::any_of(names.begin(), names.end(), [&](const char* name) { return command == name; });
+}
+
+size_t page_count(const AdminRequest& request) {
+  return std::min(request.count == 0 ? kPageCount : request.count, kCountMax);
+}
+
+// The answer of a list: its rows, and where it goes on.
+template <typename Row, typename ToJson>
+std::string page_line(const AdminRequest& request, const ListText& list, const node::Page<Row>& page,
+                      const ToJson& to_json) {
+  Json rows = Json::array();
+  for (const Row& row : page.rows) rows.push_back(to_json(row));
+  Json json = {{"ok", true}};
+  std::string text;
+  if (request.text) {
+    TablePages table(request.cursor.empty() ? list.heading : std::vector<std::string>());
+    std::vector<std::vector<std::string>> lines;
+    for (const Json& row : rows) lines.push_back(list.row(row));
+    if (!lines.empty()) {
+      text = table.add(lines);
+    } else if (request.cursor.empty() && !page.next) {
+      text = std::string(list.none) + "\n";
+    }
+  }
+  json[list.rows] = std::move(rows);
+  if (page.next) json["cursor"] = to_base64(*page.next);
+  if (request.text) json["text"] = text;
+  return dump(json);
 }
 
 }  // namespace
 
 std::string encode_request(const AdminRequest& request) {
   Json json = {{"command", request.command}};
+  const auto put = [&](const char* key, const std::string& value) {
+    if (!value.empty()) json[key] = value;
+  };
   if (request.text) json["text"] = true;
-  if (request.command == "tail") {
-    json["stream"] = request.stream;
-    if (request.after) json["after"] = position_text(*request.after);
-    json["count"] = request.count;
-  }
-  if (request.command.starts_with("node-")) json["name"] = request.name;
+  put("stream", request.stream);
+  if (request.after) json["after"] = position_text(*request.after);
+  if (request.count != 0) json["count"] = request.count;
+  put("name", request.name);
   if (request.command == "node-add") json["down"] = request.down;
-  if (request.command == "claim") json["claim"] = request.claim;
+  put("claim", request.claim);
+  put("cursor", to_base64(request.cursor));
+  put("client", request.client);
+  put("topic", request.topic);
+  put("filter", request.filter);
+  put("since", request.since);
+  put("until", request.until);
+  put("key", request.key);
+  if (request.forget) json["forget"] = true;
   return dump(json);
 }
 
@@ -252,7 +298,7 @@ std::optional<AdminAnswer> decode_answer(Bytes line) {
   }
   answer.after = parse_position(after).value_or(store::Position{});
   json.erase("text");
-  answer.json = json.dump(2, ' ', false, Json::error_handler_t::replace);
+  answer.json = json_printable(json.dump(2, ' ', false, Json::error_handler_t::replace));
   return answer;
 }
 
@@ -287,7 +333,8 @@ std::string Admin::status(const AdminRequest& request, const Now& now) const {
 std::string Admin::tail(const AdminRequest& request) const {
   bool pending = false;
   const auto records =
-      node_->tail(request.stream, request.after, std::min(request.count, kTailCountMax), &pending);
+      node_->tail(request.stream, request.after,
+                  std::min(request.count == 0 ? kTailCount : request.count, kCountMax), &pending);
   if (pending) return "";
   Json list = Json::array();
   store::Position after = request.after.value_or(store::Position{});
@@ -307,11 +354,145 @@ std::string Admin::tail(const AdminRequest& request) const {
   return dump(json);
 }
 
+std::string Admin::config(const AdminRequest& request) const {
+  Json values = Json::array();
+  for (const ConfigValue& value : config_) {
+    if (config_key_within(request.key, value.key)) values.push_back(config_value_json(value));
+  }
+  if (values.empty()) return error_line("not-found", config_key_unknown(request.key));
+  Json json = {{"ok", true}, {"values", values}};
+  if (request.text) {
+    TablePages table(config_list().heading);
+    std::vector<std::vector<std::string>> rows;
+    for (const Json& value : values) rows.push_back(config_list().row(value));
+    json["text"] = table.add(rows);
+  }
+  return dump(json);
+}
+
+std::string Admin::look(const AdminRequest& request, const Now& now) const {
+  const std::string& command = request.command;
+  const size_t count = page_count(request);
+  if (command == "clients") {
+    return page_line(request, clients_list(), node_->clients(request.cursor, count, now), client_json);
+  }
+  if (command == "client") {
+    const auto about = node_->client(request.name, now);
+    if (!about) {
+      return error_line("not-found", "no client `" + request.name + "`; see them with: holdfast client ls");
+    }
+    const Json client = client_report_json(*about, now.wall_us);
+    Json json = {{"ok", true}, {"client", client}};
+    if (request.text) json["text"] = client_text(client);
+    return dump(json);
+  }
+  if (command == "subscriptions") {
+    const bool for_topic = !request.topic.empty();
+    if (for_topic && !mqtt::topic_name_valid(request.topic)) {
+      return error_line("invalid", "`topic` is not a topic name: it may hold neither + nor #");
+    }
+    return page_line(request, for_topic ? receivers_list() : subscriptions_list(),
+                     node_->subscriptions(request.client, request.topic, request.cursor, count),
+                     [&](const broker::SubscriptionInfo& one) { return subscription_json(one, for_topic); });
+  }
+  // retained
+  const std::string filter = request.filter.empty() ? "#" : request.filter;
+  if (!mqtt::topic_filter_valid(filter)) return error_line("invalid", "`filter` is not a topic filter");
+  return page_line(request, retained_list(), node_->retained(filter, request.cursor, count, now),
+                   retained_json);
+}
+
+std::string Admin::read(const AdminRequest& request, const Now& now) const {
+  const std::string& command = request.command;
+  if (command == "tail") return tail(request);
+  bool pending = false;
+  const auto one = [&](const node::QueueStatus& queue) { return queue_json(queue, now.wall_us); };
+  if (command == "queues") {
+    const auto page = node_->queues(request.cursor, page_count(request), now, &pending);
+    return pending ? "" : page_line(request, queues_list(), page, one);
+  }
+  if (command == "queue") {
+    const auto queues = node_->queue(request.name, now, &pending);
+    if (pending) return "";
+    if (queues.empty()) {
+      return error_line("not-found", "nobody is called `" + request.name +
+                                         "` here; see: holdfast queue ls, holdfast client ls");
+    }
+    Json json = {{"ok", true}, {"queues", Json::array()}};
+    std::string text;
+    for (const node::QueueStatus& queue : queues) {
+      json["queues"].push_back(one(queue));
+      text += queue_sentence(queue, now.wall_us) + "\n";
+    }
+    if (request.text) json["text"] = text;
+    return dump(json);
+  }
+  // export
+  node::ExportQuery query{.stream = request.stream,
+                          .filter = request.filter,
+                          .after = request.cursor,
+                          .count = page_count(request)};
+  if (!request.filter.empty() && !mqtt::topic_filter_valid(request.filter)) {
+    return error_line("invalid", "`filter` is not a topic filter");
+  }
+  if ((!request.since.empty() && !parse_utc(request.since, &query.since_us)) ||
+      (!request.until.empty() && !parse_utc(request.until, &query.until_us))) {
+    return error_line("invalid", "`since` and `until` are moments in UTC, such as 2026-11-20T09:45:42Z");
+  }
+  const auto page = node_->export_records(query, &pending);
+  if (pending) return "";
+  if (!page) return error_line(page.error());
+  Json records = Json::array();
+  for (const node::ExportRecord& record : page->rows) records.push_back(export_json(record));
+  Json json = {{"ok", true}, {"records", std::move(records)}};
+  if (page->next) json["cursor"] = to_base64(*page->next);
+  return dump(json);
+}
+
+// Empty: the answer comes when what was written is durable.
+std::string Admin::write(ConnectionId connection, const AdminRequest& request, const Now& now) {
+  const std::string& command = request.command;
+  Waiting waiting{.connection = connection, .request = request, .line = {}, .deadline = now.mono + kPatience};
+  if (command == "client-kick") {
+    const auto begun = node_->client_end(request.name, request.forget, now);
+    if (!begun) return error_line(begun.error());
+    waiting.what = Waiting::For::kStep;
+    waiting.line = dump({{"ok", true}, {"name", request.name}});
+    waiting_.push_back(std::move(waiting));
+    return "";
+  }
+  if (command == "retained-rm") {
+    if (!mqtt::topic_filter_valid(request.filter)) {
+      return error_line("invalid", "`filter` is a topic filter, or a topic, and has to be there");
+    }
+    const auto page =
+        node_->remove_retained(request.filter, request.cursor, page_count(request), now, &waiting.commit);
+    waiting.line = page_line(request, retained_list(), page, retained_json);
+    if (waiting.commit == 0) return waiting.line;
+    waiting_.push_back(std::move(waiting));
+    return "";
+  }
+  std::string claim;
+  const auto commit = command == "node-add"     ? node_->node_add(request.name, request.down, &claim)
+                      : command == "node-renew" ? node_->node_renew(request.name, &claim)
+                      : command == "node-rm"    ? node_->node_remove(request.name)
+                                                : node_->claim(request.claim);
+  if (!commit) return error_line(commit.error());
+  Json json = {{"ok", true}};
+  if (!request.name.empty()) json["name"] = request.name;
+  if (!claim.empty()) json["claim"] = claim;
+  waiting.commit = *commit;
+  waiting.line = dump(json);
+  waiting_.push_back(std::move(waiting));
+  return "";
+}
+
 // The answer, or nothing while it has to wait.
 std::string Admin::answer(ConnectionId connection, const AdminRequest& request, const Now& now) {
   const std::string& command = request.command;
   if (command == "status") return status(request, now);
   if (command == "version") return dump({{"ok", true}, {"version", kVersion}});
+  if (command == "config") return config(request);
   if (std::find(commands().begin(), commands().end(), command) == commands().end()) {
     std::string sentence = "no command `" + command + "`";
     if (const std::string near = nearest_name(command, commands()); !near.empty()) {
@@ -337,29 +518,22 @@ std::string Admin::answer(ConnectionId connection, const AdminRequest& request, 
     const auto dialed = node_->connect_now(now);
     return dialed ? dump({{"ok", true}}) : error_line(dialed.error());
   }
+  if (is_one_of(command, {"clients", "client", "subscriptions", "retained"})) return look(request, now);
   if (waiting_.size() >= kWaitingMax) return error_line("busy", "too many requests wait; ask again");
-  if (command == "tail") {
+  if (!is_one_of(command, {"tail", "export", "queues", "queue"})) return write(connection, request, now);
+  if (is_one_of(command, {"tail", "export"})) {
     const auto streams = node_->streams();
     const bool known = std::any_of(streams.begin(), streams.end(), [&](const node::StreamStatus& stream) {
       return stream.name == request.stream;
     });
     if (!known)
       return error_line("not-found", "no stream `" + request.stream + "`; see them with: holdfast stream ls");
-    std::string line = tail(request);
-    if (line.empty()) waiting_.push_back({connection, request, 0, "", true, now.mono + kPatience});
-    return line;
   }
-  std::string claim;
-  const auto commit = command == "node-add"     ? node_->node_add(request.name, request.down, &claim)
-                      : command == "node-renew" ? node_->node_renew(request.name, &claim)
-                      : command == "node-rm"    ? node_->node_remove(request.name)
-                                                : node_->claim(request.claim);
-  if (!commit) return error_line(commit.error());
-  Json json = {{"ok", true}};
-  if (!request.name.empty()) json["name"] = request.name;
-  if (!claim.empty()) json["claim"] = claim;
-  waiting_.push_back({connection, request, *commit, dump(json), false, now.mono + kPatience});
-  return "";
+  std::string line = read(request, now);
+  if (line.empty()) {
+    waiting_.push_back({connection, request, Waiting::For::kDisk, 0, "", now.mono + kPatience});
+  }
+  return line;
 }
 
 void Admin::request(ConnectionId connection, Bytes line, const Now& now,
@@ -373,11 +547,16 @@ void Admin::request(ConnectionId connection, Bytes line, const Now& now,
 bool Admin::after_step(const Now& now, bool disk_answered, std::vector<io::AdminReply>* replies) {
   if (waiting_.empty()) return false;
   bool asked = false;
-  std::erase_if(waiting_, [&](const Waiting& waiting) {
+  std::erase_if(waiting_, [&](Waiting& waiting) {
+    using For = Waiting::For;
     std::string line;
-    if (waiting.tail) {
+    if (waiting.what == For::kStep) {
+      waiting.commit = waiting.request.forget ? node_->ended_commit() : 0;
+      waiting.what = For::kCommit;
+    }
+    if (waiting.what == For::kDisk) {
       if (disk_answered) {
-        line = tail(waiting.request);
+        line = read(waiting.request, now);
         asked = asked || line.empty();
       }
     } else if (node_->durable_commit() >= waiting.commit) {

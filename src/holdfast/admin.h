@@ -1,5 +1,6 @@
 // The admin protocol: how the subcommands, and whoever may open the admin socket, talk to the node that runs.
-// One JSON object a line in, one a line out; docs/formats/admin.md. JSON is known to admin.cc alone.
+// One JSON object a line in, one a line out; docs/formats/admin.md. A list that may be long is answered page by page, and each
+// page is bounded: the core serves its clients in between.
 //
 // A request that writes is answered when what it wrote is durable.
 #pragma once
@@ -9,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "holdfast/config_values.h"
 #include "holdfast/status_text.h"
 #include "io/event_loop.h"
 #include "node/node.h"
@@ -17,15 +19,22 @@ namespace hf::holdfast {
 
 // A request, as both sides see it.
 struct AdminRequest {
-  std::string
-      command;  // "status", "streams", "tail", "nodes", "node-add|renew|rm", "claim", "connect", "version"
+  std::string command;                   // docs/formats/admin.md has them all.
   bool text = false;                     // Also wants the answer as text for people.
-  std::string stream;                    // tail
+  std::string stream;                    // tail, export
   std::optional<store::Position> after;  // tail; nothing: the newest
-  uint64_t count = 10;                   // tail
-  std::string name;                      // node-add, node-renew, node-rm
+  uint64_t count = 0;                    // tail, and lists; 0: 10 records, 100 rows
+  std::string name;                      // node-add, node-renew, node-rm, client, client-kick, queue
   std::vector<std::string> down;         // node-add
   std::string claim;                     // claim: the content of a claim file
+  std::string cursor;                    // lists: that of the page before; empty: begins
+  std::string client;                    // subscriptions; empty: all
+  std::string topic;                     // subscriptions; empty: whatever their filters are
+  std::string filter;                    // retained, retained-rm, export; empty: any topic
+  std::string since;                     // export, RFC 3339; empty: from the first
+  std::string until;                     // export; empty: to the last
+  std::string key;                       // config; empty: all
+  bool forget = false;                   // client-kick
 };
 std::string encode_request(const AdminRequest& request);
 
@@ -47,8 +56,9 @@ std::optional<AdminAnswer> decode_answer(Bytes line);
 
 class Admin final : public io::AdminHandler {
  public:
-  // `node` is null while the store is locked; `view` says why. Both outlive this object.
-  Admin(node::Node* node, const StatusView& view) : node_(node), view_(view) {}
+  // `node` is null while the store is locked; `view` says why. Both outlive this object. `config`: the values in effect.
+  Admin(node::Node* node, const StatusView& view, std::vector<ConfigValue> config = {})
+      : node_(node), view_(view), config_(std::move(config)) {}
 
   void request(ConnectionId connection, Bytes line, const Now& now,
                std::vector<io::AdminReply>* replies) override;
@@ -56,23 +66,33 @@ class Admin final : public io::AdminHandler {
   void closed(ConnectionId connection) override;
 
  private:
-  // An answer that waits for its commit to be durable, or for a disk job.
+  // An answer that waits.
   struct Waiting {
     ConnectionId connection = 0;
     AdminRequest request;
+    enum class For : uint8_t {
+      kCommit,  // To be durable.
+      kStep,    // What a client's end wrote is known after the next step; then for that commit.
+      kDisk,    // A disk job; then the node is asked again.
+    } what = For::kCommit;
     uint64_t commit = 0;
-    std::string line;   // The answer once `commit` is durable.
-    bool tail = false;  // Ask the store again.
+    std::string line;  // The answer once `commit` is durable.
     Instant deadline;
   };
 
   std::string answer(ConnectionId connection, const AdminRequest& request, const Now& now);
   std::string status(const AdminRequest& request, const Now& now) const;
-  // Empty: a disk job is needed first.
+  std::string config(const AdminRequest& request) const;
+  // What is in memory.
+  std::string look(const AdminRequest& request, const Now& now) const;
+  // What may be on the disk. Empty: a job is needed first.
+  std::string read(const AdminRequest& request, const Now& now) const;
   std::string tail(const AdminRequest& request) const;
+  std::string write(ConnectionId connection, const AdminRequest& request, const Now& now);
 
   node::Node* const node_;
   const StatusView& view_;
+  const std::vector<ConfigValue> config_;
   std::vector<Waiting> waiting_;
 };
 

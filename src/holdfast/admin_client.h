@@ -18,6 +18,24 @@ struct Failure {
 // Waits two seconds for a node that was started just now. The error is errno's.
 std::expected<io::FileDescriptor, int> connect_to_node(const std::string& socket_path);
 
+// A connection that is kept for many requests, one after the other.
+class AdminConnection {
+ public:
+  static std::expected<AdminConnection, Failure> open(const std::string& socket_path);
+  // The line that is answered, which may say that something is wrong.
+  std::expected<std::string, Failure> ask(const AdminRequest& request);
+  // What a line that is no answer leads to.
+  Failure not_holdfast() const;
+
+ private:
+  AdminConnection(std::string socket_path, io::FileDescriptor socket)
+      : socket_path_(std::move(socket_path)), socket_(std::move(socket)) {}
+
+  std::string socket_path_;
+  io::FileDescriptor socket_;
+  std::string rest_;  // Behind the last answer.
+};
+
 // One request, one answer. Not being reached is kExitUnreachable; an answer that is an error is kExitFailed.
 std::expected<AdminAnswer, Failure> ask(const std::string& socket_path, const AdminRequest& request);
 

@@ -69,6 +69,10 @@ constexpr KnownKey kKnownKeys[] = {
     {"mqtt", "moved_to"},
 };
 
+std::string qualified(const KnownKey& known) {
+  return *known.section == '\0' ? known.key : fmt::format("{}.{}", known.section, known.key);
+}
+
 // Stream names become parts of topics between nodes and of messages to people.
 bool stream_name_valid(std::string_view name) {
   if (name.empty() || name.size() > 64) return false;
@@ -283,6 +287,16 @@ bool node_name_valid(std::string_view name) {
   return stream_name_valid(name) && name.find('/') == std::string_view::npos && name != "." && name != "..";
 }
 
+std::vector<std::string> known_config_keys() {
+  std::vector<std::string> keys;
+  for (const KnownKey& known : kKnownKeys) {
+    // Of a list of sections there is one value, the list.
+    const std::string_view section = known.section;
+    if (section != "route" && section != "event_time") keys.push_back(qualified(known));
+  }
+  return keys;
+}
+
 std::expected<Config, Mistakes> parse_config(std::string_view text, const std::string& name) {
   const auto table = parse_toml(text, name);
   if (!table) return std::unexpected(table.error());
@@ -292,6 +306,11 @@ std::expected<Config, Mistakes> parse_config(std::string_view text, const std::s
   root.refuse_unknown();
 
   Config config;
+  for (const KnownKey& known : kKnownKeys) {
+    const bool top = *known.section == '\0';
+    const auto found = top ? (*table)[known.key] : (*table)[known.section][known.key];
+    if (found) config.given.insert(qualified(known));
+  }
   node::Config& node = config.node;
   if (root.text("name", &node.name) && !node_name_valid(node.name)) {
     root.mistake("name", fmt::format("`name` is \"{}\", but may be 1 to 64 letters, digits, '.', '_' and '-'",

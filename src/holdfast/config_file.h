@@ -8,6 +8,7 @@
 #include <expected>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -36,7 +37,11 @@ struct Config {
   // directory. load_config puts the configuration file's directory before a relative one.
   std::string users;
   std::string permissions;
+  std::set<std::string> given;  // The keys that the file has: "quota", "mqtt.max_packet", "route".
 };
+
+// All that may stand in the file, as in `given`.
+std::vector<std::string> known_config_keys();
 
 // `name` stands before the line number in messages.
 std::expected<Config, Mistakes> parse_config(std::string_view text, const std::string& name);

@@ -2,12 +2,14 @@
 #include <string>
 
 #include "holdfast/commands.h"
+#include "holdfast/text.h"
 
 namespace hf::holdfast {
 
 int report(const Failure& failure) {
   std::fflush(stdout);
-  std::fprintf(stderr, "holdfast: %s\n", failure.text.c_str());
+  // Names from outside stand in it.
+  std::fprintf(stderr, "holdfast: %s\n", printable(failure.text, /*keep_lines=*/true).c_str());
   return failure.exit_code;
 }
 

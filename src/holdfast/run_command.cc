@@ -198,7 +198,7 @@ std::expected<bool, Failure> run(const Options& options) {
   } else {
     core = std::make_unique<LockedCore>();
   }
-  Admin admin(node.get(), view);
+  Admin admin(node.get(), view, config_values(data->config, data->path));
 
   io::EventLoopOptions loop_options;
   // Some are for the store and the process itself.

@@ -63,29 +63,40 @@ std::string nearest_name(std::string_view name, std::span<const std::string> can
 }
 
 std::string format_table(const std::vector<std::vector<std::string>>& rows) {
+  if (rows.empty()) return "";
+  return TablePages(rows.front()).add({rows.begin() + 1, rows.end()});
+}
+
+std::string TablePages::add(const std::vector<std::vector<std::string>>& rows) {
+  const bool first = widths_.empty();
   std::vector<std::vector<std::string>> cells;
-  std::vector<size_t> widths;
-  std::vector<bool> right;
-  for (const auto& row : rows) {
-    cells.emplace_back();
-    for (size_t i = 0; i < row.size(); ++i) {
-      if (i == widths.size()) {
-        widths.push_back(0);
-        right.push_back(rows.size() > 1);
+  if (first) cells.push_back(heading_);
+  cells.insert(cells.end(), rows.begin(), rows.end());
+  for (size_t row = 0; row < cells.size(); ++row) {
+    const bool is_heading = first && row == 0;
+    for (size_t i = 0; i < cells[row].size(); ++i) {
+      std::string& cell = cells[row][i];
+      if (i == widths_.size()) {
+        widths_.push_back(0);
+        right_.push_back(false);
       }
-      cells.back().push_back(printable(row[i]));
-      widths[i] = std::max(widths[i], width(cells.back().back()));
-      if (cells.size() > 1 && !is_number(row[i])) right[i] = false;
+      // Which side a column keeps to is settled by the first page: numbers to the right, if there is any.
+      if (first && !is_heading && is_number(cell) && cell != "-") right_[i] = true;
+      cell = printable(cell);
+      widths_[i] = std::max(widths_[i], width(cell));
     }
+  }
+  for (const auto& row : rows) {
+    for (size_t i = 0; first && i < row.size(); ++i) right_[i] = right_[i] && is_number(row[i]);
   }
   std::string out;
   for (const auto& row : cells) {
     if (row.empty()) continue;
     std::string line;
     for (size_t i = 0; i < row.size(); ++i) {
-      const std::string padding(widths[i] - width(row[i]), ' ');
+      const std::string padding(widths_[i] - width(row[i]), ' ');
       if (i > 0) line += "  ";
-      line += right[i] ? padding + row[i] : row[i] + padding;
+      line += right_[i] ? padding + row[i] : row[i] + padding;
     }
     line.erase(line.find_last_not_of(' ') + 1);
     out += line + "\n";
@@ -125,6 +136,23 @@ std::string printable(std::string_view bytes, bool keep_lines) {
       if (c1) out += fmt::format("\\x{:02x}", static_cast<unsigned char>(bytes[++i]));
     } else {
       out += static_cast<char>(c);
+    }
+  }
+  return out;
+}
+
+std::string json_printable(std::string_view json) {
+  std::string out;
+  out.reserve(json.size());
+  for (size_t i = 0; i < json.size(); ++i) {
+    const auto c = static_cast<unsigned char>(json[i]);
+    // They stand in strings alone: elsewhere JSON has none of them.
+    if (c == 0x7f) {
+      out += "\\u007f";
+    } else if (c == 0xc2 && i + 1 < json.size() && static_cast<unsigned char>(json[i + 1]) < 0xa0) {
+      out += fmt::format("\\u{:04x}", static_cast<unsigned char>(json[++i]));
+    } else {
+      out += json[i];
     }
   }
   return out;

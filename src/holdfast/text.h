@@ -16,6 +16,20 @@ std::string nearest_name(std::string_view name, std::span<const std::string> can
 // numbers is aligned to the right. Control characters in cells are shown as "\x07": names come from
 // strangers.
 std::string format_table(const std::vector<std::vector<std::string>>& rows);
+
+// The same in pages, for lists that are too long to be held: the columns of a page are as wide as those before it, or wider.
+class TablePages {
+ public:
+  explicit TablePages(std::vector<std::string> heading) : heading_(std::move(heading)) {}
+  // The lines of more rows; the first ones with the heading above.
+  std::string add(const std::vector<std::vector<std::string>>& rows);
+
+ private:
+  const std::vector<std::string> heading_;
+  std::vector<size_t> widths_;
+  std::vector<bool> right_;
+};
+
 // "name: value" lines with the values under each other.
 std::string format_pairs(const std::vector<std::pair<std::string, std::string>>& pairs);
 
@@ -23,6 +37,10 @@ std::string format_pairs(const std::vector<std::pair<std::string, std::string>>&
 // else "\x.."
 std::string printable(std::string_view bytes, bool keep_lines = false);
 bool utf8_printable(std::string_view bytes);
+
+// JSON text with the control characters that its writer lets stand (U+007F to U+009F) as escapes: it says the same, and does
+// nothing to a terminal.
+std::string json_printable(std::string_view json);
 
 // A JSON string literal with its quotes; `text` is valid UTF-8.
 std::string json_quoted(std::string_view text);
