@@ -55,6 +55,9 @@ int main(int argc, char** argv) {
   add_pub(app, &exit_code);
   add_sub(app, &exit_code);
   add_stream(app, &exit_code);
+  add_client(app, &exit_code);
+  add_retained(app, &exit_code);
+  add_queue(app, &exit_code);
   add_node(app, &exit_code);
   add_user(app, &exit_code);
   add_acl(app, &exit_code);

@@ -1,4 +1,4 @@
-// holdfast stream ls | tail: what the node keeps.
+// holdfast stream ls | tail: what the node keeps. (stream export: export_command.cc.)
 #include <time.h>
 
 #include <CLI/CLI.hpp>
@@ -71,8 +71,10 @@ void add_stream(CLI::App& app, int* exit_code) {
   command->footer(
       "Examples:\n"
       "  holdfast stream ls\n"
-      "  holdfast stream tail alarms -f");
+      "  holdfast stream tail alarms -f\n"
+      "  holdfast stream export telemetry --since '24 h' --format csv > day.csv");
   add_ls(*command, exit_code);
+  add_stream_export(*command, exit_code);
 
   auto options = std::make_shared<TailOptions>();
   CLI::App* tail_command =

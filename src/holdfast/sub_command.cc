@@ -172,6 +172,7 @@ class Subscriber {
 
 Done subscribe(const Options& options) {
   const auto usage = [](std::string text) { return std::unexpected(Failure{kExitUsage, std::move(text)}); };
+  if (options.filters.empty()) return usage("-t FILTER is needed: what to subscribe to");
   for (const std::string& filter : options.filters) {
     mqtt::SharedFilter shared;
     if (!mqtt::parse_shared(filter, &shared) || !mqtt::topic_filter_valid(shared.filter)) {
@@ -205,9 +206,8 @@ Done subscribe(const Options& options) {
 void add_sub(CLI::App& app, int* exit_code) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("sub", "Print messages as they come");
-  command->add_option("-t,--topic", options->filters, "Topic filter (repeat)")
-      ->required()
-      ->type_name("FILTER");
+  add_sub_ls(*command, exit_code);
+  command->add_option("-t,--topic", options->filters, "Topic filter (repeat)")->type_name("FILTER");
   command->add_option("-q,--qos", options->qos, "0, 1 (default) or 2")
       ->check(CLI::Range(0, 2))
       ->type_name("QOS");
@@ -231,8 +231,10 @@ void add_sub(CLI::App& app, int* exit_code) {
       "Examples:\n"
       "  holdfast sub -t 'engine/#' -v\n"
       "  holdfast sub -t 'alarm/#' -q 2 -i watch -c --json\n"
-      "  holdfast sub -t engine/rpm -C 1 -W '5 s'");
-  command->callback([options, exit_code] {
+      "  holdfast sub -t engine/rpm -C 1 -W '5 s'\n"
+      "  holdfast sub ls --topic engine/rpm");
+  command->callback([options, exit_code, command] {
+    if (!command->get_subcommands().empty()) return;
     const Done done = subscribe(*options);
     *exit_code = done ? kExitOk : report(done.error());
   });
