@@ -14,6 +14,7 @@ void add_claim(CLI::App& app, int* exit_code) {
   struct Options {
     Target target;
     std::string file;
+    std::string output;
   };
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("claim", "Give a running node a claim file from its upstream");
@@ -21,6 +22,7 @@ void add_claim(CLI::App& app, int* exit_code) {
       ->required()
       ->type_name("FILE");
   add_target_options(*command, &options->target);
+  add_output_option(*command, &options->output);
   command->footer("Example:\n  holdfast claim ship-7.claim --data ./ship && holdfast status --data ./ship");
   command->callback([options, exit_code] {
     const auto text = read_file(options->file, 64 << 10);
@@ -33,7 +35,7 @@ void add_claim(CLI::App& app, int* exit_code) {
       *exit_code = report(answer.error());
       return;
     }
-    std::puts("The claim was taken; see: holdfast status");
+    std::puts(options->output == "json" ? answer->json.c_str() : "The claim was taken; see: holdfast status");
   });
 }
 

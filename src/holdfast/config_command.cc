@@ -59,6 +59,17 @@ std::expected<void, Failure> get(const GetOptions& options) {
   return print(TablePages(config_list().heading).add(rows));
 }
 
+// `config test` of what would not be taken.
+int refuse(const Mistakes& mistakes, const std::string& output) {
+  if (output == "json") {
+    const Json answer = {{"ok", false}, {"mistakes", mistakes}};
+    std::puts(json_printable(answer.dump(2, ' ', false, Json::error_handler_t::replace)).c_str());
+    return kExitConfiguration;
+  }
+  for (const std::string& mistake : mistakes) std::fprintf(stderr, "%s\n", mistake.c_str());
+  return kExitConfiguration;
+}
+
 void add_get(CLI::App& config, int* exit_code) {
   auto options = std::make_shared<GetOptions>();
   CLI::App* command =
@@ -86,6 +97,7 @@ void add_config(CLI::App& app, int* exit_code) {
   struct Options {
     Target target;
     std::string file;
+    std::string output;
   };
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("config", "Look after the configuration");
@@ -96,6 +108,7 @@ void add_config(CLI::App& app, int* exit_code) {
   test->add_option("file", options->file, "The file (default holdfast.toml in the data directory)")
       ->type_name("FILE");
   add_data_option(*test, &options->target);
+  add_output_option(*test, &options->output);
   test->footer(
       "Exit code 78: it would be refused; every mistake is named with its line.\n"
       "Examples:\n"
@@ -107,9 +120,8 @@ void add_config(CLI::App& app, int* exit_code) {
     const auto config = load_config(path);
     const FileCheck check = config ? check_files(*config, path) : FileCheck{config.error(), {}};
     for (const std::string& warning : check.warnings) std::fprintf(stderr, "warning: %s\n", warning.c_str());
-    for (const std::string& mistake : check.mistakes) std::fprintf(stderr, "%s\n", mistake.c_str());
     if (!check.mistakes.empty()) {
-      *exit_code = kExitConfiguration;
+      *exit_code = refuse(check.mistakes, options->output);
       return;
     }
     const bool said_there = options->target.data.empty() && !options->file.empty() && !config->data.empty();
@@ -118,11 +130,14 @@ void add_config(CLI::App& app, int* exit_code) {
     const auto users = load_users(files.users);
     const auto permissions = load_permissions(files.permissions);
     if (!users || !permissions) {
-      for (const Mistakes& mistakes :
-           {users ? Mistakes() : users.error(), permissions ? Mistakes() : permissions.error()}) {
-        for (const std::string& mistake : mistakes) std::fprintf(stderr, "%s\n", mistake.c_str());
-      }
-      *exit_code = kExitConfiguration;
+      Mistakes mistakes = users ? Mistakes() : users.error();
+      if (!permissions)
+        mistakes.insert(mistakes.end(), permissions.error().begin(), permissions.error().end());
+      *exit_code = refuse(mistakes, options->output);
+      return;
+    }
+    if (options->output == "json") {
+      std::puts("{\"ok\": true, \"mistakes\": []}");
       return;
     }
     const node::Config& node = config->node;

@@ -10,6 +10,7 @@
 #include "holdfast/exit_code.h"
 #include "holdfast/read_file.h"
 #include "holdfast/target.h"
+#include "holdfast/text.h"
 
 namespace hf::holdfast {
 
@@ -38,6 +39,7 @@ void add_ls(CLI::App& node, int* exit_code) {
 
 struct AddOptions {
   Target target;
+  std::string output;
   std::string name;
   std::vector<std::string> down;
   std::string claim;
@@ -48,6 +50,11 @@ int write_claim(const AddOptions& options, const std::string& request, const cha
   const auto answer =
       ask(options.target.admin_socket(), {.command = request, .name = options.name, .down = options.down});
   if (!answer) return report(answer.error());
+  const bool json = options.output == "json";
+  if (options.claim == "-" && json) {
+    std::puts(answer->json.c_str());
+    return kExitOk;
+  }
   if (options.claim == "-") {
     std::fputs(answer->claim.c_str(), stdout);
     if (!answer->claim.ends_with('\n')) std::fputc('\n', stdout);
@@ -59,6 +66,11 @@ int write_claim(const AddOptions& options, const std::string& request, const cha
     std::fputs(answer->claim.c_str(), stdout);
     return report(
         {kExitFailed, written.error() + "; the claim is printed above, save it: it is shown only once"});
+  }
+  if (json) {
+    fmt::print("{{\"ok\": true, \"name\": {}, \"claim_file\": {}}}\n", json_quoted(options.name),
+               json_quoted(path));
+    return kExitOk;
   }
   fmt::print(
       "{} {}. Bring {} to it; it is a secret and good for one use:\n"
@@ -72,17 +84,23 @@ void add_rm(CLI::App& node, int* exit_code) {
   struct Options {
     Target target;
     std::string name;
+    std::string output;
   };
   auto options = std::make_shared<Options>();
   CLI::App* command =
       node.add_subcommand("rm", "Register a node no more: it is cut off, what it was owed is given up");
   command->add_option("name", options->name, "Name of the node")->required()->type_name("NAME");
   add_target_options(*command, &options->target);
+  add_output_option(*command, &options->output);
   command->footer("Example:\n  holdfast node rm ship-7");
   command->callback([options, exit_code] {
     const auto answer = ask(options->target.admin_socket(), {.command = "node-rm", .name = options->name});
     if (!answer) {
       *exit_code = report(answer.error());
+      return;
+    }
+    if (options->output == "json") {
+      std::puts(answer->json.c_str());
       return;
     }
     fmt::print("{} is registered no more; what it sent stays here.\n", options->name);
@@ -113,6 +131,7 @@ void add_node(CLI::App& app, int* exit_code) {
                   "Where to write the claim file (default NAME.claim; - prints it)")
       ->type_name("FILE");
   add_target_options(*add, &options->target);
+  add_output_option(*add, &options->output);
   add->footer(
       "Examples:\n"
       "  holdfast node add ship-7\n"
@@ -128,6 +147,7 @@ void add_node(CLI::App& app, int* exit_code) {
                    "Where to write the claim file (default NAME.claim; - prints it)")
       ->type_name("FILE");
   add_target_options(*renew, &renewed->target);
+  add_output_option(*renew, &renewed->output);
   renew->footer("Example:\n  holdfast node renew ship-7 --claim ship-7-new.claim");
   renew->callback(
       [renewed, exit_code] { *exit_code = write_claim(*renewed, "node-renew", "A new claim for"); });
