@@ -196,10 +196,12 @@ std::string why_text(const node::QueueStatus& queue, int64_t now_wall_us) {
     case WaitsFor::kClient:
       if (queue.kind == Kind::kGroup) {
         if (info.members == 0) return "nobody is a member any more, and what its last members hold is theirs";
+        if (info.members == 1) return "its only member is not connected";
         return fmt::format("none of its {} is connected", format_counted(info.members, "member", "members"));
       }
       if (!info.since) return "it is away";
-      return fmt::format("it is away since {} ({})", format_utc(now_wall_us - info.since->ns / 1000),
+      return fmt::format("it has been away since {}Z ({})",
+                         format_utc(now_wall_us - info.since->ns / 1000).substr(0, 19),
                          format_duration(*info.since));
     case WaitsFor::kAcknowledgement:
       if (link) return sending_text(queue);

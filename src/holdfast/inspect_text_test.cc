@@ -37,8 +37,8 @@ TEST(InspectTextTest, SaysWhyASessionWaits) {
   node::QueueStatus one = queue(Kind::kSession, WaitsFor::kClient);
   one.info.since = seconds(3 * 3600 + 12 * 60);
   EXPECT_EQ(queue_sentence(one, kNowUs),
-            "press-7 is owed 1,234 messages (5.6 MB), the oldest 3 h old: it is away since "
-            "2026-11-18T07:54:40.000Z (3 h 12 min).");
+            "press-7 is owed 1,234 messages (5.6 MB), the oldest 3 h old: it has been away since "
+            "2026-11-18T07:54:40Z (3 h 12 min).");
   EXPECT_EQ(queue_summary(one), "away 3 h");
 
   one = queue(Kind::kSession, WaitsFor::kWindow);

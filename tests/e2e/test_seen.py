@@ -210,8 +210,8 @@ class Seen(Case):
         publish(site.port, "engine/1/rpm", "1", qos=1)
         publish(site.port, "jobs/1", "1", qos=1)
         wait_for("the parent to have it", lambda: "Nothing is owed to the parent" in why(site, "parent"), 10)
-        self.assertRegex(why(site, "press-7"), r"^press-7 is owed 1 message \(\d+ B\).*: it is away since \S+Z \(\d+ s\)\.\n$")
-        self.assertIn("none of its 1 member is connected", why(site, "g/jobs/#"))
+        self.assertRegex(why(site, "press-7"), r"^press-7 is owed 1 message \(\d+ B\).*: it has been away since \S+Z \(\d+ s\)\.\n$")
+        self.assertIn("its only member is not connected", why(site, "g/jobs/#"))
         self.assertEqual(why(site, "g/jobs/#")[:20], why(site, "$share/g/jobs/#")[:20])
         self.assertIn("queue ls", self.said(site, "queue", "why", "nobody", code=1))
         queues = {queue["name"]: queue for queue in self.listed(site, "queue", "ls")["queues"]}
@@ -241,7 +241,7 @@ class Seen(Case):
             self.assertIn("window full: 5 of 5 in flight, the client ", said)
             shown = ask(node, command="client", name="silent")["client"]
             self.assertEqual((5, 5, None), (shown["inflight"], shown["window"], shown["acknowledged_s"]))
-        wait_for("it to be away", lambda: "it is away since" in self.said(node, "queue", "why", "silent"), 5)
+        wait_for("it to be away", lambda: "it has been away since" in self.said(node, "queue", "why", "silent"), 5)
 
     def test_records_are_exported(self):
         """Goal: CSV that others read and JSON lines, by time and topic; bytes that are no text come whole."""
