@@ -36,7 +36,7 @@ struct TlsMistake {
 
 class TlsContext {
  public:
-  enum class Protocol : uint8_t { kMqtt, kWebSocket };  // What ALPN calls `mqtt` and `http/1.1`.
+  enum class Protocol : uint8_t { kMqtt, kHttp };  // What ALPN calls `mqtt` and `http/1.1`.
   using Loaded = std::expected<std::shared_ptr<const TlsContext>, TlsMistake>;
 
   static Loaded server(const TlsServerFiles& files, Protocol protocol);

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/assert.h"
+#include "io/http.h"
 #include "io/websocket_upgrade.h"
 
 namespace hf::io {
@@ -63,7 +64,7 @@ void WebSocketFilter::upgrade(Bytes wire, std::string* core, std::string* reply)
   // No more is held than a request may have: what follows goes on as it is.
   const size_t taken = std::min(wire.size(), kUpgradeRequestBytesMax - held_.size());
   held_.append(wire.substr(0, taken));
-  const auto end = upgrade_request_end(held_);
+  const auto end = http_head_end(held_);
   if (!end && held_.size() < kUpgradeRequestBytesMax) return;
   Upgrade answer = end ? answer_upgrade(Bytes(held_).substr(0, *end), *origins_) : refuse_upgrade_size();
   reply->append(answer.response);

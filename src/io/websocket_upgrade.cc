@@ -4,47 +4,18 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 
 #include "base/assert.h"
+#include "io/http.h"
 
 namespace hf::io {
 
 namespace {
 
-constexpr size_t kHeadersMax = 64;
-
-bool is_token_character(char c) {
-  if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9')) return true;
-  return c != '\0' && std::strchr("!#$%&'*+-.^_`|~", c) != nullptr;
-}
-
-char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
-
 std::string lower(Bytes text) {
   std::string all(text);
-  for (char& c : all) c = lower(c);
+  for (char& c : all) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
   return all;
-}
-
-bool same(Bytes a, Bytes b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
-                    [](char x, char y) { return lower(x) == lower(y); });
-}
-
-Bytes trimmed(Bytes text) {
-  const auto blank = [](char c) { return c == ' ' || c == '\t'; };
-  while (!text.empty() && blank(text.front())) text.remove_prefix(1);
-  while (!text.empty() && blank(text.back())) text.remove_suffix(1);
-  return text;
-}
-
-// The text up to `separator`, which *rest then stands behind.
-Bytes cut(Bytes* rest, char separator) {
-  const size_t at = std::min(rest->find(separator), rest->size());
-  const Bytes piece = rest->substr(0, at);
-  rest->remove_prefix(std::min(at + 1, rest->size()));
-  return piece;
 }
 
 // What a request says of what matters here. Views into its head.
@@ -70,14 +41,6 @@ Upgrade refuse(const char* status, std::string why, const char* header = "") {
 
 Upgrade bad_request(std::string why) { return refuse("400 Bad Request", std::move(why)); }
 
-// Whether a list, "a, b, c", holds the word.
-bool holds(Bytes list, Bytes word) {
-  while (!list.empty()) {
-    if (same(trimmed(cut(&list, ',')), word)) return true;
-  }
-  return false;
-}
-
 // Takes one header; false if it is there twice and may not be.
 bool take(Bytes name, Bytes value, Request* request) {
   const auto once = [&](std::optional<Bytes>* field) {
@@ -85,16 +48,17 @@ bool take(Bytes name, Bytes value, Request* request) {
     *field = value;
     return true;
   };
-  if (same(name, "host")) return once(&request->host);
-  if (same(name, "origin")) return once(&request->origin);
-  if (same(name, "sec-websocket-key")) return once(&request->key);
-  if (same(name, "sec-websocket-version")) return once(&request->version);
-  if (same(name, "upgrade")) request->upgrade = request->upgrade || holds(value, "websocket");
-  if (same(name, "connection")) request->connection = request->connection || holds(value, "upgrade");
-  if (same(name, "sec-websocket-protocol")) {
+  if (http_same(name, "host")) return once(&request->host);
+  if (http_same(name, "origin")) return once(&request->origin);
+  if (http_same(name, "sec-websocket-key")) return once(&request->key);
+  if (http_same(name, "sec-websocket-version")) return once(&request->version);
+  if (http_same(name, "upgrade")) request->upgrade = request->upgrade || http_list_holds(value, "websocket");
+  if (http_same(name, "connection"))
+    request->connection = request->connection || http_list_holds(value, "upgrade");
+  if (http_same(name, "sec-websocket-protocol")) {
     // Names of protocols are compared as they are. RFC 6455, section 4.1, point 10.
     while (!value.empty() && !request->protocol) {
-      const Bytes offered = trimmed(cut(&value, ','));
+      const Bytes offered = http_list_next(&value);
       if (offered == "mqtt" || offered == "mqttv3.1") request->protocol = offered;
     }
   }
@@ -103,29 +67,12 @@ bool take(Bytes name, Bytes value, Request* request) {
 
 // An empty string, or what is wrong with the head.
 const char* parse(Bytes head, Request* request) {
-  for (size_t i = 0; i < head.size(); ++i) {
-    const auto c = static_cast<unsigned char>(head[i]);
-    const bool line_end = c == '\r' && i + 1 < head.size() && head[i + 1] == '\n';
-    const bool after_return = c == '\n' && i > 0 && head[i - 1] == '\r';
-    if (c < 0x20 && c != '\t' && !line_end && !after_return) return "the request holds a control character";
-  }
-  Bytes line = cut(&head, '\n');
-  if (line.ends_with('\r')) line.remove_suffix(1);
-  if (cut(&line, ' ') != "GET") return "the request is not GET";
-  request->path = cut(&line, ' ');
-  if (line != "HTTP/1.1") return "the request is not HTTP/1.1";
-  for (size_t count = 0; !head.empty(); ++count) {
-    line = cut(&head, '\n');
-    if (line.ends_with('\r')) line.remove_suffix(1);
-    if (line.empty()) return "";
-    if (count == kHeadersMax) return "the request has too many headers";
-    Bytes value = line;
-    const Bytes name = cut(&value, ':');
-    // A header that goes on in the next line begins with a blank, which no name does. RFC 9112, section 5.2.
-    if (name.empty() || name.size() == line.size() ||
-        !std::all_of(name.begin(), name.end(), is_token_character))
-      return "the request has a line that is no header";
-    if (!take(name, trimmed(value), request)) return "the request has a header twice";
+  const auto parsed = parse_http_head(head);
+  if (!parsed) return parsed.error().text;
+  if (parsed->method != "GET") return "the request is not GET";
+  request->path = parsed->target;
+  for (const HttpHeader& header : parsed->headers) {
+    if (!take(header.name, header.value, request)) return "the request has a header twice";
   }
   return "";
 }
@@ -146,7 +93,7 @@ std::string host_without_default_port(Bytes host, Bytes port) {
 
 bool origin_allowed(Bytes origin, Bytes host, const std::vector<std::string>& origins) {
   for (const std::string& allowed : origins) {
-    if (allowed == "*" || same(allowed, origin)) return true;
+    if (allowed == "*" || http_same(allowed, origin)) return true;
   }
   for (const auto& [scheme, port] : {std::pair<Bytes, Bytes>{"https://", ":443"}, {"http://", ":80"}}) {
     if (!lower(origin).starts_with(scheme)) continue;
@@ -168,12 +115,6 @@ std::string accept_text(Bytes key) {
 }
 
 }  // namespace
-
-std::optional<size_t> upgrade_request_end(Bytes bytes) {
-  const size_t at = bytes.find("\r\n\r\n");
-  if (at == Bytes::npos) return std::nullopt;
-  return at + 4;
-}
 
 Upgrade refuse_upgrade_size() {
   return refuse("431 Request Header Fields Too Large", "the request is longer than 8 KiB");

@@ -7,7 +7,6 @@
 //     Origin                                   if there is one: the host itself or one of the list; else 403
 #pragma once
 
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,9 +21,7 @@ struct Upgrade {
   std::string failure;   // Empty: the WebSocket stands.
 };
 
-// Where the request's head ends, its empty line included; nothing if it is not whole yet.
-std::optional<size_t> upgrade_request_end(Bytes bytes);
-// `head`: what upgrade_request_end() measured. `origins`: pages that may connect, as "https://app.example"; "*" is all.
+// `head`: what http_head_end() (io/http.h) measured. `origins`: pages that may connect, as "https://app.example"; "*" is all.
 Upgrade answer_upgrade(Bytes head, const std::vector<std::string>& origins);
 // For a head that is longer than it may be.
 Upgrade refuse_upgrade_size();
