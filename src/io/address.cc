@@ -60,6 +60,11 @@ uint16_t SocketAddress::port() const {
   return 0;
 }
 
+std::string SocketAddress::host() const {
+  const std::string whole = text();
+  return whole.substr(0, whole.rfind(':'));
+}
+
 std::string SocketAddress::text() const {
   char host[INET6_ADDRSTRLEN] = "?";
   if (family() == AF_INET) {

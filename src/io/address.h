@@ -33,6 +33,7 @@ struct SocketAddress {
   bool loopback() const;
   uint16_t port() const;
   std::string text() const;  // "127.0.0.1:1883"; "unix" for a unix socket.
+  std::string host() const;  // The same without the port.
 };
 
 // An address written in figures; asks no name server.

@@ -20,7 +20,8 @@ std::expected<std::unique_ptr<Door>, TlsMistake> Door::make(const DoorOptions& o
   if (options.websocket) door->origins_ = std::make_shared<const std::vector<std::string>>(options.origins);
   if (options.tls) {
     const TlsServerFiles files = *options.tls;
-    const auto protocol = options.websocket ? TlsContext::Protocol::kHttp : TlsContext::Protocol::kMqtt;
+    const auto protocol =
+        options.websocket || options.http ? TlsContext::Protocol::kHttp : TlsContext::Protocol::kMqtt;
     auto source = TlsSource::make(
         options.address, {files.certificate, files.key, files.client_ca},
         [files, protocol] { return TlsContext::server(files, protocol); }, say);

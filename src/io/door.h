@@ -5,7 +5,8 @@
 //     TLS                tls, in files that may change
 //     WebSocket          websocket, origins
 //
-// A door without any of the three is no door: the listener's connections go straight to the core.
+// A door without any of the three is no door: the listener's connections go straight to the core. Behind some doors HTTP is
+// spoken and not MQTT (http): that is no filter, because the core never hears of it.
 #pragma once
 
 #include <expected>
@@ -16,6 +17,7 @@
 
 #include "base/time.h"
 #include "io/filter_chain.h"
+#include "io/http_service.h"
 #include "io/tls_source.h"
 
 namespace hf::io {
@@ -23,8 +25,10 @@ namespace hf::io {
 struct DoorOptions {
   std::string address;  // "0.0.0.0:8883", or "unix:/run/holdfast/mqtt.sock".
   bool websocket = false;
+  bool http = false;  // Not MQTT: io/http_service.h.
   bool proxy = false;
   std::vector<std::string> origins;
+  std::vector<std::string> hosts;  // With http: names that requests may be for, besides our own.
   std::optional<TlsServerFiles> tls;
 
   // The path of a unix socket; empty if it is none.
@@ -59,11 +63,12 @@ class Door {
 
 // What a connection that came through a door carries along; others have none.
 struct Passage {
-  std::unique_ptr<FilterChain> chain;  // Null while the handshake thread has it.
-  bool dialed = false;                 // Our own: to the parent.
-  bool upgrading = false;              // Only the WebSocket upgrade is missing.
-  bool loopback = false;               // Of the socket.
-  std::string peer;                    // Of the socket.
+  std::unique_ptr<FilterChain> chain;    // Null while the handshake thread has it.
+  bool dialed = false;                   // Our own: to the parent.
+  bool upgrading = false;                // Only the WebSocket upgrade is missing.
+  bool loopback = false;                 // Of the socket.
+  std::string peer;                      // Of the socket.
+  std::shared_ptr<const HttpDoor> http;  // HTTP is spoken behind it; null: MQTT.
   Instant begun;
   std::string reply;  // What the filters want on the wire; leaves with the turn's write.
 

@@ -182,6 +182,7 @@ void EventLoop::accept_from(Listener& listener) {
       refuse_connection(std::move(socket));
       continue;
     }
+    if (listener.http && !make_http_room()) continue;
     if (listener.admin) {
       Connection& connection = add_connection(std::move(socket), Kind::kUndecided);
       set_deadline(connection, now_.mono + options_.first_byte_timeout);
@@ -194,7 +195,14 @@ void EventLoop::accept_from(Listener& listener) {
       passage->chain = listener.door->chain();
       passage->loopback = peer.loopback();
       passage->peer = peer.text();
+      passage->http = listener.http;
       begin_opening(std::move(socket), std::move(passage));
+      continue;
+    }
+    if (listener.http) {
+      Connection& connection = add_connection(std::move(socket), Kind::kHttp);
+      https_.insert(connection.id);
+      begin_http(connection, {listener.http, peer.loopback(), peer.host()});
       continue;
     }
     const Connection& connection = add_connection(std::move(socket), Kind::kMqtt);
@@ -233,6 +241,8 @@ void EventLoop::update_interest(Connection& connection) {
   uint32_t wanted = 0;
   bool readable = connection.kind != Kind::kMqtt || !(paused_ || connection.stalled);
   if (connection.passage && connection.passage->away()) readable = false;
+  if (connection.kind == Kind::kHttp)
+    readable = !connection.http->busy && !connection.http->due && connection.out_bytes == 0;
   if (readable) wanted |= EPOLLIN;
   if (connection.out_bytes > 0) wanted |= EPOLLOUT;
   if (wanted == connection.interest) return;
@@ -247,13 +257,17 @@ void EventLoop::set_deadline(Connection& connection, Instant deadline) {
   connection.deadline = deadline;
 }
 
-void EventLoop::destroy(ConnectionId id) { connections_.erase(id); }
+void EventLoop::destroy(ConnectionId id) {
+  https_.erase(id);
+  connections_.erase(id);
+}
 
 void EventLoop::lose(Connection& connection) {
   if (connection.kind == Kind::kOpening)
     return lose_opening(connection, door_counters_.failed, "the connection ended during the handshake");
   if (connection.kind == Kind::kMqtt) inputs_.emplace_back(node::Closed{connection.id});
   if (connection.kind == Kind::kAdmin && admin_ != nullptr) admin_->closed(connection.id);
+  if (connection.kind == Kind::kHttp) forget_request(connection);
   if (connection.out_bytes > 0) {
     // A peer that does not read: a reset, so that the kernel does not go on keeping the bytes for it either.
     const linger at_once{.l_onoff = 1, .l_linger = 0};
@@ -297,6 +311,7 @@ void EventLoop::end_write(Connection& connection) {
 void EventLoop::set_paused(bool paused) {
   if (paused_ == paused) return;
   paused_ = paused;
+  paused_since_ = now_.mono;
   if (paused) return;  // Each ready connection is taken out as it comes up.
   for (const ConnectionId id : std::exchange(unread_, {})) {
     if (Connection* connection = find(id)) update_interest(*connection);
@@ -343,6 +358,8 @@ void EventLoop::received(Connection& connection, Bytes bytes) {
       return;
     case Kind::kAdmin:
       return admin_received(connection, bytes);
+    case Kind::kHttp:
+      return http_received(connection, bytes);
     case Kind::kUndecided:
     case Kind::kOpening:
     case Kind::kClosing:
@@ -369,6 +386,10 @@ void EventLoop::admin_received(Connection& connection, Bytes bytes) {
 void EventLoop::deliver_replies() {
   for (AdminReply& reply : std::exchange(replies_, {})) {
     Connection* connection = find(reply.connection);
+    if (connection != nullptr && connection->kind == Kind::kHttp) {
+      respond(*connection, http_->admin_answered(reply.connection, reply.line));
+      continue;
+    }
     if (connection == nullptr || connection->kind != Kind::kAdmin) continue;
     reply.line += '\n';
     send(*connection, std::move(reply.line));
@@ -484,6 +505,7 @@ void EventLoop::carry_out() {
   std::unique_ptr<store::Job> inline_job;
   for (auto& job : effects_.jobs) {
     HF_ASSERT(storage_ != nullptr);
+    if (storage_->outstanding() == 0) disk_answered_ = now_.mono;  // Its silence begins now.
     const bool commit = job->lane() == store::Lane::kCommit;
     const bool small =
         std::exchange(received_since_commit_, commit ? 0 : received_since_commit_) <= kSmallBatchBytes;
@@ -551,6 +573,7 @@ void EventLoop::turn() {
   now_ = clock_.now();
   handle_wakeups();
   for (size_t i = 0, count = std::exchange(event_count_, 0); i < count; ++i) handle(events_[i]);
+  serve_http_due();
   expire();
   const auto due = core_.next_deadline();
   if (!inputs_.empty() || step_due_ || (due && *due <= now_.mono)) run_step();
@@ -564,8 +587,9 @@ void EventLoop::wait() {
   int timeout = timeout_ms(clock_.now().mono);
   if (timeout > 0) {
     wakeup_->about_to_sleep();
-    const bool work = (storage_ != nullptr && storage_->has_done()) || dialer_.has_answer() || logins_.has_done() ||
-                      handshakes_.has_done() || stop_asked_.load(std::memory_order_seq_cst);
+    const bool work = (storage_ != nullptr && storage_->has_done()) || dialer_.has_answer() ||
+                      logins_.has_done() || handshakes_.has_done() ||
+                      stop_asked_.load(std::memory_order_seq_cst);
     if (work) timeout = 0;
   }
   const int count = ::epoll_wait(epoll_.get(), events_.data(), static_cast<int>(events_.size()), timeout);
@@ -574,7 +598,7 @@ void EventLoop::wait() {
 }
 
 int EventLoop::timeout_ms(Instant now_mono) {
-  if (!inputs_.empty() || step_due_) return 0;
+  if (!inputs_.empty() || step_due_ || !http_due_.empty()) return 0;
   if (storage_ != nullptr && storage_->has_done()) return 0;
   if (handshakes_.has_done()) return 0;
   std::optional<Instant> due = core_.next_deadline();
@@ -631,6 +655,7 @@ void EventLoop::handle(const epoll_event& event) {
     if (connection->out_bytes < options_.unsent_pause_bytes / 2) connection->stalled = false;
     update_interest(*connection);
     if (connection->kind == Kind::kMqtt) inputs_.emplace_back(node::Unsent{tag, connection->out_bytes});
+    if (connection->kind == Kind::kHttp) http_flushed(*connection);
     if (connection->kind == Kind::kClosing && connection->out_bytes == 0) end_write(*connection);
     connection = find(tag);
     if (connection == nullptr) return;
@@ -657,6 +682,7 @@ void EventLoop::expire() {
     Connection* connection = find(id);
     if (connection == nullptr || !connection->deadline) return true;
     if (*connection->deadline > now_.mono) return false;
+    if (connection->kind == Kind::kHttp) return expire_http(*connection);
     if (connection->kind == Kind::kOpening) {
       lose_opening(*connection, door_counters_.timed_out, "the handshake took too long");
     } else {

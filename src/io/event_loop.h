@@ -40,6 +40,7 @@
 #include "io/file_descriptor.h"
 #include "io/file_watch.h"
 #include "io/handshake_thread.h"
+#include "io/http_service.h"
 #include "io/login_thread.h"
 #include "io/storage_threads.h"
 #include "io/wakeup.h"
@@ -90,13 +91,34 @@ struct EventLoopOptions {
   Duration handshake_timeout = seconds(10);  // A PROXY header and TLS together.
   Duration upgrade_timeout = seconds(5);     // WebSocket's request, after that.
   Duration eviction_age = seconds(1);
-  Duration dial_timeout = seconds(5);   // Looking the name up included; TLS is not.
-  Duration stop_timeout = seconds(10);  // From the signal to the end, finished or not.
+  size_t http_max = 64;                         // Connections that speak HTTP.
+  Duration http_idle_timeout = seconds(30);     // Between requests, and while a response does not move.
+  Duration http_request_timeout = seconds(10);  // From a request's first byte to its last.
+  Duration http_answer_timeout = seconds(30);   // From there to its answer.
+  Duration dial_timeout = seconds(5);           // Looking the name up included; TLS is not.
+  Duration stop_timeout = seconds(10);          // From the signal to the end, finished or not.
   Duration inline_commit_max =
       microseconds(400);  // A commit runs on the core thread if the last took less; 0: never.
   // Called at least this often while the loop turns and the disk answers.
   Duration heartbeat_interval = seconds(0);  // 0: never.
   std::function<void()> heartbeat;
+};
+
+// What the loop says of itself.
+struct LoopFigures {
+  Now now;
+  size_t connections = 0;  // Of all kinds.
+  size_t openings = 0;     // Unfinished handshakes.
+  DoorCounters doors;
+  size_t https = 0;
+  HttpCounters http;
+  uint64_t preauth_bytes =
+      0;  // Held for those who have not said who they are, as far as it is the loop that holds it.
+  size_t jobs_outstanding = 0;
+  Duration disk_silent_for;  // While it has something to do.
+  Duration paused_for;       // No client is read, because the disk is far behind.
+  bool stopping = false;
+  Histogram commits;  // How long the disk took for each.
 };
 
 // Makes SIGTERM, SIGINT and SIGHUP wait for the loop, in this thread and those it starts later, and ignores SIGPIPE.
@@ -122,6 +144,8 @@ class EventLoop {
   std::expected<void, std::string> dial_with_tls(const TlsClientFiles& files);
   // Calls `changed` between turns when one of the files changes, and at SIGHUP.
   void watch_files(std::vector<std::string> files, std::function<void()> changed);
+  // Who answers behind doors that speak HTTP; before the first of them is opened. It outlives the loop.
+  void serve_http(HttpHandler& handler) { http_ = &handler; }
   // Where it listens, in the order of the calls, with the port that the system chose for port 0.
   std::vector<std::string> addresses() const;
 
@@ -131,6 +155,8 @@ class EventLoop {
   void stop();
 
   const DoorCounters& door_counters() const { return door_counters_; }
+  // On the core thread.
+  LoopFigures figures();
 
  private:
   static constexpr size_t kArenaBytes = 1 << 20;  // Of all connections in one turn.
@@ -140,7 +166,19 @@ class EventLoop {
     kOpening,    // Has not passed its door yet; the core does not know it.
     kMqtt,       // The core knows it.
     kAdmin,
+    kHttp,
     kClosing,  // Sends what is left, then reads until the peer closes too.
+  };
+
+  // Of a connection that speaks HTTP.
+  struct HttpConversation {
+    HttpReader reader;
+    HttpCaller caller;
+    Instant waits_since;     // For a request.
+    bool busy = false;       // A request is being answered.
+    bool due = false;        // It is in http_due_.
+    bool head_only = false;  // Of the request that is being answered.
+    bool keep_alive = true;  // Likewise.
   };
 
   struct Connection {
@@ -155,9 +193,10 @@ class EventLoop {
         out;  // Not yet taken by the kernel; the first `out_offset` bytes of out[0] were.
     size_t out_offset = 0;
     size_t out_bytes = 0;
-    std::optional<Instant> deadline;   // kUndecided, kClosing: then it is closed.
-    std::string line;                  // kAdmin: an unfinished request.
-    std::unique_ptr<Passage> passage;  // Null: what the socket says is what the core gets.
+    std::optional<Instant> deadline;         // kUndecided, kClosing: then it is closed.
+    std::string line;                        // kAdmin: an unfinished request.
+    std::unique_ptr<Passage> passage;        // Null: what the socket says is what the core gets.
+    std::unique_ptr<HttpConversation> http;  // kHttp, and kClosing after that.
   };
 
   struct Listener {
@@ -165,7 +204,8 @@ class EventLoop {
     bool admin = false;  // The unix socket of operators.
     std::string path;    // Of a unix socket, to be removed at the end.
     std::string address;
-    std::unique_ptr<Door> door;  // Null: straight to the core.
+    std::unique_ptr<Door> door;            // Null: straight to the core.
+    std::shared_ptr<const HttpDoor> http;  // Null: MQTT.
   };
 
   void turn();
@@ -225,6 +265,19 @@ class EventLoop {
   void set_doors_shut(bool shut);
   void set_listening(const Listener& listener, bool listening);
 
+  // HTTP: event_loop_http.cc.
+  bool make_http_room();
+  void forget_request(const Connection& connection);
+  void begin_http(Connection& connection, HttpCaller caller);
+  void http_received(Connection& connection, Bytes bytes);
+  void serve_http(Connection& connection);
+  void serve_http_due();
+  void respond(Connection& connection, const HttpResponse& response);
+  void http_go_on(Connection& connection);
+  void refuse_http(Connection& connection, const HttpMistake& mistake);
+  void http_flushed(Connection& connection);
+  bool expire_http(Connection& connection);
+
   void begin_stop();
   bool finished();
   void set_paused(bool paused);
@@ -263,6 +316,12 @@ class EventLoop {
   DoorCounters door_counters_;
   FileWatch files_;
 
+  HttpHandler* http_ = nullptr;
+  std::set<ConnectionId> https_;  // Those that speak HTTP or will once their chain stands. Older ones first.
+  std::vector<ConnectionId> http_due_;  // Those with a request that was read already; each is there once.
+  std::vector<HttpReply> http_replies_;
+  HttpCounters http_counters_;
+
   Now now_;
   std::vector<epoll_event> events_;
   size_t event_count_ = 0;         // Events got and not yet handled.
@@ -279,6 +338,7 @@ class EventLoop {
   Instant tidy_due_;
   bool step_due_ = false;
   bool paused_ = false;
+  Instant paused_since_;
 
   std::atomic<bool> stop_asked_{false};
   bool stopping_ = false;

@@ -32,6 +32,13 @@ std::expected<void, std::string> EventLoop::open_door(const DoorOptions& options
   listener.path = path;
   listener.address = path.empty() ? local_address(socket->get()).text() : options.address;
   listener.socket = std::move(*socket);
+  if (options.http) {
+    HF_ASSERT(http_ != nullptr);
+    listener.http =
+        std::make_shared<HttpDoor>(HttpDoor{.address = path.empty() ? listener.address : options.address,
+                                            .hosts = options.hosts,
+                                            .encrypted = options.tls.has_value()});
+  }
   if (!(*door)->chain()->empty()) listener.door = std::move(*door);
   add_listener(std::move(listener));
   return {};
@@ -56,6 +63,7 @@ EventLoop::Connection& EventLoop::begin_opening(FileDescriptor socket, std::uniq
   passage->upgrading = passage->chain->upgrading();
   const Duration patience = passage->upgrading ? options_.upgrade_timeout : options_.handshake_timeout;
   if (!passage->dialed) openings_.insert(connection.id);
+  if (passage->http) https_.insert(connection.id);
   connection.passage = std::move(passage);
   set_deadline(connection, now_.mono + patience);
   return connection;
@@ -155,10 +163,18 @@ void EventLoop::filtered(Connection& connection, Bytes core) {
     }
     welcome(connection);
   }
-  deliver(id, core);
+  if (connection.kind == Kind::kHttp) {
+    if (!core.empty()) http_received(connection, core);
+  } else {
+    deliver(id, core);
+  }
   if (state == State::kEstablished) return;
   // The step that delivering may have taken could have closed it.
   Connection* const still = find(id);
+  if (still != nullptr && still->kind == Kind::kHttp) {
+    forget_request(*still);
+    return hang_up(*still);
+  }
   if (still == nullptr || still->kind != Kind::kMqtt) return;
   if (state == State::kFailed)
     log("HF-TLS-006", "closed a connection from " + still->passage->peer + ": " + failure);
@@ -169,8 +185,10 @@ void EventLoop::filtered(Connection& connection, Bytes core) {
 void EventLoop::welcome(Connection& connection) {
   Passage& passage = *connection.passage;
   openings_.erase(connection.id);
-  connection.deadline.reset();
-  connection.kind = Kind::kMqtt;
+  if (!passage.http) {
+    connection.deadline.reset();
+    connection.kind = Kind::kMqtt;
+  }
   if (passage.dialed) {
     inputs_.emplace_back(node::Dialed{connection.id, ""});
   } else {
@@ -180,7 +198,13 @@ void EventLoop::welcome(Connection& connection) {
     const bool loopback =
         passage.loopback && (!facts.proxied || (facts.address && facts.address->loopback()));
     if (facts.proxied) passage.peer = facts.address ? facts.address->text() : "unknown";
-    inputs_.emplace_back(node::Connected{connection.id, loopback, passage.peer, facts.certificate_user});
+    if (passage.http) {
+      const std::string address = facts.proxied ? (facts.address ? facts.address->host() : "unknown")
+                                                : passage.peer.substr(0, passage.peer.rfind(':'));
+      begin_http(connection, {passage.http, loopback, address});
+    } else {
+      inputs_.emplace_back(node::Connected{connection.id, loopback, passage.peer, facts.certificate_user});
+    }
   }
   if (passage.chain->empty()) connection.passage.reset();
   update_interest(connection);

@@ -109,6 +109,36 @@ class TestAdmin final : public AdminHandler {
   std::vector<AdminReply> later_;
 };
 
+// "/now" is answered at once, "/later" by way of the TestAdmin, with what was asked.
+class TestHttp final : public HttpHandler {
+ public:
+  explicit TestHttp(TestAdmin& admin) : admin_(admin) {}
+  bool request(ConnectionId connection, const HttpCaller& caller, const HttpRequest& request, const Now& now,
+               std::vector<HttpReply>* replies) override {
+    if (request.path == "/later") {
+      std::vector<AdminReply> none;
+      admin_.request(connection, "later " + request.body, now, &none);
+      return true;
+    }
+    if (request.path == "/who") {
+      replies->push_back(
+          {connection, {.type = "text/plain", .body = caller.address + (caller.loopback ? " here" : "")}});
+      return false;
+    }
+    HttpResponse response{.type = "text/plain", .body = request.path + request.body};
+    if (request.path == "/large") response.body.assign(8 << 20, 'l');
+    replies->push_back({connection, std::move(response)});
+    return false;
+  }
+  HttpResponse admin_answered(ConnectionId, const std::string& line) override {
+    return {.type = "text/plain", .body = line};
+  }
+  void closed(ConnectionId) override {}
+
+ private:
+  TestAdmin& admin_;
+};
+
 class Client {
  public:
   explicit Client(FileDescriptor socket) : socket_(std::move(socket)) {}
@@ -161,6 +191,7 @@ class EventLoopTest : public testing::Test {
           core_.changed_.notify_all();
         },
         std::move(options));
+    loop_->serve_http(http_);
     ASSERT_TRUE(loop_->listen_tcp("127.0.0.1:0"));
     ASSERT_TRUE(loop_->listen_unix(temporary_ / "sock"));
     address_ = loop_->addresses()[0];
@@ -194,6 +225,7 @@ class EventLoopTest : public testing::Test {
   Clock clock_;
   TestCore core_;
   TestAdmin admin_;
+  TestHttp http_{admin_};
   std::unique_ptr<EventLoop> loop_;
   std::string address_;
   std::thread thread_;

@@ -83,6 +83,7 @@ bool StorageThreads::run_inline(store::Job& job, Duration limit) {
   std::lock_guard lock(lane.mutex);
   lane.running = false;
   lane.last = took;
+  lane.times.add(took);
   return true;
 }
 
@@ -102,6 +103,12 @@ bool StorageThreads::congested() {
     if (lane.queue.size() >= kQueueMax) return true;
   }
   return false;
+}
+
+Histogram StorageThreads::times(store::Lane lane) {
+  LaneState& state = lanes_[static_cast<size_t>(lane)];
+  std::lock_guard lock(state.mutex);
+  return state.times;
 }
 
 void StorageThreads::serve(LaneState& lane) {
@@ -125,6 +132,7 @@ void StorageThreads::serve(LaneState& lane) {
     lock.lock();
     lane.running = false;
     lane.last = took;
+    lane.times.add(took);
     lock.unlock();
     {
       std::lock_guard done_lock(done_mutex_);

@@ -16,6 +16,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/histogram.h"
 #include "base/prng.h"
 #include "base/time.h"
 #include "io/wakeup.h"
@@ -49,6 +50,8 @@ class StorageThreads {
   bool congested();
   // Submitted and not yet taken.
   size_t outstanding() const { return outstanding_; }
+  // How long the jobs of a lane took: for commits that is sealing, one write and one sync.
+  Histogram times(store::Lane lane);
 
  private:
   struct LaneState {
@@ -60,6 +63,7 @@ class StorageThreads {
     bool running = false;  // A job runs, here or on the thread.
     bool stopping = false;
     Duration last{0};  // How long the last job took.
+    Histogram times;
     std::thread thread;
   };
 
