@@ -126,7 +126,7 @@ void Node::Impl::take(Input& input) {
   if (auto* event = std::get_if<LoginDone>(&input)) {
     ConnectionId connection = 0;
     broker::Verdict verdict = logins_.finish(*event->work, &connection, now_.mono);
-    return broker_->authenticated(connection, std::move(verdict), now_);
+    return broker_->authenticated(connection, counted(std::move(verdict)), now_);
   }
   if (auto* event = std::get_if<Dialed>(&input)) {
     if (parent_) return parent_->uplink.dialed(event->connection, event->error, now_);
@@ -216,11 +216,39 @@ void Node::Impl::log(const char* event, std::string text) { out_->log.push_back(
 
 // --- Who, and where to.
 
+broker::Verdict Node::Impl::counted(broker::Verdict verdict) {
+  if (verdict.pending) return verdict;
+  switch (verdict.reason) {
+    case mqtt::Reason::kSuccess:
+    case mqtt::Reason::kContinueAuthentication:
+      return verdict;
+    case mqtt::Reason::kBadUserNameOrPassword:
+      ++login_failures_.credentials;
+      return verdict;
+    case mqtt::Reason::kNotAuthorized:
+      ++login_failures_.not_authorized;
+      return verdict;
+    case mqtt::Reason::kConnectionRateExceeded:
+      ++login_failures_.throttled;
+      return verdict;
+    case mqtt::Reason::kServerBusy:
+      ++login_failures_.busy;
+      return verdict;
+    case mqtt::Reason::kBadAuthenticationMethod:
+      ++login_failures_.method;
+      return verdict;
+    default:
+      ++login_failures_.other;
+      return verdict;
+  }
+}
+
 broker::Verdict Node::Impl::authenticate(ConnectionId connection, const mqtt::Connect& connect) {
   const std::string name(connect.user_name.value_or(Bytes()));
   if (!name.empty() && registry_.find(name) != nullptr) {
     const link::Registry::Entry entry = registry_.authenticate(name, connect.password.value_or(Bytes()));
-    if (entry == link::Registry::Entry::kRefused) return {.reason = mqtt::Reason::kBadUserNameOrPassword};
+    if (entry == link::Registry::Entry::kRefused)
+      return counted({.reason = mqtt::Reason::kBadUserNameOrPassword});
     // A node speaks MQTT 5 and goes by its name.
     if (connect.version != mqtt::Version::k5 || connect.client_id != name)
       return {.reason = mqtt::Reason::kClientIdentifierNotValid};
@@ -231,15 +259,15 @@ broker::Verdict Node::Impl::authenticate(ConnectionId connection, const mqtt::Co
   std::unique_ptr<LoginWork> work;
   broker::Verdict verdict = logins_.begin(connection, connect, now_.mono, &work);
   if (work != nullptr) out_->logins.push_back(std::move(work));
-  return verdict;
+  return counted(std::move(verdict));
 }
 
 broker::Verdict Node::Impl::authenticate_again(ConnectionId connection, Bytes data) {
-  return logins_.begin_again(connection, data);
+  return counted(logins_.begin_again(connection, data));
 }
 
 broker::Verdict Node::Impl::authenticate_more(ConnectionId connection, Bytes data) {
-  return logins_.more(connection, data, now_.mono);
+  return counted(logins_.more(connection, data, now_.mono));
 }
 
 bool Node::Impl::still_admitted(ConnectionId connection, const broker::Principal& principal) const {

@@ -140,6 +140,7 @@ class Node::Impl final : public broker::Host, public link::Host, public link::Up
   QueueStatus broker_queue(QueueStatus::Kind kind, broker::QueueInfo info) const;
   QueueStatus parent_queue(const Now& now, bool* pending);
   QueueStatus child_queue(const std::string& name, const Peer& peer, const Now& now, bool* pending);
+  broker::Verdict counted(broker::Verdict verdict);
   void take(Input& input);
   void take_from_children();
   void cut_off_removed();
@@ -164,6 +165,7 @@ class Node::Impl final : public broker::Host, public link::Host, public link::Up
   link::Registry registry_;
   Logins logins_;
   bool identities_due_ = false;
+  LoginFailures login_failures_;
   std::unique_ptr<broker::Broker> broker_;
   std::unique_ptr<Parent> parent_;  // Null without an upstream.
   std::map<std::string, Peer> children_;

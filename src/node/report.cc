@@ -64,6 +64,10 @@ Status Node::Impl::status(const Now& now) const {
     link.last_error = uplink.last_error();
     link.backlog_count = sender.backlog_count();
     link.backlog_bytes = sender.backlog_bytes();
+    for (const link::Lane& lane : sender.travel().lanes()) {
+      const store::ReaderInfo* reader = store->reader(lane.reader);
+      if (reader != nullptr) link.lanes.push_back({lane.priority, reader->owed_count, reader->owed_bytes});
+    }
     link.oldest_wall_us = oldest_wall_us_;
     link.sent_bytes = uplink.sent_bytes();
     link.sent_payload_bytes = sent.sent_payload_bytes;
@@ -77,7 +81,21 @@ Status Node::Impl::status(const Now& now) const {
   }
   status.nodes_registered = static_cast<uint32_t>(children_.size());
   for (const auto& [name, peer] : children_) status.nodes_connected += peer.connection != 0 ? 1 : 0;
-  store->for_each_gap([&](const store::Gap&) { ++status.gaps; });
+  for (const store::GapCause cause :
+       {store::GapCause::kRot, store::GapCause::kTailCut, store::GapCause::kExpired,
+        store::GapCause::kDropped, store::GapCause::kSessionEnded, store::GapCause::kRewound}) {
+    status.gaps_by_cause.push_back({.cause = store::gap_cause_name(cause)});
+  }
+  store->for_each_gap([&](const store::Gap& gap) {
+    ++status.gaps;
+    for (Status::GapSum& sum : status.gaps_by_cause) {
+      if (sum.cause != Bytes(store::gap_cause_name(gap.cause))) continue;
+      ++sum.gaps;
+      // A range of positions says nothing of how many there were.
+      if (gap.stream != 0 && gap.last >= gap.first) sum.records += gap.last - gap.first + 1;
+    }
+  });
+  status.login_failures = login_failures_;
 
   if (!growth_.empty()) {
     const Duration span = now.mono - growth_.front().at;

@@ -24,6 +24,12 @@ struct LinkStatus {
   std::string last_error;      // Of the last attempt, "connection refused"; empty when up.
   uint64_t backlog_count = 0;  // Not yet receipted by the parent.
   uint64_t backlog_bytes = 0;
+  struct Lane {
+    uint8_t priority = 0;
+    uint64_t count = 0;
+    uint64_t bytes = 0;
+  };
+  std::vector<Lane> lanes;                // The same, by priority.
   std::optional<int64_t> oldest_wall_us;  // Arrival of the oldest of them.
   uint64_t sent_bytes = 0;                // On the wire, since start.
   uint64_t sent_payload_bytes = 0;        // Records' own bytes in them.
@@ -66,6 +72,16 @@ struct TailRecord {
   std::optional<int64_t> event_us;
 };
 
+// Logins that were refused since the start, by why.
+struct LoginFailures {
+  uint64_t credentials = 0;     // A wrong password, or a name that nobody has.
+  uint64_t not_authorized = 0;  // No name where one is needed; a challenge that was not met.
+  uint64_t throttled = 0;       // Too many wrong ones before.
+  uint64_t busy = 0;
+  uint64_t method = 0;  // An authentication method that is not spoken here.
+  uint64_t other = 0;
+};
+
 struct Status {
   std::string name;
   uint64_t store_id = 0;
@@ -82,6 +98,13 @@ struct Status {
   uint32_t nodes_registered = 0;
   uint32_t nodes_connected = 0;
   uint64_t gaps = 0;
+  struct GapSum {
+    const char* cause = "";  // store::gap_cause_name()
+    uint64_t gaps = 0;
+    uint64_t records = 0;  // Those that are missing there, as far as that can be counted.
+  };
+  std::vector<GapSum> gaps_by_cause;  // Every cause there is.
+  LoginFailures login_failures;
   // Space left at the rate of the last day (or since start, when shorter); nothing if nothing grows.
   std::optional<Duration> space_left;
 };
