@@ -21,6 +21,7 @@ void add_retained(CLI::App& app, int* exit_code);
 void add_queue(CLI::App& app, int* exit_code);
 void add_node(CLI::App& app, int* exit_code);
 void add_user(CLI::App& app, int* exit_code);
+void add_token(CLI::App& app, int* exit_code);
 void add_acl(CLI::App& app, int* exit_code);
 void add_config(CLI::App& app, int* exit_code);
 void add_store(CLI::App& app, int* exit_code);

@@ -104,7 +104,7 @@ void add_config(CLI::App& app, int* exit_code) {
   command->require_subcommand(1);
   add_get(*command, exit_code);
   CLI::App* test = command->add_subcommand(
-      "test", "Check a configuration file without using it, with its users and permissions");
+      "test", "Check a configuration file without using it, with its users, permissions and tokens");
   test->add_option("file", options->file, "The file (default holdfast.toml in the data directory)")
       ->type_name("FILE");
   add_data_option(*test, &options->target);
@@ -129,10 +129,14 @@ void add_config(CLI::App& app, int* exit_code) {
         identity_files(*config, said_there ? config->data : options->target.data_directory());
     const auto users = load_users(files.users);
     const auto permissions = load_permissions(files.permissions);
-    if (!users || !permissions) {
-      Mistakes mistakes = users ? Mistakes() : users.error();
-      if (!permissions)
-        mistakes.insert(mistakes.end(), permissions.error().begin(), permissions.error().end());
+    const auto tokens = load_tokens(files.tokens);
+    if (!users || !permissions || !tokens) {
+      Mistakes mistakes;
+      for (const Mistakes& some :
+           {users ? Mistakes() : users.error(), permissions ? Mistakes() : permissions.error(),
+            tokens ? Mistakes() : tokens.error()}) {
+        mistakes.insert(mistakes.end(), some.begin(), some.end());
+      }
       *exit_code = refuse(mistakes, options->output);
       return;
     }
@@ -157,6 +161,10 @@ void add_config(CLI::App& app, int* exit_code) {
     if (!permissions->everything()) {
       const size_t count = permissions->entries().size();
       fmt::print("{} is right: {} {}.\n", files.permissions.path, count, count == 1 ? "entry" : "entries");
+    }
+    if (files.tokens.named || !files.tokens.missing()) {
+      fmt::print("{} is right: {} token{}.\n", files.tokens.path, tokens->all().size(),
+                 tokens->all().size() == 1 ? "" : "s");
     }
   });
 }

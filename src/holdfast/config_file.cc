@@ -27,6 +27,8 @@ constexpr KnownKey kKnownKeys[] = {
     {"", "key"},
     {"", "users"},
     {"", "permissions"},
+    {"", "tokens"},
+    {"", "log"},
     {"", "insecure"},
     {"", "anonymous"},
     {"", "quota"},
@@ -52,6 +54,7 @@ constexpr KnownKey kKnownKeys[] = {
     {"listener", "user_from"},
     {"listener", "proxy"},
     {"listener", "origins"},
+    {"listener", "hosts"},
     {"route", "filter"},
     {"route", "stream"},
     {"route", "priority"},
@@ -139,7 +142,7 @@ void read_upstream(Section& section, Config* config) {
 }
 
 // `address` of a listener; `tls`: what it carries is encrypted.
-void check_address(Section& section, const std::string& address, bool tls, bool insecure) {
+void check_address(Section& section, const std::string& address, bool tls, bool insecure, bool http) {
   constexpr std::string_view kUnix = "unix:";
   if (address.starts_with(kUnix)) {
     if (address.size() == kUnix.size())
@@ -152,6 +155,14 @@ void check_address(Section& section, const std::string& address, bool tls, bool 
                     fmt::format("`listener.address` is \"{}\", which is neither ADDRESS:PORT, such as "
                                 "\"0.0.0.0:8883\", nor unix:PATH",
                                 address));
+  } else if (!tls && http && !io::host_is_loopback(at->host)) {
+    // Not even with `insecure`: who sees a token once can use it for ever.
+    section.mistake(
+        "address",
+        fmt::format(
+            "`listener.address` is \"{}\", which other machines can reach, and HTTP there carries tokens. "
+            "Give the listener `certificate` and `key`, or listen on 127.0.0.1",
+            address));
   } else if (!tls && !insecure && !io::host_is_loopback(at->host)) {
     section.mistake(
         "address",
@@ -169,7 +180,9 @@ void read_listeners(Section& root, Config* config) {
     ListenerConfig listener;
     io::DoorOptions& door = listener.door;
     listener.lines = section.lines();
-    door.websocket = section.choice("protocol", {"mqtt", "websocket"}) == 1;
+    const size_t protocol = section.choice("protocol", {"mqtt", "websocket", "http"});
+    door.websocket = protocol == 1;
+    door.http = protocol == 2;
     section.flag("proxy", &door.proxy);
     section.texts("origins", &door.origins);
     if (section.has("origins") && !door.websocket)
@@ -181,6 +194,20 @@ void read_listeners(Section& root, Config* config) {
                                   "\"https://app.example\", nor \"*\"",
                                   origin));
     }
+
+    section.texts(
+        "hosts",
+        [](const std::string& host) {
+          const bool name = !host.empty() && host.find_first_of("/: *") == std::string::npos;
+          return name ? ""
+                      : fmt::format(
+                            "`listener.hosts` holds \"{}\", which is not a name, such as \"hub.example\"; "
+                            "no port and no scheme go with it",
+                            host);
+        },
+        &door.hosts);
+    if (section.has("hosts") && !door.http)
+      section.mistake("hosts", "`listener.hosts` needs `protocol = \"http\"` beside it");
 
     io::TlsServerFiles files;
     const bool tls = read_pair(section, &files.certificate, &files.key);
@@ -203,7 +230,7 @@ void read_listeners(Section& root, Config* config) {
       if (!section.has("address"))
         section.mistake("address", "[listener] needs `address`, such as \"0.0.0.0:8883\"");
     } else {
-      check_address(section, door.address, tls, config->node.insecure);
+      check_address(section, door.address, tls, config->node.insecure, door.http);
       const auto [first, is_new] = seen.emplace(door.address, section.line());
       if (!is_new) {
         const std::string other = first->second == 0 ? "`listen` has by default; set listen = []"
@@ -321,7 +348,9 @@ std::expected<Config, Mistakes> parse_config(std::string_view text, const std::s
   root.text("key", &config.key);
   root.text("users", &config.users);
   root.text("permissions", &config.permissions);
-  for (const char* key : {"data", "admin_socket", "key", "users", "permissions"}) {
+  root.text("tokens", &config.tokens);
+  config.log_json = root.choice("log", {"text", "json"}) == 1;
+  for (const char* key : {"data", "admin_socket", "key", "users", "permissions", "tokens"}) {
     std::string path;
     if (root.has(key) && root.find(key)->is_string() && root.text(key, &path) && path.empty()) {
       root.mistake(key, fmt::format("`{}` is empty; leave it out for its default", key));
@@ -388,6 +417,7 @@ std::expected<Config, Mistakes> load_config(const std::string& path) {
   };
   from_here(&config->users);
   from_here(&config->permissions);
+  from_here(&config->tokens);
   for (ListenerConfig& listener : config->listeners) {
     if (std::string file = listener.door.unix_path(); !file.empty()) {
       from_here(&file);
@@ -442,6 +472,12 @@ std::string config_template(const std::string& node_name, const std::string& key
          "retention = \"7 d\"          # how long what nobody waits for is kept\n";
   if (!key_path.empty()) out << "key = " << json_quoted(key_path) << "\n";
   out << "\n"
+         "# Probes, metrics and an API over HTTP; the API needs a token: holdfast token add NAME --role "
+         "read\n"
+         "# [[listener]]\n"
+         "# address = \"127.0.0.1:8080\"\n"
+         "# protocol = \"http\"\n"
+         "\n"
          "# Where everything goes when the link is up. Without it this node only keeps: a hub.\n"
          "# [upstream]\n"
          "# host = \"hub.example\"\n"

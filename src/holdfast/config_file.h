@@ -37,6 +37,8 @@ struct Config {
   // directory. load_config puts the configuration file's directory before a relative one.
   std::string users;
   std::string permissions;
+  std::string tokens;  // Likewise: tokens.
+  bool log_json = false;
   std::set<std::string> given;  // The keys that the file has: "quota", "mqtt.max_packet", "route".
 };
 

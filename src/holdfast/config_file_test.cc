@@ -256,6 +256,16 @@ TEST(ConfigFileTest, ListenersMustFitTogether) {
       "holdfast.toml:3: `listener.user_from` is \"cn\", but may be \"common_name\" or \"san\"\n"
       "holdfast.toml:3: `listener.user_from` needs `client_ca` beside it, the authority of the clients' "
       "certificates");
+  EXPECT_EQ(
+      mistakes("insecure = true\n[[listener]]\naddress = \"0.0.0.0:80\"\nprotocol = \"http\"\n"),
+      "holdfast.toml:3: `listener.address` is \"0.0.0.0:80\", which other machines can reach, and HTTP there "
+      "carries tokens. Give the listener `certificate` and `key`, or listen on 127.0.0.1");
+  EXPECT_EQ(mistakes("[[listener]]\naddress = \"[::1]:1\"\nprotocol = \"http\"\nhosts = [\"a:1\"]\n"),
+            "holdfast.toml:4: `listener.hosts` holds \"a:1\", which is not a name, such as \"hub.example\"; "
+            "no port "
+            "and no scheme go with it");
+  EXPECT_EQ(mistakes("[[listener]]\naddress = \"[::1]:1\"\nhosts = [\"a\"]\n"),
+            "holdfast.toml:3: `listener.hosts` needs `protocol = \"http\"` beside it");
   EXPECT_EQ(mistakes("[[listener]]\naddress = \"[::1]:1\"\norigins = [\"app.example\"]\n"),
             "holdfast.toml:3: `listener.origins` needs `protocol = \"websocket\"` beside it\n"
             "holdfast.toml:3: `listener.origins` holds \"app.example\", which is not an origin, such as "
@@ -307,6 +317,19 @@ TEST(ConfigFileTest, NamesOfNodes) {
   for (const char* good : {"ship-7", "a", "A.b_c"}) EXPECT_TRUE(node_name_valid(good)) << good;
   for (const char* bad : {"", "a/b", "a b", ".", "..", "ä"}) EXPECT_FALSE(node_name_valid(bad)) << bad;
   EXPECT_FALSE(node_name_valid(std::string(65, 'a')));
+}
+
+TEST(ConfigFileTest, HttpIsADoorOfItsOwn) {
+  const auto config = parse_config(
+      "log = \"json\"\ntokens = \"who\"\n"
+      "[[listener]]\naddress = \"127.0.0.1:8080\"\nprotocol = \"http\"\nhosts = [\"hub.example\"]\n",
+      "holdfast.toml");
+  ASSERT_TRUE(config) << joined_lines(config.error());
+  EXPECT_TRUE(config->log_json);
+  EXPECT_EQ(config->tokens, "who");
+  ASSERT_EQ(config->listeners.size(), 1u);
+  EXPECT_TRUE(config->listeners[0].door.http);
+  EXPECT_EQ(config->listeners[0].door.hosts, std::vector<std::string>{"hub.example"});
 }
 
 }  // namespace

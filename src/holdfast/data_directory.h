@@ -1,7 +1,7 @@
 // A node's data directory, opened for one process:
 //
 //     DIR/holdfast.toml   configuration (config_file.h)
-//     DIR/users, DIR/permissions.toml    who may log in and do what (identity_files.h)
+//     DIR/users, DIR/permissions.toml, DIR/tokens    who may log in and do what (identity_files.h)
 //     DIR/key             32 random bytes that protect the store's master key; may lie elsewhere (key =
 //     "...") DIR/store/          the log (docs/formats/store.md) DIR/lock            held while a process has
 //     the directory DIR/admin.sock      the admin socket while a node runs; may lie elsewhere (admin_socket =

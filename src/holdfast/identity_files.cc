@@ -21,6 +21,7 @@ namespace {
 
 constexpr size_t kUsersBytesMax = 16 << 20;
 constexpr size_t kPermissionsBytesMax = 4 << 20;
+constexpr size_t kTokensBytesMax = 1 << 20;
 
 std::unexpected<Failure> failed(const std::string& what, const std::string& path) {
   return std::unexpected(
@@ -42,6 +43,38 @@ std::string target_of(const std::string& path) {
   return target.empty() ? path : target.string();
 }
 
+// Replaces the file at `path` by what `edit` makes of its text.
+std::expected<void, Failure> edit_file(
+    const std::string& path, size_t bytes_max,
+    const std::function<std::expected<std::string, Failure>(const std::string& text)>& edit) {
+  const std::string target = target_of(path);
+  const std::string parent = std::filesystem::path(target).parent_path().string();
+  const std::string folder_path = parent.empty() ? "." : parent;
+  // The lock is on the directory: the file itself is replaced, and a lock file would stay behind.
+  const io::FileDescriptor folder(::open(folder_path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!folder.valid()) return failed("open", folder_path);
+  while (::flock(folder.get(), LOCK_EX) != 0) {
+    if (errno != EINTR) return failed("lock", folder_path);
+  }
+  std::string text;
+  if (!FilePlace{.path = target}.missing()) {
+    auto read = read_file(target, bytes_max);
+    if (!read) return std::unexpected(Failure{kExitFailed, std::move(read.error())});
+    text = std::move(*read);
+  }
+  const auto edited = edit(text);
+  if (!edited) return std::unexpected(edited.error());
+  if (auto replaced = replace_file(target, *edited, 0600); !replaced) {
+    return std::unexpected(Failure{kExitFailed, std::move(replaced.error())});
+  }
+  return {};
+}
+
+std::unexpected<Failure> not_right(const identity::Mistakes& mistakes, const std::string& path) {
+  return std::unexpected(
+      Failure{kExitConfiguration, joined_lines(with_path(mistakes, path)) + "\nNothing was changed."});
+}
+
 }  // namespace
 
 bool FilePlace::missing() const {
@@ -56,6 +89,8 @@ IdentityFiles identity_files(const Config& config, const std::string& data_direc
   files.permissions = {
       .path = config.permissions.empty() ? data_directory + "/permissions.toml" : config.permissions,
       .named = !config.permissions.empty()};
+  files.tokens = {.path = config.tokens.empty() ? data_directory + "/tokens" : config.tokens,
+                  .named = !config.tokens.empty()};
   return files;
 }
 
@@ -84,33 +119,30 @@ std::expected<identity::Permissions, Mistakes> load_permissions(const FilePlace&
   return parse_permissions(*text, place.path);
 }
 
+std::expected<identity::Tokens, Mistakes> load_tokens(const FilePlace& place) {
+  if (!place.named && place.missing()) return identity::Tokens();
+  const auto text = read_file(place.path, kTokensBytesMax);
+  if (!text) return std::unexpected(Mistakes{text.error()});
+  auto tokens = identity::parse_tokens(*text);
+  if (!tokens) return std::unexpected(with_path(tokens.error(), place.path));
+  return std::move(*tokens);
+}
+
 std::expected<void, Failure> edit_users(const std::string& path, const UsersEdit& edit) {
-  const std::string target = target_of(path);
-  const std::string parent = std::filesystem::path(target).parent_path().string();
-  const std::string folder_path = parent.empty() ? "." : parent;
-  // The lock is on the directory: the file itself is replaced, and a lock file would stay behind.
-  const io::FileDescriptor folder(::open(folder_path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!folder.valid()) return failed("open", folder_path);
-  while (::flock(folder.get(), LOCK_EX) != 0) {
-    if (errno != EINTR) return failed("lock", folder_path);
-  }
-  std::string text;
-  if (!FilePlace{.path = target}.missing()) {
-    auto read = read_file(target, kUsersBytesMax);
-    if (!read) return std::unexpected(Failure{kExitFailed, std::move(read.error())});
-    text = std::move(*read);
-  }
-  const auto users = identity::parse_users(text);
-  if (!users) {
-    return std::unexpected(
-        Failure{kExitConfiguration, joined_lines(with_path(users.error(), path)) + "\nNothing was changed."});
-  }
-  const auto edited = edit(text, *users);
-  if (!edited) return std::unexpected(edited.error());
-  if (auto replaced = replace_file(target, *edited, 0600); !replaced) {
-    return std::unexpected(Failure{kExitFailed, std::move(replaced.error())});
-  }
-  return {};
+  return edit_file(path, kUsersBytesMax, [&](const std::string& text) -> std::expected<std::string, Failure> {
+    const auto users = identity::parse_users(text);
+    if (!users) return not_right(users.error(), path);
+    return edit(text, *users);
+  });
+}
+
+std::expected<void, Failure> edit_tokens(const std::string& path, const TokensEdit& edit) {
+  return edit_file(path, kTokensBytesMax,
+                   [&](const std::string& text) -> std::expected<std::string, Failure> {
+                     const auto tokens = identity::parse_tokens(text);
+                     if (!tokens) return not_right(tokens.error(), path);
+                     return edit(text, *tokens);
+                   });
 }
 
 }  // namespace hf::holdfast

@@ -1,9 +1,10 @@
-// The users file and the permissions file of a node: where they are, and reading and editing them.
+// The files of a node that say who may do what: where they are, and reading and editing them.
 //
 //     DIR/users              identity/users.h;     may lie elsewhere (users = "...")
 //     DIR/permissions.toml   permission_file.h;    may lie elsewhere (permissions = "...")
+//     DIR/tokens             identity/tokens.h;    may lie elsewhere (tokens = "...")
 //
-// Neither has to be there. One that the configuration names has to: who names it means it to hold.
+// None has to be there. One that the configuration names has to: who names it means it to hold.
 #pragma once
 
 #include <expected>
@@ -15,6 +16,7 @@
 #include "holdfast/mistakes.h"
 #include "holdfast/target.h"
 #include "identity/permissions.h"
+#include "identity/tokens.h"
 #include "identity/users.h"
 
 namespace hf::holdfast {
@@ -29,6 +31,7 @@ struct FilePlace {
 struct IdentityFiles {
   FilePlace users;
   FilePlace permissions;
+  FilePlace tokens;
 };
 
 // Of a configuration that load_config read.
@@ -41,6 +44,9 @@ std::expected<identity::Users, Mistakes> load_users(const FilePlace& place);
 // Everything for everybody, if the file is missing and not named.
 std::expected<identity::Permissions, Mistakes> load_permissions(const FilePlace& place);
 
+// Nobody, if the file is missing and not named.
+std::expected<identity::Tokens, Mistakes> load_tokens(const FilePlace& place);
+
 // Makes a new text of the file's text, which is right, and of what it says.
 using UsersEdit =
     std::function<std::expected<std::string, Failure>(const std::string& text, const identity::Users& users)>;
@@ -48,5 +54,9 @@ using UsersEdit =
 // file or the new one, whole, also after a crash; of two who edit it at once the second waits and sees what the first
 // did. Only its owner may read it: who that was, or, of a new one, whose directory it is in.
 std::expected<void, Failure> edit_users(const std::string& path, const UsersEdit& edit);
+// Likewise the tokens file.
+using TokensEdit = std::function<std::expected<std::string, Failure>(const std::string& text,
+                                                                     const identity::Tokens& tokens)>;
+std::expected<void, Failure> edit_tokens(const std::string& path, const TokensEdit& edit);
 
 }  // namespace hf::holdfast

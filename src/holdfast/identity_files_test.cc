@@ -116,5 +116,29 @@ TEST_F(IdentityFilesTest, TwoWhoEditAtOnceLoseNothing) {
   EXPECT_EQ(users->all().size(), 60u);
 }
 
+TEST_F(IdentityFilesTest, TokensAreKeptLikeUsers) {
+  const auto add = [&](const std::string& name) {
+    return edit_tokens(
+        path("tokens"),
+        [&](const std::string& text, const identity::Tokens&) -> std::expected<std::string, Failure> {
+          return identity::with_token(text, name, identity::make_token(identity::Role::kRead, name));
+        });
+  };
+  EXPECT_TRUE(load_tokens({.path = path("tokens")})->all().empty());
+  EXPECT_FALSE(load_tokens({.path = path("tokens"), .named = true}));
+  ASSERT_TRUE(add("a"));
+  ASSERT_TRUE(add("b"));
+  struct stat about{};
+  ASSERT_EQ(::stat(path("tokens").c_str(), &about), 0);
+  EXPECT_EQ(about.st_mode & 0777, 0600u);
+  EXPECT_EQ(load_tokens({.path = path("tokens")})->all().size(), 2u);
+  // Twice the same is a mistake, and changes nothing more.
+  ASSERT_TRUE(add("a"));
+  const auto broken = load_tokens({.path = path("tokens")});
+  ASSERT_FALSE(broken);
+  EXPECT_TRUE(broken.error()[0].starts_with(path("tokens") + ":3: ")) << broken.error()[0];
+  EXPECT_EQ(add("c").error().exit_code, kExitConfiguration);
+}
+
 }  // namespace
 }  // namespace hf::holdfast

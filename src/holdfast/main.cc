@@ -60,6 +60,7 @@ int main(int argc, char** argv) {
   add_queue(app, &exit_code);
   add_node(app, &exit_code);
   add_user(app, &exit_code);
+  add_token(app, &exit_code);
   add_acl(app, &exit_code);
   add_config(app, &exit_code);
   add_store(app, &exit_code);

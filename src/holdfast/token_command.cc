@@ -1,0 +1,183 @@
+// holdfast token add | rm | ls: which programs may ask this node over HTTP, and for what.
+#include "holdfast/token_command.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "crypto/crypto.h"
+#include "holdfast/commands.h"
+#include "holdfast/exit_code.h"
+#include "holdfast/identity_files.h"
+#include "holdfast/text.h"
+#include "io/entropy.h"
+
+namespace hf::holdfast {
+
+namespace {
+
+constexpr char kNoticed[] = "a node that runs takes it by itself";
+
+struct Options {
+  Target target;
+  std::string config;
+  std::string name;
+  std::string role;
+  std::string output;
+};
+
+std::unexpected<Failure> refuse(int exit_code, std::string text) {
+  return std::unexpected(Failure{exit_code, std::move(text)});
+}
+
+std::expected<void, Failure> add(const Options& options) {
+  if (!identity::token_name_valid(options.name)) {
+    return refuse(kExitUsage,
+                  fmt::format("\"{}\" cannot be a token's name: 1 to 64 letters, digits, '.', '_' and '-'",
+                              printable(options.name)));
+  }
+  const auto files = identity_files(options.target, options.config);
+  if (!files) return std::unexpected(files.error());
+  io::SystemEntropy entropy;
+  std::string random(identity::kTokenBytes, '\0');
+  entropy.fill(random.data(), random.size());
+  std::string text = identity::token_text(random);
+  crypto::wipe(&random);
+  const identity::Role role = *identity::parse_role(options.role);
+  const auto done = edit_tokens(
+      files->tokens.path,
+      [&](const std::string& file, const identity::Tokens& tokens) -> std::expected<std::string, Failure> {
+        if (tokens.all().contains(options.name)) {
+          return refuse(kExitFailed,
+                        fmt::format("there is a token {0} already; for another one: holdfast token rm "
+                                    "{0}, and add it again",
+                                    options.name));
+        }
+        return identity::with_token(file, options.name, identity::make_token(role, text));
+      });
+  if (!done) return done;
+  // The token alone on standard output, so that it can go into a file or a variable.
+  fmt::print("{}\n", text);
+  std::fflush(stdout);
+  fmt::print(stderr,
+             "Added {}, which may {}; {}. The token is not kept and not shown again; send it as\n"
+             "  Authorization: Bearer TOKEN\n",
+             options.name, identity::role_name(role), kNoticed);
+  crypto::wipe(&text);
+  return {};
+}
+
+std::expected<void, Failure> remove(const Options& options) {
+  const auto files = identity_files(options.target, options.config);
+  if (!files) return std::unexpected(files.error());
+  const std::string& path = files->tokens.path;
+  const auto done = edit_tokens(
+      path,
+      [&](const std::string& file, const identity::Tokens& tokens) -> std::expected<std::string, Failure> {
+        if (tokens.all().contains(options.name)) return identity::without_token(file, options.name);
+        std::vector<std::string> names;
+        for (const auto& [name, token] : tokens.all()) names.push_back(name);
+        const std::string near = nearest_name(options.name, names);
+        return refuse(kExitFailed,
+                      fmt::format("no token {} in {}; {}", printable(options.name), path,
+                                  near.empty() ? "see: holdfast token ls" : "did you mean `" + near + "`?"));
+      });
+  if (!done) return done;
+  fmt::print("The token {} is good no more; {}.\n", options.name, kNoticed);
+  return {};
+}
+
+std::expected<void, Failure> list(const Options& options) {
+  const auto files = identity_files(options.target, options.config);
+  if (!files) return std::unexpected(files.error());
+  // `add` makes one that is named too.
+  const auto tokens = load_tokens({.path = files->tokens.path});
+  if (!tokens) return refuse(kExitConfiguration, joined_lines(tokens.error()));
+  if (options.output == "json") {
+    fmt::print("{}\n", tokens_json(*tokens));
+  } else if (tokens->all().empty()) {
+    fmt::print("No tokens in {}. Add one with: holdfast token add NAME --role read\n", files->tokens.path);
+  } else {
+    std::fputs(tokens_table(*tokens).c_str(), stdout);
+  }
+  return {};
+}
+
+void add_place_options(CLI::App& command, Options* options) {
+  add_data_option(command, &options->target);
+  command
+      .add_option("--config", options->config,
+                  "Configuration file (default holdfast.toml in the data directory)")
+      ->type_name("FILE");
+}
+
+}  // namespace
+
+std::string tokens_table(const identity::Tokens& tokens) {
+  std::vector<std::vector<std::string>> rows = {{"NAME", "ROLE"}};
+  for (const auto& [name, token] : tokens.all()) rows.push_back({name, identity::role_name(token.role)});
+  return format_table(rows);
+}
+
+std::string tokens_json(const identity::Tokens& tokens) {
+  using Json = nlohmann::ordered_json;
+  Json all = Json::array();
+  for (const auto& [name, token] : tokens.all())
+    all.push_back({{"name", name}, {"role", identity::role_name(token.role)}});
+  return Json{{"tokens", all}}.dump();
+}
+
+void add_token(CLI::App& app, int* exit_code) {
+  CLI::App* command = app.add_subcommand("token", "Look after which programs may ask over HTTP");
+  command->require_subcommand(1);
+  command->footer(
+      "Works whether the node runs or not; one that runs takes a change by itself.\n"
+      "Examples:\n"
+      "  holdfast token add prometheus --role read\n"
+      "  holdfast token ls");
+
+  auto added = std::make_shared<Options>();
+  CLI::App* adding = command->add_subcommand("add", "Make a token and print it, once");
+  adding->add_option("name", added->name, "Who will have it")->required()->type_name("NAME");
+  adding
+      ->add_option("--role", added->role,
+                   "read: look, at messages too; operate: dial and the like as well; administer: everything")
+      ->required()
+      ->check(CLI::IsMember({"read", "operate", "administer"}))
+      ->type_name("ROLE");
+  add_place_options(*adding, added.get());
+  adding->footer(
+      "Examples:\n"
+      "  holdfast token add prometheus --role read > /etc/prometheus/holdfast.token\n"
+      "  holdfast token add deploy --role administer");
+  adding->callback([added, exit_code] {
+    const auto done = add(*added);
+    *exit_code = done ? kExitOk : report(done.error());
+  });
+
+  auto removed = std::make_shared<Options>();
+  CLI::App* rm = command->add_subcommand("rm", "Remove a token, which is then good no more");
+  rm->add_option("name", removed->name, "Name of the token")->required()->type_name("NAME");
+  add_place_options(*rm, removed.get());
+  rm->footer("Example:\n  holdfast token rm prometheus");
+  rm->callback([removed, exit_code] {
+    const auto done = remove(*removed);
+    *exit_code = done ? kExitOk : report(done.error());
+  });
+
+  auto listed = std::make_shared<Options>();
+  CLI::App* ls = command->add_subcommand("ls", "List the tokens and what they are good for");
+  add_place_options(*ls, listed.get());
+  add_output_option(*ls, &listed->output);
+  ls->footer("Example:\n  holdfast token ls -o json");
+  ls->callback([listed, exit_code] {
+    const auto done = list(*listed);
+    *exit_code = done ? kExitOk : report(done.error());
+  });
+}
+
+}  // namespace hf::holdfast
