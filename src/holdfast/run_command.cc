@@ -9,9 +9,11 @@
 #include "holdfast/commands.h"
 #include "holdfast/data_directory.h"
 #include "holdfast/exit_code.h"
+#include "holdfast/http_server.h"
 #include "holdfast/identity_files.h"
 #include "holdfast/log.h"
 #include "holdfast/target.h"
+#include "holdfast/units.h"
 #include "holdfast/version.h"
 #include "io/entropy.h"
 #include "io/event_loop.h"
@@ -119,6 +121,23 @@ void reload_identities(const IdentityFiles& files, node::Node& node,
   node.set_identities(std::move(users), std::move(permissions));
 }
 
+// The tokens changed while the node runs. Unlike users they are for those who look after the node: what is wrong, or gone,
+// lets nobody in, so that a token can be taken away in any way.
+void reload_tokens(const FilePlace& place, HttpServer& http,
+                   const std::function<void(const char* event, const std::string& text)>& say) {
+  const auto tokens = load_tokens(place);
+  if (!tokens) {
+    for (const std::string& mistake : tokens.error()) say("HF-RUN-008", mistake);
+    say("HF-RUN-008", "no token is good until this is mended");
+    return http.set_tokens({});
+  }
+  if (tokens->all() == http.tokens().all()) return;
+  const size_t count = tokens->all().size();
+  say("HF-RUN-009",
+      fmt::format("tokens hold as they were written just now: {}", format_counted(count, "token", "tokens")));
+  http.set_tokens(*tokens);
+}
+
 std::unique_ptr<io::StorageThreads> start_storage(const DataDirectory& data, Entropy& entropy,
                                                   io::Wakeup& wakeup) {
   std::array<std::unique_ptr<store::Disk>, io::StorageThreads::kLaneCount> disks;
@@ -144,14 +163,17 @@ std::expected<bool, Failure> run(const Options& options) {
   if (!data) return std::unexpected(data.error());
   node::Config& config = data->config.node;
   config.version = kVersion;
+  if (data->config.log_json) log.set_format(LogFormat::kJson);
   const IdentityFiles identity_places = identity_files(data->config, data->path);
   if (const auto read =
           load_identities(identity_places, &config.identities.users, &config.identities.permissions);
       !read) {
     return std::unexpected(Failure{kExitConfiguration, joined_lines(read.error())});
   }
+  const auto tokens = load_tokens(identity_places.tokens);
+  if (!tokens) return std::unexpected(Failure{kExitConfiguration, joined_lines(tokens.error())});
   for (const ListenerConfig& listener : data->config.listeners) {
-    if (listener.door.tls && !listener.door.tls->client_ca.empty())
+    if (!listener.door.http && listener.door.tls && !listener.door.tls->client_ca.empty())
       config.identities.certificate_users = true;
   }
   const FileCheck files_checked =
@@ -199,6 +221,16 @@ std::expected<bool, Failure> run(const Options& options) {
     core = std::make_unique<LockedCore>();
   }
   Admin admin(node.get(), view, config_values(data->config, data->path));
+  io::EventLoop* turning = nullptr;
+  HttpServer http(admin, {.status =
+                              [&](const Now& now) {
+                                StatusView seen = view;
+                                if (node) seen.status = node->status(now);
+                                return seen;
+                              },
+                          .loop = [&] { return turning->figures(); },
+                          .say = say});
+  http.set_tokens(*tokens);
 
   io::EventLoopOptions loop_options;
   // Some are for the store and the process itself.
@@ -209,29 +241,41 @@ std::expected<bool, Failure> run(const Options& options) {
   }
   loop_options.heartbeat = [&] {
     if (node) view.status = node->status(clock.now());
+    log.settle();
     service.notify("WATCHDOG=1\nSTATUS=" + status_sentence(view));
   };
   io::EventLoop loop(*core, wakeup, storage.get(), clock, &admin, say, loop_options);
+  turning = &loop;
+  loop.serve_http(http);
   if (node) {
     for (const std::string& address : data->config.listen) {
       if (const auto listening = loop.listen_tcp(address); !listening) {
         return std::unexpected(Failure{kExitConfiguration, listening.error()});
       }
     }
-    for (const ListenerConfig& listener : data->config.listeners) {
-      if (const auto listening = loop.open_door(listener.door); !listening)
-        return std::unexpected(Failure{kExitConfiguration, listening.error()});
-    }
     if (data->config.upstream_tls) {
       if (const auto loaded = loop.dial_with_tls(*data->config.upstream_tls); !loaded)
         return std::unexpected(Failure{kExitConfiguration, loaded.error()});
     }
   }
+  for (const ListenerConfig& listener : data->config.listeners) {
+    // A node that is locked says so to probes too.
+    if (!node && !listener.door.http) continue;
+    if (const auto listening = loop.open_door(listener.door); !listening)
+      return std::unexpected(Failure{kExitConfiguration, listening.error()});
+  }
+  loop.watch_files({identity_places.tokens.path}, [&] { reload_tokens(identity_places.tokens, http, say); });
   if (node) {
     loop.watch_files({identity_places.users.path, identity_places.permissions.path},
                      [&] { reload_identities(identity_places, *node, say); });
   }
   view.listen = loop.addresses();
+  const size_t doors = data->config.listeners.size();
+  for (size_t i = 0; node && i < doors; ++i) {
+    const io::DoorOptions& door = data->config.listeners[i].door;
+    std::string& address = view.listen[view.listen.size() - doors + i];
+    if (door.http) address.insert(0, door.tls ? "https://" : "http://");
+  }
   if (const auto listening = loop.listen_unix(data->admin_socket); !listening) {
     return std::unexpected(Failure{kExitConfiguration, listening.error()});
   }

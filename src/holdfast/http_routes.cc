@@ -1,0 +1,371 @@
+#include "holdfast/http_routes.h"
+
+#include <algorithm>
+#include <charconv>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "holdfast/version.h"
+#include "mqtt/topic.h"
+
+namespace hf::holdfast {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+using Kind = HttpField::Kind;
+using Where = HttpField::Where;
+using Role = identity::Role;
+
+// The field of a route that the admin protocol calls by the same name.
+HttpField in_path(const char* name, const char* about) {
+  return {.name = name, .where = Where::kPath, .required = true, .about = about};
+}
+
+const std::vector<HttpRoute>& table() {
+  static const std::vector<HttpRoute> routes = {
+      {"GET", "/api/v1/status", "status", Role::kRead, 200, "What the node is doing", {}},
+      {"GET", "/api/v1/version", "version", Role::kRead, 200, "Which version runs", {}},
+      {"GET", "/api/v1/streams", "streams", Role::kRead, 200, "The streams it keeps", {}},
+      {"GET",
+       "/api/v1/streams/{stream}/records",
+       "tail",
+       Role::kRead,
+       200,
+       "Records of a stream, oldest first, with their payloads",
+       {in_path("stream", "Its name; '/' in it is written %2F"),
+        {"after", Where::kQuery, Kind::kText, false,
+         "A position, from the last answer; without it the newest"},
+        {"count", Where::kQuery, Kind::kNumber, false, "At most so many, 1000 at most"}}},
+      {"GET", "/api/v1/nodes", "nodes", Role::kRead, 200, "The nodes that are registered here", {}},
+      {"POST",
+       "/api/v1/nodes",
+       "node-add",
+       Role::kAdminister,
+       201,
+       "Register a node; the answer holds its claim, a secret that is good once and is not shown again",
+       {{"name", Where::kBody, Kind::kText, true, "What it is called"},
+        {"down", Where::kBody, Kind::kTexts, false, "Topic filters of what goes down to it"}}},
+      {"POST",
+       "/api/v1/nodes/{name}/renew",
+       "node-renew",
+       Role::kAdminister,
+       200,
+       "Another claim for a node that lost its disk or its claim",
+       {in_path("name", "What it is called")}},
+      {"DELETE",
+       "/api/v1/nodes/{name}",
+       "node-rm",
+       Role::kAdminister,
+       200,
+       "Shut a node out; what it was owed is given up",
+       {in_path("name", "What it is called")}},
+      {"POST",
+       "/api/v1/claim",
+       "claim",
+       Role::kAdminister,
+       200,
+       "Take a claim, in the place of the one that was there, and dial",
+       {{"claim", Where::kBody, Kind::kText, true, "The content of the claim file"}}},
+      {"POST", "/api/v1/connect", "connect", Role::kOperate, 202, "Dial the upstream now", {}},
+  };
+  return routes;
+}
+
+std::vector<Bytes> pieces(Bytes path) {
+  std::vector<Bytes> all;
+  for (size_t begin = 0; begin <= path.size();) {
+    const size_t end = std::min(path.find('/', begin), path.size());
+    all.push_back(path.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return all;
+}
+
+bool is_field(Bytes piece) { return piece.starts_with('{') && piece.ends_with('}'); }
+
+bool matches(const HttpRoute& route, Bytes path) {
+  const std::vector<Bytes> wanted = pieces(route.pattern);
+  const std::vector<Bytes> given = pieces(path);
+  if (wanted.size() != given.size()) return false;
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    if (is_field(wanted[i]) ? given[i].empty() : wanted[i] != given[i]) return false;
+  }
+  return true;
+}
+
+const HttpField* find_field(const HttpRoute& route, Where where, Bytes name) {
+  for (const HttpField& field : route.fields) {
+    if (field.where == where && name == field.name) return &field;
+  }
+  return nullptr;
+}
+
+std::string in_ticks(Bytes name) { return "`" + std::string(name) + "`"; }
+
+const char* kind_text(Kind kind) {
+  switch (kind) {
+    case Kind::kText:
+      return "a string";
+    case Kind::kNumber:
+      return "a number";
+    case Kind::kFlag:
+      return "true or false";
+    case Kind::kTexts:
+      return "a list of strings";
+  }
+  return "";
+}
+
+std::unexpected<std::string> wrong_kind(const HttpField& field) {
+  return std::unexpected(in_ticks(field.name) + " is to be " + kind_text(field.kind));
+}
+
+// What stands in a path or a query, as the admin protocol has it.
+std::expected<Json, std::string> from_text(const HttpField& field, const std::string& text) {
+  switch (field.kind) {
+    case Kind::kText:
+      return Json(text);
+    case Kind::kNumber: {
+      uint64_t number = 0;
+      const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+      if (error != std::errc() || end != text.data() + text.size()) return wrong_kind(field);
+      return Json(number);
+    }
+    case Kind::kFlag:
+      if (text != "true" && text != "false") return wrong_kind(field);
+      return Json(text == "true");
+    case Kind::kTexts:
+      return Json::array({text});
+  }
+  return wrong_kind(field);
+}
+
+bool of_kind(const Json& value, Kind kind) {
+  switch (kind) {
+    case Kind::kText:
+      return value.is_string();
+    case Kind::kNumber:
+      return value.is_number_unsigned();
+    case Kind::kFlag:
+      return value.is_boolean();
+    case Kind::kTexts:
+      return value.is_array() &&
+             std::all_of(value.begin(), value.end(), [](const Json& each) { return each.is_string(); });
+  }
+  return false;
+}
+
+std::expected<void, std::string> take_path(const HttpRoute& route, Bytes path, Json* json) {
+  const std::vector<Bytes> wanted = pieces(route.pattern);
+  const std::vector<Bytes> given = pieces(path);
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    if (!is_field(wanted[i])) continue;
+    const Bytes name = wanted[i].substr(1, wanted[i].size() - 2);
+    const HttpField* const field = find_field(route, Where::kPath, name);
+    const auto text = io::http_percent_decoded(given[i]);
+    if (!text || !mqtt::utf8_valid(*text))
+      return std::unexpected(in_ticks(name) + " in the path is not UTF-8 in percent encoding");
+    auto value = from_text(*field, *text);
+    if (!value) return std::unexpected(value.error());
+    (*json)[field->name] = std::move(*value);
+  }
+  return {};
+}
+
+std::expected<void, std::string> take_query(const HttpRoute& route, Bytes query, Json* json) {
+  while (!query.empty()) {
+    const size_t end = std::min(query.find('&'), query.size());
+    Bytes pair = query.substr(0, end);
+    query.remove_prefix(std::min(end + 1, query.size()));
+    if (pair.empty()) continue;
+    const size_t equals = std::min(pair.find('='), pair.size());
+    std::string raw(pair.substr(std::min(equals + 1, pair.size())));
+    for (char& c : raw) c = c == '+' ? ' ' : c;
+    const auto name = io::http_percent_decoded(pair.substr(0, equals));
+    const auto text = io::http_percent_decoded(raw);
+    if (!name || !text || !mqtt::utf8_valid(*name) || !mqtt::utf8_valid(*text))
+      return std::unexpected("the query is not UTF-8 in percent encoding");
+    const HttpField* const field = find_field(route, Where::kQuery, *name);
+    if (field == nullptr) return std::unexpected("nothing is known of " + in_ticks(*name) + " here");
+    auto value = from_text(*field, *text);
+    if (!value) return std::unexpected(value.error());
+    Json& at = (*json)[field->name];
+    if (at.is_array()) {
+      at.push_back(std::move((*value)[0]));
+    } else if (!at.is_null()) {
+      return std::unexpected(in_ticks(*name) + " is there twice");
+    } else {
+      at = std::move(*value);
+    }
+  }
+  return {};
+}
+
+std::expected<void, std::string> take_body(const HttpRoute& route, const std::string& body, Json* json) {
+  if (body.empty()) return {};
+  const Json given = Json::parse(body, nullptr, /*allow_exceptions=*/false);
+  if (!given.is_object()) return std::unexpected("the body is to be one JSON object");
+  for (const auto& [name, value] : given.items()) {
+    const HttpField* const field = find_field(route, Where::kBody, name);
+    if (field == nullptr) return std::unexpected("nothing is known of " + in_ticks(name) + " here");
+    if (!of_kind(value, field->kind)) return wrong_kind(*field);
+    (*json)[field->name] = value;
+  }
+  return {};
+}
+
+// --- OpenAPI.
+
+Json schema_of(const HttpField& field) {
+  switch (field.kind) {
+    case Kind::kText:
+      return {{"type", "string"}};
+    case Kind::kNumber:
+      return {{"type", "integer"}, {"minimum", 0}};
+    case Kind::kFlag:
+      return {{"type", "boolean"}};
+    case Kind::kTexts:
+      return {{"type", "array"}, {"items", {{"type", "string"}}}};
+  }
+  return Json::object();
+}
+
+Json problem_response(const char* about) {
+  return {
+      {"description", about},
+      {"content", {{"application/problem+json", {{"schema", {{"$ref", "#/components/schemas/Problem"}}}}}}}};
+}
+
+Json json_response(const char* about) {
+  return {{"description", about},
+          {"content", {{"application/json", {{"schema", {{"$ref", "#/components/schemas/Answer"}}}}}}}};
+}
+
+Json operation_of(const HttpRoute& route) {
+  Json operation = {
+      {"operationId", route.command},
+      {"summary", route.about},
+      {"description", std::string("Needs a token with the role ") + identity::role_name(route.role) +
+                          ". The answer is that of `" + route.command + "` in docs/formats/admin.md."},
+      {"x-role", identity::role_name(route.role)}};
+  Json parameters = Json::array();
+  Json properties = Json::object();
+  Json required = Json::array();
+  for (const HttpField& field : route.fields) {
+    Json schema = schema_of(field);
+    if (field.where == Where::kBody) {
+      schema["description"] = field.about;
+      properties[field.name] = std::move(schema);
+      if (field.required) required.push_back(field.name);
+      continue;
+    }
+    parameters.push_back({{"name", field.name},
+                          {"in", field.where == Where::kPath ? "path" : "query"},
+                          {"required", field.required},
+                          {"description", field.about},
+                          {"schema", std::move(schema)}});
+  }
+  if (!parameters.empty()) operation["parameters"] = std::move(parameters);
+  if (!properties.empty()) {
+    Json schema = {
+        {"type", "object"}, {"properties", std::move(properties)}, {"additionalProperties", false}};
+    const bool needed = !required.empty();
+    if (needed) schema["required"] = std::move(required);
+    operation["requestBody"] = {{"required", needed},
+                                {"content", {{"application/json", {{"schema", std::move(schema)}}}}}};
+  }
+  Json responses;
+  responses[std::to_string(route.status)] = json_response("Done");
+  responses["400"] = problem_response("The request is not right; the sentence says how it should be");
+  responses["401"] = problem_response("No token, or one that is not good");
+  responses["403"] = problem_response("The token's role does not allow it");
+  responses["404"] = problem_response("There is no such thing");
+  responses["409"] = problem_response("There is one already");
+  responses["429"] =
+      problem_response("Too many wrong tokens came from this address; Retry-After says how long to wait");
+  responses["503"] =
+      problem_response("The node cannot do it now: its store is locked, or the disk does not answer");
+  responses["507"] = problem_response("There is no space");
+  responses["default"] = problem_response("Anything else that is wrong");
+  operation["responses"] = std::move(responses);
+  return operation;
+}
+
+}  // namespace
+
+std::span<const HttpRoute> http_routes() { return table(); }
+
+const HttpRoute* find_route(const std::string& method, const std::string& path, std::string* allowed) {
+  allowed->clear();
+  const std::string wanted = method == "HEAD" ? "GET" : method;
+  for (const HttpRoute& route : table()) {
+    if (!matches(route, path)) continue;
+    if (wanted == route.method) return &route;
+    *allowed += (allowed->empty() ? "" : ", ") + std::string(route.method);
+    if (route.method == std::string("GET")) *allowed += ", HEAD";
+  }
+  return nullptr;
+}
+
+std::expected<std::string, std::string> admin_request_of(const HttpRoute& route,
+                                                         const io::HttpRequest& request) {
+  Json json = {{"command", route.command}};
+  if (auto taken = take_path(route, request.path, &json); !taken) return std::unexpected(taken.error());
+  if (auto taken = take_query(route, request.query, &json); !taken) return std::unexpected(taken.error());
+  if (auto taken = take_body(route, request.body, &json); !taken) return std::unexpected(taken.error());
+  for (const HttpField& field : route.fields) {
+    if (field.required && !json.contains(field.name))
+      return std::unexpected(in_ticks(field.name) + " is missing: " + field.about);
+  }
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+int http_status_of(const std::string& code, bool locked) {
+  static const std::map<std::string, int, std::less<>> kStatuses = {
+      {"invalid", 400}, {"truncated", 400},   {"too-large", 413}, {"not-found", 404}, {"exists", 409},
+      {"denied", 403},  {"unsupported", 501}, {"full", 507},      {"io", 503},        {"busy", 503}};
+  if (code == "denied" && locked) return 503;
+  const auto found = kStatuses.find(code);
+  return found == kStatuses.end() ? 500 : found->second;
+}
+
+std::string openapi_document() {
+  Json paths = Json::object();
+  for (const HttpRoute& route : table()) {
+    std::string method = route.method;
+    for (char& c : method) c = static_cast<char>(c - 'A' + 'a');
+    paths[route.pattern][method] = operation_of(route);
+  }
+  const Json document = {
+      {"openapi", "3.1.0"},
+      {"info",
+       {{"title", "Holdfast"},
+        {"version", kVersion},
+        {"description", "What the admin socket does, over HTTP. See docs/http.md."}}},
+      {"security", Json::array({{{"token", Json::array()}}})},
+      {"paths", std::move(paths)},
+      {"components",
+       {{"securitySchemes",
+         {{"token",
+           {{"type", "http"},
+            {"scheme", "bearer"},
+            {"description", "Made with: holdfast token add NAME --role read|operate|administer"}}}}},
+        {"schemas",
+         {{"Answer",
+           {{"type", "object"}, {"required", {"ok"}}, {"properties", {{"ok", {{"type", "boolean"}}}}}}},
+          {"Problem",
+           {{"type", "object"},
+            {"description", "RFC 9457"},
+            {"required", {"type", "title", "status", "code", "detail"}},
+            {"properties",
+             {{"type", {{"type", "string"}}},
+              {"title", {{"type", "string"}}},
+              {"status", {{"type", "integer"}}},
+              {"code", {{"type", "string"}, {"description", "A word that does not change"}}},
+              {"detail", {{"type", "string"}, {"description", "What happened and what to do"}}}}}}}}}}}};
+  return document.dump(1) + "\n";
+}
+
+}  // namespace hf::holdfast

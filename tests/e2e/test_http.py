@@ -1,0 +1,389 @@
+"""HTTP: probes, metrics, the API and its tokens, and those who mean no good; while MQTT notices nothing."""
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import ssl
+import stat
+import struct
+import subprocess
+
+from harness import LOOPBACK, ROOT, Case, free_port, publish, wait_for
+
+PROXY_SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
+
+
+class Answer:
+    def __init__(self, status, headers, body):
+        self.status, self.headers, self.body = status, headers, body
+
+    def json(self):
+        return json.loads(self.body)
+
+
+def ask(port, method, path, token=None, body=None, connection=None, headers=None):
+    """One request with the library's client; checks what every answer has to hold."""
+    own = connection or http.client.HTTPConnection(LOOPBACK, port, timeout=15)
+    sent = dict(headers or {})
+    if token:
+        sent["Authorization"] = f"Bearer {token}"
+    if body is not None and "Content-Type" not in sent:
+        sent["Content-Type"] = "application/json"
+    own.request(method, path, body=json.dumps(body) if isinstance(body, (dict, list)) else body, headers=sent)
+    response = own.getresponse()
+    answer = Answer(response.status, response.headers, response.read().decode())
+    if connection is None:
+        own.close()
+    assert answer.headers["X-Content-Type-Options"] == "nosniff", answer.headers
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
+    assert "Access-Control-Allow-Origin" not in answer.headers
+    if answer.status >= 400 and method != "HEAD":
+        assert answer.headers["Content-Type"] == "application/problem+json", answer.headers
+        problem = answer.json()
+        assert problem["status"] == answer.status and problem["detail"] and problem["code"], problem
+    return answer
+
+
+def raw(port, data, seconds=15, prefix=b""):
+    """Everything the node sends until it closes."""
+    with socket.create_connection((LOOPBACK, port), timeout=seconds) as peer:
+        peer.sendall(prefix + data)
+        out = b""
+        with contextlib.suppress(ConnectionResetError):
+            while chunk := peer.recv(65536):
+                out += chunk
+    return out
+
+
+def parse_metrics(text):
+    """{(name, labels): value}; raises on what Prometheus' text format does not allow."""
+    samples, types, current = {}, {}, None
+    assert text.endswith("\n")
+    for line in text.splitlines():
+        if match := re.fullmatch(r"# (HELP|TYPE) ([a-zA-Z_:][a-zA-Z0-9_:]*) (.+)", line):
+            word, name, rest = match.groups()
+            if word == "HELP":
+                assert name not in types, f"{name} is there twice"
+                current = name
+            else:
+                assert name == current and rest in ("counter", "gauge", "histogram"), line
+                types[name] = rest
+            continue
+        match = re.fullmatch(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? (\S+)", line)
+        assert match, line
+        name, labels, value = match.groups()
+        pairs = tuple(sorted(re.findall(r'([a-z_]+)="((?:[^"\\]|\\.)*)"', labels or "")))
+        assert ",".join(f'{k}="{v}"' for k, v in re.findall(r'([a-z_]+)="((?:[^"\\]|\\.)*)"', labels or "")) == (labels or "")
+        family = re.sub(r"_(bucket|sum|count)$", "", name) if types.get(current) == "histogram" else name
+        assert family == current and current in types, line
+        assert (name, pairs) not in samples, f"{line} is there twice"
+        samples[name, pairs] = float(value)
+    for name, kind in types.items():
+        if kind != "histogram":
+            continue
+        buckets = [(float(dict(labels)["le"]), value) for (of, labels), value in samples.items() if of == f"{name}_bucket"]
+        assert buckets == sorted(buckets) and buckets[-1][0] == float("inf"), name
+        assert all(a[1] <= b[1] for a, b in zip(buckets, buckets[1:])), name
+        assert buckets[-1][1] == samples[f"{name}_count", ()]
+    return samples
+
+
+class HttpTest(Case):
+    def http_node(self, extra="", listener="", start=True, name="node"):
+        self.http = free_port()
+        listener = f'\n[[listener]]\naddress = "{LOOPBACK}:{self.http}"\nprotocol = "http"\n{listener}\n'
+        node = self.node(name, extra=listener)
+        path = node.directory / "holdfast.toml"
+        path.write_text(extra + "\n" + path.read_text())
+        return node.start() if start else node
+
+    def token(self, node, name, role):
+        done = node.command("token", "add", name, "--role", role)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        token = done.stdout.strip()
+        self.assertRegex(token, r"^hft_[0-9a-f]{64}$")
+        return token
+
+    def test_a_node_without_a_listener_for_it_speaks_no_http(self):
+        node = self.node("node").start()
+        self.assertEqual(raw(node.port, b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"), b"")
+
+    def test_probes_and_metrics(self):
+        node = self.http_node()
+        self.assertEqual(ask(self.http, "GET", "/livez").body, "ok\n")
+        self.assertEqual(ask(self.http, "GET", "/readyz").json(), {"ready": True})
+        self.assertEqual(ask(self.http, "HEAD", "/readyz").body, "")
+        self.assertEqual(ask(self.http, "POST", "/livez").status, 405)
+        self.assertEqual(ask(self.http, "GET", "/etc/passwd").status, 404)
+        self.client(node.port, "a").open()
+        before = parse_metrics(ask(self.http, "GET", "/metrics").body)
+        self.assertEqual(before["holdfast_mqtt_connections", ()], 1)
+        for _ in range(3):
+            publish(node.port, "a/secret", "x", "-r", qos=1)
+        answer = ask(self.http, "GET", "/metrics")
+        self.assertEqual(answer.headers["Content-Type"], "text/plain; version=0.0.4; charset=utf-8")
+        after = parse_metrics(answer.body)
+        self.assertEqual(after["holdfast_mqtt_messages_received_total", (("qos", "1"),)], 3)
+        self.assertGreater(after["holdfast_store_fsync_seconds_count", ()], 0)
+        self.assertGreater(after["holdfast_store_free_bytes", ()], 0)
+        self.assertEqual(after["holdfast_mqtt_connects_total", (("result", "accepted"),)], 4)
+        self.assertNotIn("secret", answer.body)
+        # What counts never goes back.
+        for (name, labels), value in before.items():
+            if name.endswith("_total"):
+                self.assertGreaterEqual(after[name, labels], value, name)
+
+    def test_the_queue_and_the_link_are_measured(self):
+        hub = self.hub()
+        self.http = free_port()
+        listener = f'\n[[listener]]\naddress = "{LOOPBACK}:{self.http}"\nprotocol = "http"\n'
+        site = self.site(hub, extra=listener).start()
+        self.wait_online(site)
+        self.assertEqual(parse_metrics(ask(self.http, "GET", "/metrics").body)["holdfast_link_up", ()], 1)
+        hub.stop()
+        self.wait_state(site, "offline")
+        for _ in range(5):
+            publish(site.port, "a", "x", qos=1)
+        samples = parse_metrics(ask(self.http, "GET", "/metrics").body)
+        self.assertEqual(samples["holdfast_link_up", ()], 0)
+        self.assertEqual(sum(v for (name, _), v in samples.items() if name == "holdfast_queue_messages"), 5)
+        self.assertEqual(ask(self.http, "GET", "/readyz").status, 200)  # Offline is what it is made for.
+
+    def test_the_api_asks_for_a_token_and_says_what_the_admin_socket_says(self):
+        node = self.http_node()
+        self.assertEqual(ask(self.http, "GET", "/api/v1/status").status, 401)
+        read = self.token(node, "read", "read")
+        admin = self.token(node, "admin", "administer")
+        tokens = node.directory / "tokens"
+        self.assertEqual(stat.S_IMODE(tokens.stat().st_mode), 0o600)
+        self.assertNotIn(read, tokens.read_text())
+        wait_for("the token to hold", lambda: ask(self.http, "GET", "/api/v1/status", read).status == 200)
+        status = ask(self.http, "GET", "/api/v1/status", read).json()
+        self.assertEqual(status["state"], "standalone")
+        self.assertEqual(set(status), set(node.status()) | {"ok"})
+        self.assertIn(f"http://{LOOPBACK}:{self.http}", status["listen"])
+
+        self.assertEqual(ask(self.http, "POST", "/api/v1/nodes", read, {"name": "ship"}).status, 403)
+        connection = http.client.HTTPConnection(LOOPBACK, self.http, timeout=15)
+        made = ask(self.http, "POST", "/api/v1/nodes", admin, {"name": "ship", "down": ["d/#"]}, connection)
+        self.assertEqual(made.status, 201)
+        self.assertIn("claim", made.json())
+        self.assertEqual(ask(self.http, "POST", "/api/v1/nodes", admin, {"name": "ship"}, connection).status, 409)
+        nodes = ask(self.http, "GET", "/api/v1/nodes", read, connection=connection).json()["nodes"]
+        self.assertEqual([(each["name"], each["down"]) for each in nodes], [("ship", ["d/#"])])
+        self.assertEqual(ask(self.http, "POST", "/api/v1/nodes/ship/renew", admin, connection=connection).status, 200)
+        self.assertEqual(ask(self.http, "DELETE", "/api/v1/nodes/ship", admin, connection=connection).status, 200)
+        self.assertEqual(ask(self.http, "DELETE", "/api/v1/nodes/ship", admin, connection=connection).status, 404)
+        self.assertEqual(ask(self.http, "POST", "/api/v1/connect", admin, connection=connection).status, 404)
+        self.assertEqual(ask(self.http, "PUT", "/api/v1/nodes", admin, connection=connection).headers["Allow"], "GET, HEAD, POST")
+        self.assertEqual(ask(self.http, "POST", "/api/v1/nodes", admin, "{}", connection, {"Content-Type": "text/plain"}).status, 415)
+        connection.close()
+        self.assertIn("HF-HTTP-002 POST /api/v1/nodes by the token admin from 127.0.0.1", node.log_tail(50))
+        self.assertNotIn(admin, node.log_path.read_text())
+
+        # Taken away, it is good no more; and a file that is broken is no token at all.
+        self.assertEqual(node.command("token", "rm", "admin").returncode, 0)
+        wait_for("the token to go", lambda: ask(self.http, "GET", "/api/v1/status", admin).status == 401)
+        self.assertEqual(ask(self.http, "GET", "/api/v1/status", read).status, 200)
+        text = tokens.read_text()
+        tokens.write_text(text + "nonsense\n")
+        wait_for("the broken file to shut", lambda: ask(self.http, "GET", "/api/v1/status", read).status == 401)
+        self.assertEqual(node.command("config", "test").returncode, 78)
+        tokens.write_text(text)
+        wait_for("the mended file to open", lambda: ask(self.http, "GET", "/api/v1/status", read).status == 200)
+        tokens.unlink()
+        wait_for("the missing file to shut", lambda: ask(self.http, "GET", "/api/v1/status", read).status == 401)
+
+    def test_records_are_read_over_http(self):
+        routes = '\n[[route]]\nfilter = "a/#"\nstream = "plant/a"\n'
+        node = self.http_node(listener=routes)
+        read = self.token(node, "read", "read")
+        wait_for("the token to hold", lambda: ask(self.http, "GET", "/api/v1/status", read).status == 200)
+        for payload in ("1", "2"):
+            publish(node.port, "a/b", payload, qos=1)
+        answer = ask(self.http, "GET", "/api/v1/streams/plant%2Fa/records?count=5", read)
+        self.assertEqual([each["payload"] for each in answer.json()["records"]], ["1", "2"])
+        self.assertEqual(ask(self.http, "GET", "/api/v1/streams/none/records", read).status, 404)
+
+    def test_the_openapi_document_is_true(self):
+        node = self.http_node()
+        admin = self.token(node, "admin", "administer")
+        wait_for("the token to hold", lambda: ask(self.http, "GET", "/api/v1/status", admin).status == 200)
+        document = ask(self.http, "GET", "/api/v1/openapi.json", admin).json()
+        self.assertEqual(document["openapi"], "3.1.0")
+        schemas = document["components"]["schemas"]
+        self.assertEqual(document["security"], [{"token": []}])
+
+        def resolve(part):
+            if isinstance(part, dict):
+                if "$ref" in part:
+                    self.assertIn(part["$ref"].removeprefix("#/components/schemas/"), schemas)
+                for each in part.values():
+                    resolve(each)
+            elif isinstance(part, list):
+                for each in part:
+                    resolve(each)
+
+        resolve(document)
+        seen = set()
+        for path, operations in document["paths"].items():
+            named = set(re.findall(r"\{(\w+)\}", path))
+            for method, operation in operations.items():
+                seen.add(operation["operationId"])
+                self.assertTrue(operation["summary"])
+                parameters = operation.get("parameters", [])
+                self.assertEqual({each["name"] for each in parameters if each["in"] == "path"}, named, path)
+                for code, response in operation["responses"].items():
+                    self.assertRegex(code, r"^(\d{3}|default)$")
+                    self.assertTrue(response["description"])
+                    self.assertTrue(response["content"])
+                # What it says is what happens, nobody having a token.
+                answer = ask(self.http, method.upper(), re.sub(r"\{\w+\}", "x", path))
+                self.assertEqual(answer.status, 401, path)
+                if method == "get":
+                    answer = ask(self.http, "GET", re.sub(r"\{\w+\}", "x", path), admin)
+                    self.assertIn(str(answer.status), operation["responses"], path)
+        # Every operation of the admin protocol's page has its resource.
+        page = (ROOT / "docs" / "formats" / "admin.md").read_text()
+        commands = set(re.findall(r"(?m)^\| `([a-z-]+)` \|", page))
+        self.assertEqual(commands - seen, set())
+
+    def test_a_locked_node_says_so(self):
+        node = self.http_node(start=False)
+        (node.directory / "key").chmod(0o600)
+        (node.directory / "key").write_bytes(os.urandom(32))
+        node.start(wait=False)
+
+        def answer():
+            with contextlib.suppress(OSError):
+                return ask(self.http, "GET", "/readyz")
+
+        self.assertEqual(wait_for("the node to answer", answer).status, 503)
+        self.assertEqual(answer().json()["code"], "locked")
+        self.assertEqual(ask(self.http, "GET", "/livez").status, 200)
+        self.assertEqual(parse_metrics(ask(self.http, "GET", "/metrics").body)["holdfast_locked", ()], 1)
+        token = self.token(node, "a", "administer")
+        wait_for("the token to hold", lambda: ask(self.http, "GET", "/api/v1/status", token).status == 200)
+        self.assertEqual(ask(self.http, "GET", "/api/v1/nodes", token).json()["code"], "locked")
+        node.stop()
+
+    def test_who_means_no_good(self):
+        node = self.http_node()
+        client = self.client(node.port, "bystander")
+        client.open()
+        for request, status in (
+            (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", 400),
+            (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+            (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 411),
+            (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400),
+            (b"GET / HTTP/1.1\r\nHost: a\r\n b\r\n\r\n", 400),
+            (b"GET / HTTP/1.1\nHost: a\n\n", 400),
+            (b"GET / HTTP/1.0\r\n\r\n", 505),
+            (b"\x16\x03\x01\x02\x00\x01\x00\x01\n", 400),
+            (b"GET /" + b"a" * 17000, 431),
+            (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1048577\r\n\r\n", 413),
+            (b"GET /livez HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n", 421),
+            (b"GET /../../etc/passwd HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", 404),
+        ):
+            answer = raw(self.http, request)
+            self.assertEqual(answer[9:12], str(status).encode(), (request[:60], answer[:200]))
+            self.assertEqual(answer.count(b"HTTP/1.1 "), 1, request[:60])
+        # Many connections that say nothing or little: whoever comes is still served, and MQTT too.
+        idle = [socket.create_connection((LOOPBACK, self.http)) for _ in range(200)]
+        for each in idle[:100]:
+            with contextlib.suppress(OSError):
+                each.sendall(b"GET /livez HTTP/1.1\r\nX")
+
+        def live():
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                return ask(self.http, "GET", "/livez").status == 200
+
+        wait_for("a probe to come through", live, 10, every_s=0.3)
+        client.publish("a", b"still here", qos=1)
+        samples = parse_metrics(ask(self.http, "GET", "/metrics").body)
+        self.assertLessEqual(samples["holdfast_http_connections", ()], 64)
+        self.assertGreater(samples["holdfast_http_refusals_total", (("reason", "limit"),)], 0)
+        for each in idle:
+            each.close()
+        self.assertTrue(node.running())
+
+    def test_wrong_tokens_from_elsewhere_are_slowed(self):
+        node = self.http_node(listener="proxy = true")
+        good = self.token(node, "good", "read")
+        far = PROXY_SIGNATURE + b"\x21\x11" + struct.pack(">H", 12) + bytes([192, 0, 2, 1, 127, 0, 0, 1]) + struct.pack(">HH", 5, 80)
+
+        def status(path, token):
+            line = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+            line += f"Authorization: Bearer {token}\r\n\r\n" if token else "\r\n"
+            return int(raw(self.http, line.encode(), prefix=far)[9:12])
+
+        self.assertEqual(status("/livez", None), 401)
+        wait_for("the token to hold", lambda: status("/livez", good) == 200)
+        self.assertEqual([status("/livez", "wrong") for _ in range(5)], [401] * 4 + [429])
+        self.assertEqual(status("/livez", good), 200)
+
+    def test_tls(self):
+        pki = self.directory / "pki"
+        pki.mkdir()
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+             "-subj", "/CN=hub.example", "-addext", "subjectAltName=DNS:hub.example", "-keyout", pki / "key.pem", "-out", pki / "cert.pem"],
+            check=True, capture_output=True, timeout=20)
+        (pki / "key.pem").chmod(0o400)
+        node = self.http_node(listener=f'certificate = "{pki}/cert.pem"\nkey = "{pki}/key.pem"\nhosts = ["hub.example"]')
+        token = self.token(node, "scrape", "read")
+        context = ssl.create_default_context(cafile=pki / "cert.pem")
+        context.set_alpn_protocols(["h2", "http/1.1"])
+
+        def over_tls(path, token=None):
+            peer = context.wrap_socket(socket.create_connection((LOOPBACK, self.http), timeout=15), server_hostname="hub.example")
+            self.assertEqual(peer.selected_alpn_protocol(), "http/1.1")
+            connection = http.client.HTTPConnection("hub.example", self.http, timeout=15)
+            connection.sock = peer
+            try:
+                return ask(self.http, "GET", path, token, connection=connection)
+            finally:
+                peer.close()
+
+        self.assertEqual(over_tls("/metrics").status, 401)
+        wait_for("the token to hold", lambda: over_tls("/livez", token).status == 200)
+        parse_metrics(over_tls("/metrics", token).body)
+        self.assertEqual(over_tls("/api/v1/status", token).status, 200)
+        # Who speaks no TLS there gets no answer that could be taken for one.
+        self.assertNotIn(b"HTTP/1.1", raw(self.http, b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+
+    def test_plain_http_stays_on_this_machine(self):
+        node = self.node("node", extra='\n[[listener]]\naddress = "0.0.0.0:18080"\nprotocol = "http"\n')
+        path = node.directory / "holdfast.toml"
+        path.write_text("insecure = true\n" + path.read_text())
+        done = node.command("config", "test")
+        self.assertEqual(done.returncode, 78)
+        self.assertIn("carries tokens", done.stderr)
+
+    def test_the_log_as_json(self):
+        node = self.http_node(extra='log = "json"')
+        for _ in range(15):
+            ask(self.http, "GET", "/api/v1/status", "wrong")
+        node.stop()
+        lines = [json.loads(line) for line in node.log_path.read_text().splitlines()]
+        self.assertTrue(all(set(line) == {"time", "event", "text"} for line in lines))
+        self.assertEqual(sum(line["event"] == "HF-HTTP-001" for line in lines), 10)
+
+    def test_a_frozen_node_answers_nothing_and_goes_on_after(self):
+        node = self.http_node()
+        connection = http.client.HTTPConnection(LOOPBACK, self.http, timeout=15)
+        self.assertEqual(ask(self.http, "GET", "/livez", connection=connection).status, 200)
+        node.process.send_signal(signal.SIGSTOP)
+        try:
+            probe = http.client.HTTPConnection(LOOPBACK, self.http, timeout=0.5)
+            with self.assertRaises(TimeoutError):
+                ask(self.http, "GET", "/livez", connection=probe)
+        finally:
+            node.process.send_signal(signal.SIGCONT)
+        self.assertEqual(ask(self.http, "GET", "/livez", connection=connection).status, 200)
+        connection.close()
