@@ -193,6 +193,7 @@ void Broker::Impl::unsent(ConnectionId id, uint64_t bytes, const Now& now) {
 void Broker::Impl::durable(const Now& now) {
   const Call call(*this, now);
   const uint64_t durable_commit = store_.durable_commit();
+  acks_left(durable_commit);
   std::vector<ConnectionId> gated;
   gated.swap(gated_);
   for (const ConnectionId id : gated) {

@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "base/histogram.h"
 #include "broker/host.h"
 #include "broker/inspect.h"
 #include "store/store.h"
@@ -66,6 +67,7 @@ struct Counters {
   uint64_t slow_disconnected = 0;
   uint64_t not_authorized = 0;  // PUBLISHes, filters and deliveries that a client had no right to.
   uint64_t times_invalid = 0;   // An hf-time that could not be read; the message was taken without.
+  Histogram publish_acks;       // From a PUBLISH of QoS 1 or 2 to its PUBACK or PUBREC.
 };
 
 class Broker {

@@ -19,6 +19,7 @@
 #pragma once
 
 #include <algorithm>
+#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
@@ -257,6 +258,8 @@ class Broker::Impl {
 
   // --- acknowledge.cc
   void on_ack(Connection& connection, const mqtt::Ack& packet);
+  void ack_begun(uint64_t commit);
+  void acks_left(uint64_t durable_commit);
   void on_puback(Connection& connection, Session& session, const mqtt::Ack& packet);
   void on_pubrec(Connection& connection, Session& session, const mqtt::Ack& packet);
   void on_pubrel(Connection& connection, Session& session, const mqtt::Ack& packet);
@@ -353,6 +356,15 @@ class Broker::Impl {
   bool boundary_due_ = false;
   bool shut_down_ = false;
   Counters counters_;
+  // PUBLISHes whose acknowledgement waits for a commit. Those of one step that wait for the same are one; beyond kAckWaitsMax
+  // all that come are counted with the last, so that this never grows with a disk that is behind.
+  struct AckWait {
+    uint64_t commit = 0;
+    Instant since;
+    uint64_t count = 0;
+  };
+  static constexpr size_t kAckWaitsMax = 1024;
+  std::deque<AckWait> ack_waits_;
 
   std::unordered_map<ConnectionId, std::unique_ptr<Connection>> connections_;  // For look-up only.
   std::vector<std::unique_ptr<Connection>> graveyard_;

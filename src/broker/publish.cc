@@ -138,9 +138,33 @@ void Broker::Impl::acknowledge_publish(Connection& connection, const Incoming& p
     session.inbound[packet.packet_id] = commit;
   }
   if (planted(PlantedBug::kAckBeforeSync)) commit = 0;
+  ack_begun(commit);
   // [MQTT-4.3.2-4] [MQTT-4.3.3-8]
   send_ack(connection, commit, packet.qos == 1 ? PacketType::kPuback : PacketType::kPubrec, packet.packet_id,
            outcome.reason);
+}
+
+// How long publishers wait, for those who watch the node.
+void Broker::Impl::ack_begun(uint64_t commit) {
+  if (commit <= store_.durable_commit()) return counters_.publish_acks.add(Duration{0});
+  if (!ack_waits_.empty()) {
+    AckWait& last = ack_waits_.back();
+    const bool same = last.commit == commit && last.since == now_.mono;
+    if (same || ack_waits_.size() >= kAckWaitsMax) {
+      last.commit = std::max(last.commit, commit);
+      ++last.count;
+      return;
+    }
+  }
+  ack_waits_.push_back({commit, now_.mono, 1});
+}
+
+void Broker::Impl::acks_left(uint64_t durable_commit) {
+  while (!ack_waits_.empty() && ack_waits_.front().commit <= durable_commit) {
+    const AckWait& wait = ack_waits_.front();
+    counters_.publish_acks.add(now_.mono - wait.since, wait.count);
+    ack_waits_.pop_front();
+  }
 }
 
 void Broker::Impl::refuse_publish(Connection& connection, const Incoming& packet, Reason reason) {

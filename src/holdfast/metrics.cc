@@ -96,6 +96,9 @@ void add_mqtt(Page& page, const node::Status& status) {
   for (size_t qos = 0; qos < 3; ++qos) page.sample({{"qos", kQos[qos]}}, broker.publishes_received[qos]);
   page.metric("mqtt_messages_sent_total", "counter", "PUBLISHes that were sent to clients, by QoS.");
   for (size_t qos = 0; qos < 3; ++qos) page.sample({{"qos", kQos[qos]}}, broker.publishes_sent[qos]);
+  page.histogram("mqtt_publish_ack_seconds",
+                 "From a PUBLISH of QoS 1 or 2 to its acknowledgement, which waits for the disk.",
+                 broker.publish_acks);
   page.counter("mqtt_messages_refused_total",
                "PUBLISHes that were not taken: no space, too large, not allowed.", broker.publishes_refused);
   page.counter("mqtt_received_bytes_total", "Bytes of MQTT packets that clients sent.",

@@ -131,6 +131,8 @@ class HttpTest(Case):
         self.assertEqual(after["holdfast_mqtt_messages_received_total", (("qos", "1"),)], 3)
         self.assertGreater(after["holdfast_store_fsync_seconds_count", ()], 0)
         self.assertGreater(after["holdfast_store_free_bytes", ()], 0)
+        self.assertEqual(after["holdfast_mqtt_publish_ack_seconds_count", ()], 3)
+        self.assertGreater(after["holdfast_mqtt_publish_ack_seconds_sum", ()], 0)
         self.assertEqual(after["holdfast_mqtt_connects_total", (("result", "accepted"),)], 4)
         self.assertNotIn("secret", answer.body)
         # What counts never goes back.
