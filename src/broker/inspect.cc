@@ -122,7 +122,12 @@ std::optional<ClientDetail> Broker::Impl::client(Bytes client_id, const Now& now
   Session& session = *found->second;
   ClientDetail detail;
   detail.info = info_of(session, now);
-  detail.subscriptions.assign(session.subscriptions.begin(), session.subscriptions.end());
+  size_t bytes = 0;
+  for (const auto& [filter, options] : session.subscriptions) {
+    if (bytes >= kPageBytes) break;
+    bytes += filter.size() + 100;
+    detail.subscriptions.emplace_back(filter, options);
+  }
   if (session.will != nullptr) {
     const WillRow& will = *session.will;
     detail.will = WillInfo{will.topic, will.qos, will.retain, will.delay_s, will.payload.size()};

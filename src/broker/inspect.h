@@ -41,8 +41,7 @@ struct ClientInfo {
   uint64_t inflight = 0;
   std::string node;     // Of a registered node's connection: its name.
   uint64_t window = 0;  // How much may be in flight; 0: it is away.
-  std::optional<Duration>
-      since;  // For how long it has been connected, or away; nothing if no clock can tell.
+  Duration since;       // For how long it has been connected, or away, as far as a clock can tell.
 };
 
 struct WillInfo {
@@ -56,7 +55,8 @@ struct WillInfo {
 // Everything about one.
 struct ClientDetail {
   ClientInfo info;
-  std::vector<std::pair<std::string, SubscriptionOptions>> subscriptions;  // By filter.
+  // By filter, as many as a page has room for: info.subscriptions is how many there are.
+  std::vector<std::pair<std::string, SubscriptionOptions>> subscriptions;
   std::optional<WillInfo> will;
   uint32_t expiry_s = 0;  // 0: ends with its connection; UINT32_MAX: never.
   std::optional<Duration> expires_in;

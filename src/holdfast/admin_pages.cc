@@ -23,7 +23,7 @@ std::string dump(const Json& json) {
 std::expected<Json, Failure> ask_json(AdminConnection& connection, const AdminRequest& request) {
   const auto line = connection.ask(request);
   if (!line) return std::unexpected(line.error());
-  const Json parsed = Json::parse(*line, nullptr, /*allow_exceptions=*/false);
+  Json parsed = Json::parse(*line, nullptr, /*allow_exceptions=*/false);
   if (!parsed.is_object() || !parsed.contains("ok") || !parsed["ok"].is_boolean())
     return std::unexpected(connection.not_holdfast());
   if (parsed["ok"].get<bool>()) return parsed;

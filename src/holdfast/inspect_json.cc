@@ -49,7 +49,7 @@ Json client_json(const node::ClientStatus& client) {
           {"user", optional_text(info.user)},
           {"node", optional_text(info.node)},
           {"connected", info.connected},
-          {"since_s", optional_seconds(info.since)},
+          {"since_s", in_seconds(info.since)},
           {"address", optional_text(client.address)},
           {"version", version_text(info.version)},
           {"persistent", info.persistent},
@@ -63,9 +63,7 @@ Json client_json(const node::ClientStatus& client) {
 Json client_report_json(const node::ClientReport& about, int64_t now_wall_us) {
   const broker::ClientDetail& detail = about.detail;
   Json json = client_json({detail.info, about.address});
-  if (detail.info.since) {
-    json["since"] = format_utc(now_wall_us - detail.info.since->ns / 1000, 6);
-  }
+  json["since"] = format_utc(now_wall_us - detail.info.since.ns / 1000, 6);
   json["expiry_s"] = detail.expiry_s == UINT32_MAX ? Json(nullptr) : Json(detail.expiry_s);
   json["expires_in_s"] = optional_seconds(detail.expires_in);
   json["inflight_bytes"] = detail.inflight_bytes;

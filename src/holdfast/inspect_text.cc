@@ -16,7 +16,7 @@ using broker::WaitsFor;
 // Below this a client is slow; from here on it says nothing.
 constexpr Duration kSilence = seconds(5);
 
-std::string or_dash(std::string text) { return text.empty() ? "-" : text; }
+std::string or_dash(const std::string& text) { return text.empty() ? "-" : text; }
 
 // "3 h": what a column has room for.
 std::string brief(const std::optional<Duration>& duration) {
@@ -344,12 +344,18 @@ std::string client_text(const Json& client) {
   for (const Json& one : subscriptions) {
     rows.push_back({text_of(one, "filter"), std::to_string(number_of(one, "qos")), options_text(one)});
   }
-  return text + "\n" + format_table(rows);
+  text += "\n" + format_table(rows);
+  const uint64_t count = number_of(client, "subscription_count");
+  if (count > subscriptions.size()) {
+    text += fmt::format("... and {} more; see: holdfast sub ls --client ID\n",
+                        format_count(count - subscriptions.size()));
+  }
+  return text;
 }
 
 std::string client_loss(const Json& client) {
   std::string text;
-  if (const size_t count = list_of(client, "subscriptions").size(); count > 0) {
+  if (const uint64_t count = number_of(client, "subscription_count"); count > 0) {
     text = format_counted(count, "subscription", "subscriptions");
   }
   if (const uint64_t count = number_of(client, "owed_count"); count > 0) {
