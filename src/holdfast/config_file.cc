@@ -319,7 +319,8 @@ std::vector<std::string> known_config_keys() {
   for (const KnownKey& known : kKnownKeys) {
     // Of a list of sections there is one value, the list.
     const std::string_view section = known.section;
-    if (section != "route" && section != "event_time") keys.push_back(qualified(known));
+    const bool listed = section == "route" || section == "event_time" || section == "listener";
+    if (!listed) keys.push_back(qualified(known));
   }
   return keys;
 }

@@ -69,6 +69,31 @@ Json routes_json(const std::vector<node::Route>& routes) {
   return list;
 }
 
+Json listeners_json(const std::vector<ListenerConfig>& listeners) {
+  Json list = Json::array();
+  for (const ListenerConfig& listener : listeners) {
+    const io::DoorOptions& door = listener.door;
+    const io::TlsServerFiles files = door.tls.value_or(io::TlsServerFiles());
+    const bool asks = !files.client_ca.empty();
+    list.push_back(
+        {{"address", door.address},
+         {"protocol", door.http        ? "http"
+                      : door.websocket ? "websocket"
+                                       : "mqtt"},
+         {"certificate", optional_text(files.certificate)},
+         {"key", optional_text(files.key)},
+         {"client_ca", optional_text(files.client_ca)},
+         {"client_certificate", asks ? Json(files.client_required ? "required" : "optional") : Json(nullptr)},
+         {"user_from",
+          asks ? Json(files.user_from == io::TlsServerFiles::UserFrom::kSan ? "san" : "common_name")
+               : Json(nullptr)},
+         {"proxy", door.proxy},
+         {"origins", door.origins},
+         {"hosts", door.hosts}});
+  }
+  return list;
+}
+
 Json event_times_json(const std::vector<node::EventTimeField>& fields) {
   Json list = Json::array();
   for (const node::EventTimeField& field : fields) {
@@ -92,16 +117,25 @@ std::vector<ConfigValue> config_values(const Config& config, const std::string& 
   add("name", node.name);
   add("data", data);
   add("listen", config.listen);
+  add("listener", listeners_json(config.listeners));
   add("admin_socket", file(config.admin_socket, "admin.sock"));
   add("key", file(config.key, "key"));
   add("users", file(config.users, "users"));
   add("permissions", file(config.permissions, "permissions.toml"));
+  add("tokens", file(config.tokens, "tokens"));
+  add("log", config.log_json ? "json" : "text");
   add("insecure", node.insecure);
   add("anonymous", node.identities.anonymous);
   add("quota", exact_size(node.quota_bytes));
   add("retention", exact_duration(node.retention_s));
   add("upstream.host", node.upstream ? Json(node.upstream->host) : Json(nullptr));
   add("upstream.port", node.upstream ? Json(node.upstream->port) : Json(nullptr));
+  const io::TlsClientFiles tls = config.upstream_tls.value_or(io::TlsClientFiles());
+  add("upstream.tls", config.upstream_tls.has_value());
+  add("upstream.ca", optional_text(tls.ca));
+  add("upstream.certificate", optional_text(tls.certificate));
+  add("upstream.key", optional_text(tls.key));
+  add("upstream.server_name", optional_text(tls.server_name));
   add("upstream.compress", node.upstream ? Json(node.upstream->compress) : Json(nullptr));
   add("route", routes_json(node.routes));
   add("event_time", event_times_json(node.event_times));
