@@ -206,7 +206,11 @@ void Broker::Impl::durable(const Now& now) {
     });
     connection->received_open -= std::min(connection->received_open, credits);
     connection->gated = !connection->gate.empty();
-    if (connection->gated) gated_.push_back(id);
+    if (connection->gated) {
+      gated_.push_back(id);
+    } else {
+      connection->outbound_aliases.all_left();
+    }
     if (!left) continue;
     if (!connection->connack_sent) {
       connection->connack_sent = true;  // It was the first in the gate.

@@ -104,7 +104,14 @@ void Broker::Impl::deliver_qos0(Connection& connection, const Target& target) {
   if (connection.outbound_aliases.enabled()) {
     mqtt::PublishHead own = head;
     own.raw_properties = fan_properties(connection.version, target.subscription_identifiers);
-    fresh_alias = alias_topic(connection, &own);
+    // What does not wait in the gate may not build on what does.
+    const uint16_t known = connection.outbound_aliases.find(own.topic);
+    if (!connection.connack_sent || !connection.outbound_aliases.waits(known))
+      fresh_alias = alias_topic(connection, &own);
+    if (fresh_alias != 0 && mqtt::encoded_publish_size(connection.version, own, record.payload.size()) >
+                                connection.packet_bytes_max) {
+      own.topic_alias = fresh_alias = 0;
+    }
     fan_.own_whole.clear();
     mqtt::encode_publish(fan_.own_whole, connection.version, own, record.payload);
     bytes = fan_.own_whole;
@@ -121,7 +128,7 @@ void Broker::Impl::deliver_qos0(Connection& connection, const Target& target) {
     bytes = whole;
   }
   if (bytes.size() > connection.packet_bytes_max) return;  // [MQTT-3.1.2-24] [MQTT-3.1.2-25]
-  if (fresh_alias != 0) connection.outbound_aliases.add(record.topic);
+  if (fresh_alias != 0) connection.outbound_aliases.add(record.topic, !connection.connack_sent);
   ++counters_.publishes_sent[0];
   if (connection.connack_sent) {
     ++counters_.packets_sent;
@@ -206,7 +213,8 @@ void Broker::Impl::send_publish(Connection& connection, uint64_t commit, mqtt::P
                                 Bytes payload) {
   if (connection.outbound_aliases.enabled() && alias_topic(connection, &head) != 0) {
     if (mqtt::encoded_publish_size(connection.version, head, payload.size()) <= connection.packet_bytes_max) {
-      connection.outbound_aliases.add(head.topic);
+      connection.outbound_aliases.add(head.topic,
+                                      !connection.gate.empty() || commit > store_.durable_commit());
     } else {
       head.topic_alias = 0;
     }

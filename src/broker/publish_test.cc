@@ -387,6 +387,26 @@ TEST(Publish, MoreThanTheReceiveMaximumIsAMistake) {
   Site site;
   site.limits.receive_maximum = 2;
   site.restart();
+// Goal: no alias arrives before the PUBLISH that says what it stands for. QoS 0 does not wait in the gate, so it may not
+// build on one that does.
+TEST(Publish, AliasThatWaitsInTheGateIsNotUsedByWhatDoesNot) {
+  Site site;
+  Client pub(site, "pub"), sub(site, "sub");
+  sub.keep().hello.properties.topic_alias_maximum = 2;
+  sub.connect();
+  sub.subscribed("#", 1);
+  pub.connect();
+  pub.publish("topic", "1", 1, 1);
+  pub.publish("topic", "2");
+  pub.publish("other", "3");
+  pub.publish("other", "4", 1, 2);
+  EXPECT_EQ(sub.take(), (Lines{"PUBLISH q0 topic '2'", "PUBLISH q0 other@2 '3'"}));
+  pub.publish("other", "5");
+  EXPECT_EQ(sub.synced(), (Lines{"PUBLISH q0 @2 '5'", "PUBLISH q1 #1 topic@1 '1'", "PUBLISH q1 #2 @2 '4'"}));
+  pub.publish("topic", "6");
+  EXPECT_EQ(sub.take(), Lines{"PUBLISH q0 @1 '6'"});
+}
+
   Client sub(site, "sub"), pub(site, "pub");
   sub.keep().connect();
   pub.connect();
@@ -402,6 +422,20 @@ TEST(Publish, ReservedTopicIsRefusedToAnybodyButANode) {
   Site site;
   site.host.nodes["ship"] = "ship-7";
   Client mqtt5(site, "five"), old(site, "old", Version::k311), node(site, "node:ship-7");
+TEST(Publish, Qos0MessageThatFitsOnlyWithoutAnAliasGoesWithout) {
+  Site site;
+  Client pub(site, "pub"), sub(site, "sub");
+  sub.hello.properties.topic_alias_maximum = 2;
+  sub.hello.properties.maximum_packet_size = 100;
+  sub.connect();
+  sub.subscribed("#", 0);
+  pub.connect();
+  const std::string all(90, 'x'), less(87, 'y');
+  pub.publish("topic", all);   // 100 bytes.
+  pub.publish("topic", less);  // As many with the alias.
+  EXPECT_EQ(sub.take(), (Lines{"PUBLISH q0 topic '" + all + "'", "PUBLISH q0 topic@1 '" + less + "'"}));
+}
+
   mqtt5.connect();
   old.connect();
   mqtt5.publish("$hf/up", "x", 1, 5);

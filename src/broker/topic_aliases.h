@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -53,13 +54,17 @@ class OutboundAliases {
     if (!room || topic.size() < kTopicBytesMin || bytes_ + topic.size() > kBytesMax) return 0;
     return static_cast<uint16_t>(aliases_.size() + 1);
   }
-  // next() was not 0 [MQTT-3.1.2-26] [MQTT-3.1.2-27].
-  void add(Bytes topic) {
+  // next() was not 0 [MQTT-3.1.2-26] [MQTT-3.1.2-27] [MQTT-3.3.2-11]. `waits`: the PUBLISH that says so has not left yet.
+  void add(Bytes topic, bool waits) {
     bytes_ += topic.size();
     const auto alias = static_cast<uint16_t>(aliases_.size() + 1);
     aliases_.emplace(topic, alias);
   }
+    if (waits) waiting_.insert(alias);
 
+  // Whether only what waits behind that PUBLISH may use it.
+  bool waits(uint16_t alias) const { return waiting_.contains(alias); }
+  void all_left() { waiting_.clear(); }
  private:
   static constexpr size_t kTopicBytesMin = 4;  // The property itself takes three bytes.
   static constexpr size_t kCountMax = 256;
@@ -67,6 +72,7 @@ class OutboundAliases {
 
   std::map<std::string, uint16_t, std::less<>> aliases_;
   size_t bytes_ = 0;
+  std::set<uint16_t> waiting_;
   uint16_t maximum_ = 0;
 };
 
