@@ -31,11 +31,13 @@ bool Broker::Impl::on_publish_again(Connection& connection, const mqtt::Framed& 
                   .payload = body.substr(head_size)};
   if (qos > 0) packet.packet_id = in.u16be();
   if ((qos > 0 && packet.packet_id == 0) || (v5 && in.u8() != 0)) return false;
-  // A length in more bytes than it needs is not passed on.
+  // A length in more bytes than it needs is refused in 5.0, by decode(), and never passed on.
   std::string& length = scratch_;
   length.clear();
   mqtt::put_variable(length, static_cast<uint32_t>(body.size()));
-  if (qos == 0 && framed.size == 1 + length.size() + body.size()) {
+  const bool minimal = framed.size == 1 + length.size() + body.size();
+  if (v5 && !minimal) return false;  // [MQTT-1.5.5-1]
+  if (qos == 0 && minimal) {
     packet.whole = Bytes(body.data() - (framed.size - body.size()), framed.size);
   }
   on_publish(connection, packet);

@@ -539,15 +539,18 @@ TEST(Publish, FailedStorageRefusesQos1AndLetsQos0Pass) {
   EXPECT_EQ(kept.synced().front(), "CONNACK 00 present");
 }
 
-TEST(Publish, SameTopicAgainMaySayItsLengthTooLong) {
+// A length in more bytes than it needs is refused in 5.0 and taken in 3.1.1, whatever came before; it is not passed on.
+TEST(Publish, SameTopicAgainMaySayItsLengthTooLongIn311) {  // [MQTT-1.5.5-1]
   Site site;
-  Client sub(site, "sub"), pub(site, "pub");
+  Client sub(site, "sub", Version::k311), old(site, "old", Version::k311), five(site, "five");
   sub.connect();
   sub.subscribed("t", 0);
-  pub.connect();
-  pub.publish("t", "x");
-  pub.publish("t", "y");
-  pub.send_bytes(Bytes("\x30\x85\0\0\1t\0z", 8));
+  old.connect();
+  five.connect();
+  old.publish("t", "x");
+  old.publish("t", "y");
+  old.send_bytes(Bytes("\x30\x84\0\0\1tz", 7));
+  EXPECT_EQ(site.host.sent[sub.id].size(), 3 * 6u);
   EXPECT_EQ(sub.take(), (Lines{"PUBLISH q0 t 'x'", "PUBLISH q0 t 'y'", "PUBLISH q0 t 'z'"}));
 }
 
@@ -568,6 +571,10 @@ TEST(Publish, UnstoredMessagesOfASlowCleanSessionAreBounded) {
   for (int i = 0; i < 100; ++i) pub.publish("t", std::string(100, 'x'), 1, 5);
   EXPECT_EQ(slow.take(), (Lines{"DISCONNECT 97", "closed"}));
   EXPECT_EQ(site.broker->counters().slow_disconnected, 1u);
+  five.publish("t", "x");
+  five.send_bytes(Bytes("\x30\x85\0\0\1t\0z", 8));
+  EXPECT_EQ(five.take(), (Lines{"DISCONNECT 81", "closed"}));
+  EXPECT_EQ(sub.take(), Lines{"PUBLISH q0 t 'x'"});
 }
 
 // Stored and unstored messages of one publisher stay in order for a clean session whose window is full: the
