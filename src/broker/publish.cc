@@ -214,11 +214,13 @@ Broker::Impl::Outcome Broker::Impl::publish(store::NewRecord& record, const Sour
     const Reason reason = admit(record, stored, adds);
     if (reason != Reason::kSuccess) {
       if (record.qos > 0) return {reason, 0};
-      // QoS 0 goes on to whoever is there.
+      // QoS 0 goes on to whoever is there. What was retained goes too, since nobody can be told that this one was not
+      // kept: [MQTT-3.3.1-5], and [MQTT-3.3.1-7] of 3.1.1.
       ++counters_.publishes_refused;
       stored = false;
       retained = retained && !adds && !storage_failed();
     }
+      if (adds && !storage_failed()) retained_.erase(record.topic, Haste::kRide);
   }
 
   Outcome outcome;

@@ -1,7 +1,7 @@
 // Retained messages: one row for each topic, in the store's table alone.
 //
 // Invariant: bytes() is the size of all rows, keys and values; a message that would take it over the limit is
-// refused and the old one stays.
+// refused. Then the old one stays, but at QoS 0, where nobody is told, it goes.
 #pragma once
 
 #include <functional>
