@@ -104,8 +104,14 @@ void Uplink::connect(const Now& now) {
 
 void Uplink::connack(const mqtt::Connack& connack, const Now& now) {
   const auto reason = static_cast<Reason>(connack.reason);
-  if (connack.reason >= 0x80) return refused(reason, now);
-  if (connack.properties.receive_maximum.value_or(UINT16_MAX) < kReceiveMaximumMin) {
+  if (connack.reason >= 0x80) return refused(reason, now);  // [MQTT-4.13.2-1]
+  if (connack.session_present) {                            // [MQTT-3.2.2-4]
+    return end("the parent has a session of ours that we did not ask for", true, now);
+  }
+  if (connack.properties.maximum_qos == uint8_t{0}) {  // [MQTT-3.2.2-11]
+    return end("the parent does not take messages at QoS 1", true, now);
+  }
+  if (connack.properties.receive_maximum.value_or(UINT16_MAX) < kReceiveMaximumMin) {  // [MQTT-3.3.4-7]
     return end("the parent takes too few messages at once", true, now);
   }
   if (connack.properties.server_keep_alive_s.value_or(0) != 0)

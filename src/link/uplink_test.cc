@@ -55,6 +55,7 @@ struct Site : Uplink::Output {
   bool deaf = false;       // The parent neither hears nor says anything.
   bool mute = false;       // It hears, and says nothing.
   bool lose_claim_ack = false;
+  mqtt::Connack accepting;  // What it says to whom it lets in.
   std::vector<std::string> passwords;
   int dials = 0;
   bool refuse_dials = false;
@@ -116,7 +117,7 @@ struct Site : Uplink::Output {
       EXPECT_EQ(connect->client_id, "ship-7");
       EXPECT_TRUE(connect->clean_start);
       const Registry::Entry entry = registry.authenticate(*connect->user_name, *connect->password);
-      mqtt::Connack connack;
+      mqtt::Connack connack = accepting;
       if (entry == Registry::Entry::kRefused)
         connack.reason = static_cast<uint8_t>(Reason::kBadUserNameOrPassword);
       by_claim = entry == Registry::Entry::kClaim;
@@ -364,6 +365,33 @@ TEST(Uplink, ABrokenParentIsLeft) {
     head.topic = "$hf/batch";
     mqtt::encode_publish(out, Version::k5, head, "x");
   }));
+}
+
+TEST(Uplink, AParentThatCannotServeALinkIsLeft) {  // [MQTT-3.2.2-4] [MQTT-3.2.2-11] [MQTT-3.3.4-7]
+  const auto why = [](auto make) {
+    Site site;
+    site.claim();
+    make(site.accepting);
+    site.run(seconds(1));
+    EXPECT_FALSE(site.uplink->up());
+    return site.uplink->last_error();
+  };
+  EXPECT_EQ(why([](mqtt::Connack& connack) { connack.session_present = true; }),
+            "the parent has a session of ours that we did not ask for");
+  EXPECT_EQ(why([](mqtt::Connack& connack) { connack.properties.maximum_qos = 0; }),
+            "the parent does not take messages at QoS 1");
+  EXPECT_EQ(why([](mqtt::Connack& connack) { connack.properties.receive_maximum = 79; }),
+            "the parent takes too few messages at once");
+}
+
+TEST(Uplink, PingsAsOftenAsTheParentSays) {  // [MQTT-3.1.2-20] [MQTT-3.1.2-21]
+  Site site;
+  site.accepting.properties.server_keep_alive_s = 2;
+  site.claim();
+  site.run(seconds(20));
+  EXPECT_TRUE(site.uplink->up());
+  EXPECT_GE(site.pings, 8u);
+  EXPECT_LE(site.pings, 10u);
 }
 
 TEST(Uplink, ShutsDownWithAGoodbye) {
