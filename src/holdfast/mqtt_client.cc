@@ -108,6 +108,7 @@ std::expected<void, Failure> MqttClient::handshake(const MqttClientOptions& opti
   connect.client_id = options.client_id;
   connect.properties.receive_maximum = options.receive_maximum;
   if (options.session_expiry_s > 0) connect.properties.session_expiry_interval_s = options.session_expiry_s;
+  keep_alive_s_ = kKeepAliveS;
   put(connect);
   if (const auto sent = flush(); !sent) return std::unexpected(sent.error());
   const auto packet = next(milliseconds(kAnswerPatienceMs));
@@ -129,8 +130,13 @@ std::expected<void, Failure> MqttClient::handshake(const MqttClientOptions& opti
   client_id_ = connack->properties.assigned_client_identifier
                    ? std::string(*connack->properties.assigned_client_identifier)
                    : options.client_id;
+  if (session_present_ && options.clean_start) return broken("the server kept a session");  // [MQTT-3.2.2-4]
   receive_maximum_ = connack->properties.receive_maximum.value_or(65535);
   packet_bytes_max_ = connack->properties.maximum_packet_size.value_or(256 << 20);
+  maximum_qos_ = connack->properties.maximum_qos.value_or(2);
+  retain_available_ = connack->properties.retain_available.value_or(1) != 0;
+  // [MQTT-3.1.2-21]
+  if (const auto keep_alive_s = connack->properties.server_keep_alive_s) keep_alive_s_ = *keep_alive_s;
   return {};
 }
 
@@ -188,16 +194,17 @@ std::expected<std::optional<mqtt::Packet>, Failure> MqttClient::next(std::option
       }
       return packet;
     }
-    const int64_t ping_ms = last_sent_ms_ + kKeepAliveS * 1000 / 2;
+    // [MQTT-3.1.2-20] (The server may have said that it wants none.)
+    const int64_t ping_ms = last_sent_ms_ + (keep_alive_s_ != 0 ? keep_alive_s_ : kKeepAliveS) * 1000 / 2;
     const auto read = read_more(until_ms ? std::min(*until_ms, ping_ms) : ping_ms);
     if (!read) return std::unexpected(read.error());
     if (*read) continue;
     const int64_t now_ms = monotonic_ms();
-    if (until_ms && now_ms >= *until_ms) return std::nullopt;
     if (now_ms >= ping_ms) {
       put(mqtt::Ping{});
       if (const auto sent = flush(); !sent) return std::unexpected(sent.error());
     }
+    if (until_ms && now_ms >= *until_ms) return std::nullopt;
   }
 }
 

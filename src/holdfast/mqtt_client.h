@@ -52,6 +52,8 @@ class MqttClient {
   bool session_present() const { return session_present_; }
   uint16_t receive_maximum() const { return receive_maximum_; }  // Of the server.
   uint64_t packet_bytes_max() const { return packet_bytes_max_; }
+  uint8_t maximum_qos() const { return maximum_qos_; }
+  bool retain_available() const { return retain_available_; }
 
  private:
   explicit MqttClient(io::FileDescriptor socket) : socket_(std::move(socket)) {}
@@ -68,6 +70,9 @@ class MqttClient {
   bool session_present_ = false;
   uint16_t receive_maximum_ = 65535;
   uint64_t packet_bytes_max_ = 256 << 20;
+  uint8_t maximum_qos_ = 2;
+  bool retain_available_ = true;
+  uint16_t keep_alive_s_ = 0;
 };
 
 }  // namespace hf::holdfast

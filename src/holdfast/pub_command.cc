@@ -39,6 +39,7 @@ struct Options {
 
 constexpr size_t kWindowMax = 1000;
 constexpr Duration kAckPatience = seconds(30);
+constexpr int kIdleMs = 1'000;  // Between looks at the connection while there is nothing to publish.
 
 using Done = std::expected<void, Failure>;
 
@@ -85,6 +86,19 @@ class Publisher {
     return {};
   }
 
+  // Until there is something to read; the connection stays alive meanwhile [MQTT-3.1.2-20].
+  Done wait_for(int file) {
+    while (true) {
+      pollfd event{file, POLLIN, 0};
+      const int ready = ::poll(&event, 1, kIdleMs);
+      if (ready > 0 || (ready < 0 && errno != EINTR)) return {};
+      const auto packet = client_.next(Duration{});
+      if (!packet) return std::unexpected(packet.error());
+      if (!*packet) continue;
+      if (const Done taken = take(**packet); !taken) return taken;
+    }
+  }
+
   uint64_t refused_count() const { return refused_count_; }
   uint64_t unwanted_count() const { return unwanted_count_; }
   mqtt::Reason refusal() const { return refusal_; }
@@ -98,7 +112,11 @@ class Publisher {
           Failure{kExitFailed, fmt::format("{} not acknowledged in time: not safe yet",
                                            format_counted(open_.size(), "message", "messages"))});
     }
-    const auto* ack = std::get_if<mqtt::Ack>(&**packet);
+    return take(**packet);
+  }
+
+  Done take(const mqtt::Packet& packet) {
+    const auto* ack = std::get_if<mqtt::Ack>(&packet);
     if (ack == nullptr) return {};
     const auto found = open_.find(ack->packet_id);
     if (found == open_.end()) return {};
@@ -133,6 +151,7 @@ Done publish_lines(Publisher& publisher) {
   std::string rest;
   char bytes[65536];
   while (true) {
+    if (const Done ready = publisher.wait_for(STDIN_FILENO); !ready) return ready;
     const ssize_t count = ::read(STDIN_FILENO, bytes, sizeof bytes);
     if (count < 0 && errno == EINTR) continue;
     if (count <= 0) break;
@@ -180,6 +199,13 @@ Done publish(const Options& options) {
   const MqttAddress address{options.target.admin_socket(), options.host, options.port};
   auto client = MqttClient::connect(address, {.client_id = options.client_id});
   if (!client) return std::unexpected(client.error());
+  if (options.qos > (*client)->maximum_qos()) {  // [MQTT-3.2.2-11]
+    return std::unexpected(Failure{
+        kExitFailed,
+        fmt::format("the server takes messages up to QoS {}; say so with -q", (*client)->maximum_qos())});
+  }
+  if (options.retain && !(*client)->retain_available())  // [MQTT-3.2.2-14]
+    return std::unexpected(Failure{kExitFailed, "the server retains no messages"});
   Publisher publisher(**client, options, raw);
   Done done =
       options.lines ? publish_lines(publisher) : publisher.publish(options.empty ? "" : options.message);

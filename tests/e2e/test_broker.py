@@ -5,7 +5,7 @@ import socket
 import subprocess
 import time
 
-from harness import LOOPBACK, Case, publish, spawn, wait_for
+from harness import LOOPBACK, Case, end, publish, spawn, wait_for
 from mqtt import SESSION_EXPIRY, SHARED_SUBSCRIPTION_AVAILABLE, USER_PROPERTY, V5, V311, Refused
 
 VERSIONS = {"mqttv311": V311, "mqttv5": V5}
@@ -220,6 +220,25 @@ class Broker(Case):
         asleep = self.listener(node.port, "z/#", "-i", "asleep", "-c", qos=1)
         awake = self.client(node.port, "awake").open()
         awake.subscribe("z/#", 1)
+    def test_a_publisher_that_waits_for_lines_stays_connected(self):
+        """Goal: holdfast pub -l keeps its connection while nothing comes, as often as the node says. Method: a short
+        keep_alive_max, and a line after more than one and a half of it."""
+        node = self.node("hub", extra='[mqtt]\nkeep_alive_max = "5 s"\n').start()
+        listener = self.listener(node.port, "lines", qos=1)
+        pub = spawn(
+            [node.holdfast, "pub", "--data", node.directory, "-t", "lines", "-l"],
+            stdin=subprocess.PIPE,
+        )
+        self.keep(lambda: end(pub))
+        pub.stdin.write(b"first\n")
+        pub.stdin.flush()
+        listener.messages(1)
+        time.sleep(8)
+        pub.stdin.write(b"second\n")
+        pub.stdin.close()
+        self.assertEqual(0, pub.wait(10))
+        self.assertEqual([b"first", b"second"], [line[3] for line in listener.messages(2)])
+
         asleep.process.send_signal(signal.SIGSTOP)
         self.keep(lambda: asleep.process.send_signal(signal.SIGCONT))
         sender = self.client(node.port, "sender").open()
