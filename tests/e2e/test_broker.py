@@ -147,12 +147,18 @@ class Broker(Case):
         got = [value for identifier, value in receiver.messages[0].properties if identifier == USER_PROPERTY]
         self.assertEqual([("b", "2"), ("a", "1"), ("b", "3"), ("hf-time", "2023-11-14T22:13:20.123000Z")], got)
 
-    def test_shared_subscriptions_are_refused_and_said_to_be(self):
-        """Goal: what is not supported is not promised: CONNACK says so, SUBACK refuses."""
+    def test_shared_subscriptions_take_turns(self):
+        """Goal: each message goes to one member, whatever its version, and CONNACK takes nothing back."""
         node = self.hub()
-        client = self.client(node.port, "member", version=V5, clean=True).open()
-        self.assertIn((SHARED_SUBSCRIPTION_AVAILABLE, 0), client.connack.properties)
-        self.assertEqual(0x9E, client.subscribe("$share/group/w/#", 1))
+        five = self.client(node.port, "five", version=V5, clean=True).open()
+        three = self.client(node.port, "three", clean=True).open()
+        self.assertNotIn(SHARED_SUBSCRIPTION_AVAILABLE, [identifier for identifier, _ in five.connack.properties])
+        for member in (five, three):
+            self.assertEqual(1, member.subscribe("$share/group/w/#", 1))
+        sender = self.client(node.port, "sender", clean=True).open()
+        sender.publish_all(("w/x", str(number), 1) for number in range(10))
+        wait_for("ten messages", lambda: len(five.messages) + len(three.messages) == 10, 10)
+        self.assertEqual((5, 5), (len(five.messages), len(three.messages)))
 
     def test_strangers_cannot_use_reserved_topics(self):
         """Goal: topics under $hf/ are for registered nodes alone. Method: publish and subscribe, both versions."""
@@ -214,12 +220,6 @@ class Broker(Case):
         self.assertGreater(time.monotonic() - began, 1.2)
         watcher.messages(1)
 
-    def test_a_stopped_client_does_not_stop_the_others(self):
-        """Goal: a subscriber that no longer reads holds nobody up, and gets what it is owed when it wakes. Method: SIGSTOP."""
-        node = self.hub()
-        asleep = self.listener(node.port, "z/#", "-i", "asleep", "-c", qos=1)
-        awake = self.client(node.port, "awake").open()
-        awake.subscribe("z/#", 1)
     def test_a_publisher_that_waits_for_lines_stays_connected(self):
         """Goal: holdfast pub -l keeps its connection while nothing comes, as often as the node says. Method: a short
         keep_alive_max, and a line after more than one and a half of it."""
@@ -239,6 +239,12 @@ class Broker(Case):
         self.assertEqual(0, pub.wait(10))
         self.assertEqual([b"first", b"second"], [line[3] for line in listener.messages(2)])
 
+    def test_a_stopped_client_does_not_stop_the_others(self):
+        """Goal: a subscriber that no longer reads holds nobody up, and gets what it is owed when it wakes. Method: SIGSTOP."""
+        node = self.hub()
+        asleep = self.listener(node.port, "z/#", "-i", "asleep", "-c", qos=1)
+        awake = self.client(node.port, "awake").open()
+        awake.subscribe("z/#", 1)
         asleep.process.send_signal(signal.SIGSTOP)
         self.keep(lambda: asleep.process.send_signal(signal.SIGCONT))
         sender = self.client(node.port, "sender").open()
