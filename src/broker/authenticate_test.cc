@@ -138,6 +138,56 @@ TEST(Authenticate, ClientMayAuthenticateAgain) {  // [MQTT-4.12.1-1]
   EXPECT_EQ(plain.take(), (Lines{"DISCONNECT 82", "closed"}));
 }
 
+// [MQTT-3.15.2-2] [MQTT-3.15.2-3] [MQTT-4.12.0-5]
+TEST(Authenticate, AuthHasNothingButTheMethodAndData) {
+  Site site;
+  Client client(site, "c");
+  client.hello.properties.authentication_method = "RIDDLE";
+  client.hello.properties.request_problem_information = 1;
+  client.dial();
+  const std::string bytes = site.host.sent[client.id];
+  mqtt::Framed framed;
+  mqtt::DecodeError error;
+  mqtt::Packet packet;
+  ASSERT_EQ(mqtt::frame_next(bytes, 1 << 20, &framed, &error), mqtt::FrameStatus::kWhole);
+  ASSERT_TRUE(mqtt::decode(framed, Version::k5, mqtt::Sender::kServer, &packet, &error));
+  mqtt::Properties expected;
+  expected.authentication_method = "RIDDLE";
+  expected.authentication_data = "who?";
+  EXPECT_TRUE(std::get<mqtt::Disconnect>(packet).properties == expected);
+}
+
+TEST(Authenticate, NobodyIsAskedWhoNamedNoMethod) {  // [MQTT-4.12.0-6] [MQTT-4.12.0-7]
+  Site site;
+  Client client(site, "c");
+  client.connect();
+  EXPECT_EQ(client.method, "");
+  client.send(answer("I am kim"));
+  EXPECT_EQ(client.take(), (Lines{"DISCONNECT 82", "closed"}));
+}
+
+TEST(Authenticate, MethodIsThatOfConnectToTheEnd) {  // [MQTT-4.12.1-1]
+  Site site;
+  Client client(site, "c");
+  client.hello.properties.authentication_method = "RIDDLE";
+  client.dial();
+  client.send(answer("I am kim"));
+  EXPECT_EQ(client.take(), (Lines{"AUTH 18 'who?'", "CONNACK 00"}));
+  client.send(auth(Reason::kReauthenticate, "", "OTHER"));
+  EXPECT_EQ(client.take(), (Lines{"DISCONNECT 82", "closed"}));
+}
+
+TEST(Authenticate, IdentifierOfAnotherUserIsRejectedInTheWordsOf311) {  // [MQTT-3.1.3-9] of 3.1.1
+  Site site;
+  Client ann(site, "c", Version::k311), bob(site, "c", Version::k311);
+  ann.hello.user_name = "ann";
+  bob.hello.user_name = "bob";
+  ann.keep().connect();
+  bob.dial();
+  EXPECT_EQ(bob.take(), (Lines{"CONNACK 02", "closed"}));
+  EXPECT_EQ(ann.take(), Lines{});
+}
+
 TEST(Authenticate, SessionBelongsToItsUser) {
   Site site;
   Client ann(site, "c"), bob(site, "c"), nobody(site, "c");

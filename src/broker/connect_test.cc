@@ -63,7 +63,7 @@ TEST(Connect, ServerKeepAliveIsToldToWhoAsksForLonger) {
   EXPECT_EQ(none.connack().server_keep_alive_s, 60);
   EXPECT_EQ(longer.connack().server_keep_alive_s, 60);
   EXPECT_FALSE(shorter.connack().server_keep_alive_s);
-  site.pass(milliseconds(90'001));  // [MQTT-3.2.2-21] It is what counts.
+  site.pass(milliseconds(90'001));  // It is what counts [MQTT-3.2.2-21].
   EXPECT_EQ(none.take(), (Lines{"DISCONNECT 8d", "closed"}));
 }
 
@@ -377,6 +377,153 @@ TEST(Connect, ShutDownSaysGoodbyeAndForgetsNothing) {
   site.restart();
   kept.dial();
   EXPECT_EQ(kept.synced(), Lines{"CONNACK 00 present"});
+}
+
+TEST(Connect, RefusedConnectIsTheLastThatIsRead) {  // [MQTT-3.1.4-6]
+  Site site;
+  site.host.denied = {"mallory"};
+  Client sub(site, "sub"), five(site, "five"), old(site, "old", Version::k311);
+  sub.connect();
+  sub.subscribed("#", 0);
+  for (Client* client : {&five, &old}) {
+    client->hello.user_name = "mallory";
+    std::string bytes;
+    mqtt::encode(bytes, client->hello.version, client->hello);
+    mqtt::encode(bytes, client->hello.version, mqtt::Publish{.topic = "t", .payload = "x"});
+    client->id = ++site.connection_last;
+    site.broker->connected(client->id, site.now);
+    client->send_bytes(bytes);
+  }
+  EXPECT_EQ(five.take(), (Lines{"CONNACK 86", "closed"}));
+  EXPECT_EQ(old.take(), (Lines{"CONNACK 04", "closed"}));
+  EXPECT_EQ(sub.take(), Lines{});
+}
+
+TEST(Connect, MalformedConnectOf311IsNotAnswered) {  // [MQTT-3.1.4-1] of 3.1.1
+  Site site;
+  Client client(site, "c", Version::k311);
+  client.id = ++site.connection_last;
+  site.broker->connected(client.id, site.now);
+  client.send_bytes(Bytes("\x10\x0d\0\4MQTT\4\3\0\0\0\1c", 15));  // The reserved flag is set.
+  EXPECT_EQ(client.take(), Lines{"closed"});
+}
+
+TEST(Connect, IdentifiersThatTheStandardPromisesAreTaken) {  // [MQTT-3.1.3-5]
+  Site site;
+  const std::string all = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+  for (const Version version : {Version::k311, Version::k5}) {
+    for (size_t at = 0; at < all.size(); at += 23) {
+      Client client(site, all.substr(at, 23), version);
+      client.connect();
+      client.disconnect();
+    }
+    Client one(site, "Z", version);
+    one.connect();
+  }
+}
+
+TEST(Connect, AssignedIdentifierIsNobodyElsesAndCanBeUsed) {  // [MQTT-3.1.3-7] [MQTT-3.2.2-16]
+  Site site;
+  Client first(site, ""), second(site, "");
+  first.keep().connect();
+  second.keep().connect();
+  EXPECT_NE(first.assigned, second.assigned);
+  first.drop();
+  Client again(site, first.assigned);
+  again.keep().dial();
+  EXPECT_EQ(again.synced(), Lines{"CONNACK 00 present"});
+  EXPECT_EQ(again.assigned, "");
+}
+
+TEST(Connect, SessionPresentIsForAnAcceptedResumptionAlone) {  // [MQTT-3.2.2-2] [MQTT-3.2.2-3] [MQTT-3.2.2-6]
+  for (const Version version : {Version::k311, Version::k5}) {
+    Site site;
+    Client client(site, "c", version);
+    client.keep().dial();
+    EXPECT_EQ(client.synced(), Lines{"CONNACK 00"});
+    client.drop();
+    client.dial();
+    EXPECT_EQ(client.synced(), Lines{"CONNACK 00 present"});
+    client.drop();
+    site.host.denied = {"mallory"};
+    client.hello.user_name = "mallory";
+    client.dial();
+    EXPECT_EQ(client.synced(), (Lines{version == Version::k5 ? "CONNACK 86" : "CONNACK 04", "closed"}));
+    client.hello.user_name.reset();
+    client.hello.clean_start = true;
+    client.dial();
+    EXPECT_EQ(client.synced(), Lines{"CONNACK 00"});
+  }
+}
+
+TEST(Connect, ClientThatCannotTakeConnackIsLeft) {  // [MQTT-3.1.2-24]
+  Site site;
+  Client tight(site, "tight"), tighter(site, "tighter");
+  tight.hello.properties.maximum_packet_size = 16;
+  tighter.hello.properties.maximum_packet_size = 15;
+  tight.connect();
+  tighter.dial();
+  EXPECT_EQ(tighter.take(), Lines{"closed"});
+}
+
+// [MQTT-3.2.2-19], and no user property anywhere [MQTT-3.2.2-20] [MQTT-3.14.2-4].
+TEST(Connect, RefusalTooLargeForItsReasonStringComesWithout) {
+  Site site;
+  site.host.denied = {"mallory"};
+  Client wide(site, "wide"), tight(site, "tight"), tighter(site, "tighter"), twice(site, "twice");
+  for (Client* client : {&wide, &tight, &tighter, &twice}) {
+    client->hello.properties.request_problem_information = 1;
+  }
+  for (Client* client : {&wide, &tight, &tighter}) client->hello.user_name = "mallory";
+  wide.hello.properties.maximum_packet_size = 20;  // Five bytes, three, and "not admitted".
+  tight.hello.properties.maximum_packet_size = 19;
+  tighter.hello.properties.maximum_packet_size = 4;
+  twice.connect();
+  twice.send(twice.hello);
+  for (Client* client : {&wide, &tight, &tighter}) client->dial();
+  for (const Client* client : {&wide, &tight, &twice}) {
+    const std::string bytes = site.host.sent[client->id];
+    mqtt::Framed framed;
+    mqtt::DecodeError error;
+    mqtt::Packet packet;
+    ASSERT_EQ(mqtt::frame_next(bytes, 1 << 20, &framed, &error), mqtt::FrameStatus::kWhole);
+    ASSERT_TRUE(mqtt::decode(framed, Version::k5, mqtt::Sender::kServer, &packet, &error));
+    const auto* connack = std::get_if<mqtt::Connack>(&packet);
+    const auto& properties =
+        connack != nullptr ? connack->properties : std::get<mqtt::Disconnect>(packet).properties;
+    EXPECT_TRUE(properties.user_properties.empty()) << client->name;
+  }
+  EXPECT_EQ(wide.take(), (Lines{"CONNACK 86", "closed"}));
+  EXPECT_EQ(tight.take(), (Lines{"CONNACK 86", "closed"}));
+  EXPECT_EQ(tighter.take(), Lines{"closed"});
+  EXPECT_EQ(wide.reason_string, "not admitted");
+  EXPECT_EQ(tight.reason_string, "");
+}
+
+TEST(Connect, SecondConnectOf311EndsTheConnection) {  // [MQTT-3.1.0-2]
+  Site site;
+  Client client(site, "c", Version::k311);
+  client.connect();
+  client.send(client.hello);
+  EXPECT_EQ(client.take(), Lines{"closed"});
+}
+
+TEST(Connect, BreachOf311EndsItsConnectionWithoutAWord) {  // [MQTT-4.8.0-1] of 3.1.1
+  Site site;
+  Client bad(site, "bad", Version::k311), good(site, "good", Version::k311);
+  good.connect();
+  for (const std::string& bytes : {std::string("\x36\x05\0\1t\0\1", 7),      // QoS 3.
+                                   std::string("\x20\x02\0\0", 4),           // CONNACK from a client.
+                                   std::string("\x32\x05\0\1t\0\0", 7),      // Packet identifier 0.
+                                   std::string("\x82\x06\0\1\0\1t\x03", 8),  // SUBSCRIBE at QoS 3.
+                                   std::string("\x80\x06\0\1\0\1t\0", 8),    // Its flags.
+                                   std::string("\xf0\x00", 2)}) {            // AUTH.
+    bad.connect();
+    bad.send_bytes(bytes);
+    EXPECT_EQ(bad.take(), Lines{"closed"}) << to_hex(bytes);
+  }
+  good.send(mqtt::Ping{});
+  EXPECT_EQ(good.take(), Lines{"PINGRESP"});
 }
 
 }  // namespace

@@ -72,6 +72,25 @@ TEST(Publish, PubacksKeepTheOrderOfTheirPublishes) {
   EXPECT_EQ(pub.synced(), (Lines{"PUBACK #5 00", "PUBACK #6 10"}));
 }
 
+// [MQTT-4.6.0-3] [MQTT-4.6.0-4] bind clients; ours to them keep the order too, whatever each of them waits for.
+TEST(Publish, AnswersOfQos2KeepTheirOrder) {
+  Site site;
+  Client kept(site, "kept"), pub(site, "pub");
+  kept.keep().connect();
+  pub.connect();
+  kept.subscribed("stored", 2);
+  pub.publish("nobody", "x", 2, 4);
+  pub.publish("stored", "x", 2, 5);
+  pub.publish("nobody", "x", 2, 6);
+  pub.publish("stored", "x", 2, 7);
+  EXPECT_EQ(pub.synced(), (Lines{"PUBREC #4 10", "PUBREC #5 00", "PUBREC #6 10", "PUBREC #7 00"}));
+  EXPECT_EQ(kept.take(), (Lines{"PUBLISH q2 #1 stored 'x'", "PUBLISH q2 #2 stored 'x'"}));
+  kept.pubrec(2);
+  kept.pubrec(9);  // Of nothing: nothing to wait for.
+  kept.pubrec(1);
+  EXPECT_EQ(kept.synced(), (Lines{"PUBREL #2 00", "PUBREL #9 92", "PUBREL #1 00"}));
+}
+
 TEST(Publish, Qos0BypassesTheGate) {
   Site site;
   Client sub(site, "sub"), pub(site, "pub");
@@ -323,7 +342,7 @@ TEST(Publish, TopicAliasStandsForTheTopicItCameWith) {
   EXPECT_EQ(sub.synced(), (Lines{"PUBLISH q0 first '1'", "PUBLISH q1 #1 first '2'", "PUBLISH q0 second '3'",
                                  "PUBLISH q0 second '4'", "PUBLISH q0 again '5'", "PUBLISH q0 again '6'",
                                  "PUBLISH q0 again '7'"}));
-  // [MQTT-3.3.2-10] It is good for one connection.
+  // [MQTT-3.3.2-7] It is good for one connection.
   other.publish("", "x", 0, 0, alias(1));
   EXPECT_EQ(other.take(), (Lines{"DISCONNECT 82", "closed"}));
 }
@@ -368,25 +387,6 @@ TEST(Publish, ClientThatTakesAliasesGetsThem) {
                    "PUBLISH q1 #1 @1 'y' ids 7"}));
 }
 
-TEST(Publish, MessageThatFitsOnlyWithoutAnAliasGoesWithout) {
-  Site site;
-  Client pub(site, "pub"), sub(site, "sub");
-  sub.hello.properties.topic_alias_maximum = 2;
-  sub.hello.properties.maximum_packet_size = 100;
-  sub.connect();
-  sub.subscribed("#", 1);
-  pub.connect();
-  const std::string all(88, 'x'), less(85, 'y');
-  pub.publish("topic", all, 1, 1);   // 100 bytes.
-  pub.publish("topic", less, 1, 2);  // As many with the alias.
-  EXPECT_EQ(sub.synced(),
-            (Lines{"PUBLISH q1 #1 topic '" + all + "'", "PUBLISH q1 #2 topic@1 '" + less + "'"}));
-}
-
-TEST(Publish, MoreThanTheReceiveMaximumIsAMistake) {
-  Site site;
-  site.limits.receive_maximum = 2;
-  site.restart();
 // Goal: no alias arrives before the PUBLISH that says what it stands for. QoS 0 does not wait in the gate, so it may not
 // build on one that does.
 TEST(Publish, AliasThatWaitsInTheGateIsNotUsedByWhatDoesNot) {
@@ -407,6 +407,39 @@ TEST(Publish, AliasThatWaitsInTheGateIsNotUsedByWhatDoesNot) {
   EXPECT_EQ(sub.take(), Lines{"PUBLISH q0 @1 '6'"});
 }
 
+TEST(Publish, MessageThatFitsOnlyWithoutAnAliasGoesWithout) {
+  Site site;
+  Client pub(site, "pub"), sub(site, "sub");
+  sub.hello.properties.topic_alias_maximum = 2;
+  sub.hello.properties.maximum_packet_size = 100;
+  sub.connect();
+  sub.subscribed("#", 1);
+  pub.connect();
+  const std::string all(88, 'x'), less(85, 'y');
+  pub.publish("topic", all, 1, 1);   // 100 bytes.
+  pub.publish("topic", less, 1, 2);  // As many with the alias.
+  EXPECT_EQ(sub.synced(),
+            (Lines{"PUBLISH q1 #1 topic '" + all + "'", "PUBLISH q1 #2 topic@1 '" + less + "'"}));
+}
+
+TEST(Publish, Qos0MessageThatFitsOnlyWithoutAnAliasGoesWithout) {
+  Site site;
+  Client pub(site, "pub"), sub(site, "sub");
+  sub.hello.properties.topic_alias_maximum = 2;
+  sub.hello.properties.maximum_packet_size = 100;
+  sub.connect();
+  sub.subscribed("#", 0);
+  pub.connect();
+  const std::string all(90, 'x'), less(87, 'y');
+  pub.publish("topic", all);   // 100 bytes.
+  pub.publish("topic", less);  // As many with the alias.
+  EXPECT_EQ(sub.take(), (Lines{"PUBLISH q0 topic '" + all + "'", "PUBLISH q0 topic@1 '" + less + "'"}));
+}
+
+TEST(Publish, MoreThanTheReceiveMaximumIsAMistake) {
+  Site site;
+  site.limits.receive_maximum = 2;
+  site.restart();
   Client sub(site, "sub"), pub(site, "pub");
   sub.keep().connect();
   pub.connect();
@@ -422,20 +455,6 @@ TEST(Publish, ReservedTopicIsRefusedToAnybodyButANode) {
   Site site;
   site.host.nodes["ship"] = "ship-7";
   Client mqtt5(site, "five"), old(site, "old", Version::k311), node(site, "node:ship-7");
-TEST(Publish, Qos0MessageThatFitsOnlyWithoutAnAliasGoesWithout) {
-  Site site;
-  Client pub(site, "pub"), sub(site, "sub");
-  sub.hello.properties.topic_alias_maximum = 2;
-  sub.hello.properties.maximum_packet_size = 100;
-  sub.connect();
-  sub.subscribed("#", 0);
-  pub.connect();
-  const std::string all(90, 'x'), less(87, 'y');
-  pub.publish("topic", all);   // 100 bytes.
-  pub.publish("topic", less);  // As many with the alias.
-  EXPECT_EQ(sub.take(), (Lines{"PUBLISH q0 topic '" + all + "'", "PUBLISH q0 topic@1 '" + less + "'"}));
-}
-
   mqtt5.connect();
   old.connect();
   mqtt5.publish("$hf/up", "x", 1, 5);
@@ -552,6 +571,10 @@ TEST(Publish, SameTopicAgainMaySayItsLengthTooLongIn311) {  // [MQTT-1.5.5-1]
   old.send_bytes(Bytes("\x30\x84\0\0\1tz", 7));
   EXPECT_EQ(site.host.sent[sub.id].size(), 3 * 6u);
   EXPECT_EQ(sub.take(), (Lines{"PUBLISH q0 t 'x'", "PUBLISH q0 t 'y'", "PUBLISH q0 t 'z'"}));
+  five.publish("t", "x");
+  five.send_bytes(Bytes("\x30\x85\0\0\1t\0z", 8));
+  EXPECT_EQ(five.take(), (Lines{"DISCONNECT 81", "closed"}));
+  EXPECT_EQ(sub.take(), Lines{"PUBLISH q0 t 'x'"});
 }
 
 TEST(Publish, UnstoredMessagesOfASlowCleanSessionAreBounded) {
@@ -571,10 +594,6 @@ TEST(Publish, UnstoredMessagesOfASlowCleanSessionAreBounded) {
   for (int i = 0; i < 100; ++i) pub.publish("t", std::string(100, 'x'), 1, 5);
   EXPECT_EQ(slow.take(), (Lines{"DISCONNECT 97", "closed"}));
   EXPECT_EQ(site.broker->counters().slow_disconnected, 1u);
-  five.publish("t", "x");
-  five.send_bytes(Bytes("\x30\x85\0\0\1t\0z", 8));
-  EXPECT_EQ(five.take(), (Lines{"DISCONNECT 81", "closed"}));
-  EXPECT_EQ(sub.take(), Lines{"PUBLISH q0 t 'x'"});
 }
 
 // Stored and unstored messages of one publisher stay in order for a clean session whose window is full: the
@@ -672,6 +691,171 @@ TEST(Publish, RecordFromALinkTellsItsOrigin) {
   late.subscribe("engine/#", 0);
   EXPECT_EQ(late.synced(), (Lines{"SUBACK #900 00", "PUBLISH q0 engine/rpm '900' retain " + origin +
                                                         " hf-time=2023-11-14T22:13:20.500000Z"}));
+}
+
+TEST(Publish, DupIsNotPassedOn) {  // [MQTT-3.3.1-3]
+  Site site;
+  Client sub(site, "sub"), pub(site, "pub");
+  sub.connect();
+  pub.connect();
+  sub.subscribed("t", 2);
+  pub.send(mqtt::Publish{.dup = true, .qos = 1, .topic = "t", .packet_id = 5, .payload = "x"});
+  pub.send(mqtt::Publish{.dup = true, .qos = 2, .topic = "t", .packet_id = 6, .payload = "y"});
+  EXPECT_EQ(sub.take(), (Lines{"PUBLISH q1 #1 t 'x'", "PUBLISH q2 #2 t 'y'"}));
+}
+
+TEST(Publish, AcknowledgedIdentifierIsNewWhateverDupSays) {  // [MQTT-4.3.2-5]
+  Site site;
+  Client sub(site, "sub"), pub(site, "pub");
+  sub.connect();
+  pub.connect();
+  sub.subscribed("t", 1);
+  for (const bool dup : {false, true, false}) {
+    pub.send(mqtt::Publish{.dup = dup, .qos = 1, .topic = "t", .packet_id = 5, .payload = "x"});
+    EXPECT_EQ(pub.take(), Lines{"PUBACK #5 00"});
+    EXPECT_EQ(sub.take().size(), 1u);
+  }
+}
+
+TEST(Publish, RefusedOrReleasedQos2IdentifierIsNew) {  // [MQTT-4.3.3-9] [MQTT-4.3.3-12]
+  Site site;
+  Client sub(site, "sub"), pub(site, "pub");
+  sub.connect();
+  pub.connect();
+  sub.subscribed("t", 2);
+  pub.publish("$SYS/x", "x", 2, 5);
+  EXPECT_EQ(pub.take(), Lines{"PUBREC #5 87"});
+  for (uint16_t round = 1; round <= 2; ++round) {
+    pub.publish("t", "x", 2, 5);
+    EXPECT_EQ(pub.take(), Lines{"PUBREC #5 00"});
+    EXPECT_EQ(sub.take(), Lines{"PUBLISH q2 #" + std::to_string(round) + " t 'x'"});
+    pub.pubrel(5);
+    EXPECT_EQ(pub.take(), Lines{"PUBCOMP #5 00"});
+  }
+}
+
+TEST(Publish, EveryTopicAliasUpToTheMaximumIsTaken) {  // [MQTT-3.3.2-12]
+  Site site;
+  Client sub(site, "sub"), pub(site, "pub");
+  sub.connect();
+  pub.connect();
+  sub.subscribed("#", 0);
+  const uint16_t most = *pub.connack().topic_alias_maximum;
+  Lines expected;
+  for (uint16_t i = 1; i <= most; ++i) pub.publish("topic/" + std::to_string(i), "x", 0, 0, alias(i));
+  EXPECT_EQ(sub.take().size(), most);
+  for (uint16_t i = most; i >= 1; --i) {
+    pub.publish("", "y", 0, 0, alias(i));
+    expected.push_back("PUBLISH q0 topic/" + std::to_string(i) + " 'y'");
+  }
+  EXPECT_EQ(sub.take(), expected);
+  EXPECT_EQ(pub.take(), Lines{});
+}
+
+TEST(Publish, FullWindowHoldsNothingUpButPublishes) {  // [MQTT-3.3.4-10] [MQTT-4.9.0-2] [MQTT-4.9.0-3]
+  Site site;
+  Client slow(site, "slow"), pub(site, "pub");
+  slow.hello.properties.receive_maximum = 1;
+  slow.connect();
+  pub.connect();
+  slow.subscribed("t", 2);
+  pub.publish("t", "1", 2, 5);
+  pub.publish("t", "2", 2, 6);
+  EXPECT_EQ(slow.take(), Lines{"PUBLISH q2 #1 t '1'"});
+  slow.send(mqtt::Ping{});
+  slow.subscribe("other", 0);
+  slow.publish("nobody", "x", 1, 7);
+  pub.publish("t", "3");  // QoS 0 has no window.
+  slow.pubrec(1);
+  EXPECT_EQ(slow.take(),
+            (Lines{"PINGRESP", "SUBACK #900 00", "PUBACK #7 10", "PUBLISH q0 t '3'", "PUBREL #1 00"}));
+  slow.pubcomp(1);
+  EXPECT_EQ(slow.take(), Lines{"PUBLISH q2 #2 t '2'"});
+}
+
+// Goal: none of the answers whose size a client may have limited grows by what it can do without.
+TEST(Publish, AnswersHaveNeitherReasonStringNorUserProperty) {
+  Site site;
+  site.host.nodes["ship"] = "ship-7";
+  Client client(site, "c"), pub(site, "pub");
+  client.hello.properties.request_problem_information = 1;
+  client.connect();
+  pub.connect();
+  client.subscribe("t", 2);
+  client.subscribe("$hf/x", 0);
+  client.send(mqtt::Unsubscribe{.packet_id = 7, .filters = {"no"}});
+  client.publish("$SYS/x", "x", 1, 1);
+  client.publish("$SYS/x", "x", 2, 2);
+  client.publish("t", "x", 2, 3);
+  client.pubrel(3);
+  client.pubrel(4);
+  client.pubrec(1);
+  client.pubrec(5);
+  const std::string bytes = site.host.sent[client.id];
+  size_t answers = 0;
+  for (Bytes rest = bytes; !rest.empty();) {
+    mqtt::Framed framed;
+    mqtt::DecodeError error;
+    mqtt::Packet packet;
+    ASSERT_EQ(mqtt::frame_next(rest, 1 << 20, &framed, &error), mqtt::FrameStatus::kWhole);
+    ASSERT_TRUE(mqtt::decode(framed, Version::k5, mqtt::Sender::kServer, &packet, &error));
+    rest.remove_prefix(framed.size);
+    const auto* ack = std::get_if<mqtt::Ack>(&packet);
+    const auto* suback = std::get_if<mqtt::SubAck>(&packet);
+    if (ack == nullptr && suback == nullptr) continue;
+    ++answers;
+    EXPECT_TRUE((ack != nullptr ? ack->properties : suback->properties) == mqtt::Properties())
+        << line_of(packet);
+  }
+  EXPECT_EQ(answers, 10u);
+}
+
+// Goal: what a publisher says of a message comes to each subscriber as it was said, at once, out of the log, after a restart,
+// and as a retained message.
+TEST(Publish, PropertiesComeAsTheyWereSent) {
+  Site site;
+  Client live(site, "live"), kept(site, "kept"), late(site, "late"), pub(site, "pub");
+  live.connect();
+  kept.keep().connect();
+  pub.connect();
+  live.subscribed("t", 1);
+  kept.subscribed("t", 1);
+  kept.drop();
+  mqtt::Properties properties;
+  properties.payload_format_indicator = 1;
+  properties.content_type = "text/plain; \xef\xbb\xbf";
+  properties.response_topic = "reply/to";
+  properties.correlation_data = Bytes("\0\xff\x01", 3);
+  properties.user_properties = {{"b", "1"}, {"a", "2"}, {"b", "1"}, {"", ""}};
+  pub.send(mqtt::Publish{
+      .qos = 1, .retain = true, .topic = "t", .packet_id = 1, .properties = properties, .payload = "x"});
+  site.sync();
+  const auto check = [&](Client& client) {
+    const std::string bytes = site.host.sent[client.id];
+    bool seen = false;
+    for (Bytes rest = bytes; !rest.empty();) {
+      mqtt::Framed framed;
+      mqtt::DecodeError error;
+      mqtt::Packet packet;
+      ASSERT_EQ(mqtt::frame_next(rest, 1 << 20, &framed, &error), mqtt::FrameStatus::kWhole);
+      ASSERT_TRUE(mqtt::decode(framed, Version::k5, mqtt::Sender::kServer, &packet, &error));
+      rest.remove_prefix(framed.size);
+      const auto* publish = std::get_if<mqtt::Publish>(&packet);
+      if (publish == nullptr) continue;
+      seen = true;
+      EXPECT_TRUE(publish->properties == properties) << client.name;
+    }
+    EXPECT_TRUE(seen) << client.name;
+  };
+  check(live);
+  site.restart();
+  kept.dial();
+  site.sync();
+  check(kept);
+  late.connect();
+  late.subscribe("t", 0);
+  site.sync();
+  check(late);
 }
 
 }  // namespace

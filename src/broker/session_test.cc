@@ -392,6 +392,71 @@ TEST(Session, PacketIdentifiersInUseAreNotGivenAgain) {
   }
 }
 
+TEST(Session, WhatCameWhileAnOldClientWasAwayIsKeptForIt) {  // [MQTT-3.1.2-4] [MQTT-3.1.2-5] of 3.1.1
+  Site site;
+  Client sub(site, "sub", Version::k311), pub(site, "pub", Version::k311);
+  sub.keep().connect();
+  sub.subscribed("t", 2);
+  sub.disconnect();
+  pub.connect();
+  for (uint16_t i = 1; i <= 2; ++i) pub.publish("t", std::to_string(i), static_cast<uint8_t>(i), i);
+  site.sync();
+  sub.dial();
+  EXPECT_EQ(sub.synced(), (Lines{"CONNACK 00 present", "PUBLISH q1 #1 t '1'", "PUBLISH q2 #2 t '2'"}));
+}
+
+TEST(Session, ExpiryDoesNotTouchWhatWasSent) {  // [MQTT-4.3.3-7] [MQTT-4.3.3-13]
+  Site site;
+  Client sub(site, "sub"), pub(site, "pub");
+  sub.keep().connect();
+  sub.subscribed("t", 2);
+  pub.connect();
+  mqtt::Properties soon;
+  soon.message_expiry_interval_s = 10;
+  pub.publish("t", "x", 2, 1, soon);
+  EXPECT_EQ(sub.synced(), Lines{"PUBLISH q2 #1 t 'x' expiry 10"});
+  EXPECT_EQ(pub.take(), Lines{"PUBREC #1 00"});
+  sub.drop();
+  site.pass(seconds(30));
+  sub.dial();
+  EXPECT_EQ(sub.synced(), (Lines{"CONNACK 00 present", "PUBLISH q2 #1 t 'x' dup expiry 0"}));
+  pub.pubrel(1);
+  EXPECT_EQ(pub.synced(), Lines{"PUBCOMP #1 00"});
+  sub.pubrec(1);
+  EXPECT_EQ(sub.synced(), Lines{"PUBREL #1 00"});
+}
+
+TEST(Session, NothingIsSentAgainWhileConnected) {  // [MQTT-4.4.0-1]
+  Site site;
+  Client sub(site, "sub"), pub(site, "pub");
+  sub.keep().connect();
+  sub.subscribed("t", 2);
+  pub.connect();
+  pub.publish("t", "1", 1, 1);
+  pub.publish("t", "2", 2, 2);
+  EXPECT_EQ(sub.synced().size(), 2u);
+  sub.pubrec(2);
+  EXPECT_EQ(sub.synced(), Lines{"PUBREL #2 00"});
+  for (int i = 0; i < 100; ++i) site.pass(seconds(60));
+  EXPECT_EQ(sub.synced(), Lines{});
+}
+
+TEST(Session, RefusedDeliveryIsNotSentAgain) {  // [MQTT-4.4.0-2]
+  Site site;
+  Client sub(site, "sub"), pub(site, "pub");
+  sub.keep().connect();
+  sub.subscribed("t", 2);
+  pub.connect();
+  pub.publish("t", "1", 1, 1);
+  pub.publish("t", "2", 2, 2);
+  EXPECT_EQ(sub.synced().size(), 2u);
+  sub.ack(PacketType::kPuback, 1, Reason::kQuotaExceeded);
+  sub.ack(PacketType::kPubrec, 2, Reason::kNotAuthorized);
+  sub.drop();
+  sub.dial();
+  EXPECT_EQ(sub.synced(), Lines{"CONNACK 00 present"});
+}
+
 // An identifier may be given again while an older one of the same run is still open: after a crash the newer delivery has it.
 TEST(Resend, AnIdentifierGivenAgainBelongsToTheNewerMessage) {
   Site site;

@@ -48,6 +48,37 @@ TEST(Subscribe, UnsubscribedGetsNothingMore) {
   EXPECT_EQ(sub.take(), (Lines{"PUBLISH q0 t 'x'", "UNSUBACK #7"}));
 }
 
+TEST(Subscribe, DeliveryUnderWayOutlivesUnsubscribe) {  // [MQTT-3.10.4-2] [MQTT-3.10.4-3]
+  Site site;
+  Client sub(site, "sub"), pub(site, "pub");
+  sub.keep().connect();
+  sub.subscribed("t", 2);
+  pub.connect();
+  pub.publish("t", "1", 1, 1);
+  pub.publish("t", "2", 2, 2);
+  EXPECT_EQ(sub.synced().size(), 2u);
+  sub.send(mqtt::Unsubscribe{.packet_id = 7, .filters = {"t"}});
+  EXPECT_EQ(sub.synced(), Lines{"UNSUBACK #7 00"});
+  pub.publish("t", "3", 1, 3);
+  sub.pubrec(2);
+  EXPECT_EQ(sub.synced(), Lines{"PUBREL #2 00"});
+  sub.drop();
+  sub.dial();
+  EXPECT_EQ(sub.synced(), (Lines{"CONNACK 00 present", "PUBLISH q1 #1 t '1' dup", "PUBREL #2 00"}));
+}
+
+TEST(Subscribe, FiltersAreComparedCharacterByCharacter) {  // [MQTT-3.10.4-1] [MQTT-4.7.3-4]
+  Site site;
+  Client sub(site, "sub"), pub(site, "pub");
+  sub.connect();
+  pub.connect();
+  sub.subscribed("a/b", 0);
+  sub.send(mqtt::Unsubscribe{.packet_id = 7, .filters = {"a/+", "#", "A/b", "a/b/", "a//b"}});
+  EXPECT_EQ(sub.take(), Lines{"UNSUBACK #7 11 11 11 11 11"});
+  for (const char* topic : {"A/b", "a/b/", "a//b", "a/b"}) pub.publish(topic, "x");
+  EXPECT_EQ(sub.take(), Lines{"PUBLISH q0 a/b 'x'"});
+}
+
 TEST(Retained, LastMessageGreetsANewSubscriberBehindSuback) {
   Site site;
   Client pub(site, "pub"), sub(site, "sub"), kept(site, "kept");
@@ -99,6 +130,34 @@ TEST(Retained, SurvivesRestartAndIsDeletedByAnEmptyPayload) {
   EXPECT_EQ(sub.synced(), Lines{"SUBACK #900 00"});
 }
 
+TEST(Retained, PlainMessageLeavesItAlone) {  // [MQTT-3.3.1-8]
+  Site site;
+  Client pub(site, "pub"), sub(site, "sub");
+  pub.connect();
+  pub.retain("t", "kept");
+  pub.publish("t", "plain", 1, 1);
+  pub.publish("t", "");
+  pub.publish("u", "plain");
+  sub.connect();
+  sub.subscribe("#", 0);
+  EXPECT_EQ(sub.synced(), (Lines{"SUBACK #900 00", "PUBLISH q0 t 'kept' retain"}));
+}
+
+TEST(Retained, OutlivesTheSessionOfItsPublisher) {  // [MQTT-3.1.2-7] of 3.1.1
+  for (const Version version : {Version::k311, Version::k5}) {
+    Site site;
+    Client pub(site, "pub", version), again(site, "pub", version), sub(site, "sub", version);
+    pub.connect();
+    pub.retain("t", "kept", 1);
+    site.sync();
+    pub.disconnect();
+    again.connect();  // A clean session in its place.
+    sub.connect();
+    sub.subscribe("t", 0);
+    EXPECT_EQ(sub.synced(), (Lines{"SUBACK #900 00", "PUBLISH q0 t 'kept' retain"}));
+  }
+}
+
 TEST(Retained, HandlingIsAsAskedFor) {
   Site site;
   Client pub(site, "pub"), sub(site, "sub");
@@ -113,6 +172,21 @@ TEST(Retained, HandlingIsAsAskedFor) {
   EXPECT_EQ(sub.take(), (Lines{"SUBACK #900 00", "PUBLISH q0 t 'x' retain"}));
   sub.subscribe({.filter = "t", .retain_handling = 0});
   EXPECT_EQ(sub.take(), (Lines{"SUBACK #900 00", "PUBLISH q0 t 'x' retain"}));
+}
+
+TEST(Retained, ComesAgainToAnOldClientThatSubscribesAgain) {  // [MQTT-3.8.4-3] of 3.1.1
+  Site site;
+  Client pub(site, "pub", Version::k311), sub(site, "sub", Version::k311);
+  pub.connect();
+  pub.retain("t", "kept", 1, 1);
+  site.sync();
+  sub.connect();
+  sub.subscribe("t", 0);
+  EXPECT_EQ(sub.synced(), (Lines{"SUBACK #900 00", "PUBLISH q0 t 'kept' retain"}));
+  sub.subscribe("t", 1);
+  EXPECT_EQ(sub.synced(), (Lines{"SUBACK #900 01", "PUBLISH q1 #1 t 'kept' retain"}));
+  pub.publish("t", "new", 1, 2);
+  EXPECT_EQ(sub.synced(), Lines{"PUBLISH q1 #2 t 'new'"});  // Once: it was replaced.
 }
 
 TEST(Retained, NoLocalHoldsForRetainedMessagesToo) {
@@ -150,7 +224,6 @@ TEST(Retained, BytesAreBoundedAndTheOldValueStays) {
   pub.retain("t", "small", 1, 1);
   pub.retain("t", std::string(2000, 'x'), 1, 2);
   EXPECT_EQ(pub.synced(), (Lines{"PUBACK #1 10", "PUBACK #2 97"}));
-  pub.retain("t", std::string(2000, 'x'));
   sub.subscribe("t", 0);
   EXPECT_EQ(sub.take(), (Lines{"SUBACK #900 00", "PUBLISH q0 t 'small' retain"}));
   pub.retain("t", std::string(2000, 'x'), 1, 3);
@@ -168,6 +241,7 @@ TEST(Retained, Qos0MessageThatDoesNotFitTakesTheOldOneWithIt) {
   pub.retain("t", "small", 1, 1);
   live.subscribe({.filter = "t", .retain_handling = 2});
   live.synced();
+  pub.retain("t", std::string(2000, 'x'));
   EXPECT_EQ(live.take(), Lines{"PUBLISH q0 t '" + std::string(2000, 'x') + "'"});
   late.connect();
   late.subscribe("t", 0);

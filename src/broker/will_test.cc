@@ -151,6 +151,38 @@ TEST(Will, MayBeRetained) {
   EXPECT_EQ(sub.take(), (Lines{"SUBACK #900 00", "PUBLISH q0 status 'offline' retain"}));
 }
 
+TEST(Will, IsNotRetainedUnlessAskedTo) {  // [MQTT-3.1.2-12] of 3.1.1, [MQTT-3.1.2-14]
+  Witnessed site;
+  Client without(site, "without"), client(site, "c"), late(site, "late");
+  without.connect();
+  without.drop();
+  EXPECT_EQ(site.seen(), Lines{});
+  client.will("will", "gone", 1).connect();
+  client.drop();
+  EXPECT_EQ(site.seen(), Lines{"PUBLISH q1 #1 will 'gone'"});
+  late.connect();
+  late.subscribed("will", 0);
+  EXPECT_EQ(late.synced(), Lines{});
+}
+
+TEST(Will, CarriesItsPropertiesInTheirOrder) {  // [MQTT-3.1.3-10]
+  for (const bool crash : {false, true}) {
+    Witnessed site;
+    Client client(site, "c");
+    client.will("will", "gone", 1);
+    client.hello.will->properties.user_properties = {{"b", "1"}, {"a", "2"}, {"b", "1"}};
+    client.hello.will->properties.message_expiry_interval_s = 60;
+    client.connect();
+    if (crash) {
+      site.restart();
+      site.witness.dial();
+    } else {
+      client.drop();
+    }
+    EXPECT_EQ(site.seen().back(), "PUBLISH q1 #1 will 'gone' expiry 60 b=1 a=2 b=1");
+  }
+}
+
 TEST(Will, OnAReservedTopicIsRefusedWithItsConnect) {
   Site site;
   Client client(site, "c");

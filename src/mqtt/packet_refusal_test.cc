@@ -236,6 +236,18 @@ TEST(ConnectRefusal, PasswordWithoutUserNameIn311) {
   refused(k311, kClient, "10 0f 0004 4d515454 04 42 003c 0000 0001 70", kMalformed);
 }
 
+TEST(ConnectRefusal, UserNameAndPasswordAreAsTheirFlagsSay) {
+  // [MQTT-3.1.2-16] to [MQTT-3.1.2-19] (In 3.1.1: [MQTT-3.1.2-18] to [MQTT-3.1.2-21].)
+  refused(k311, kClient, "10 0f 0004 4d515454 04 02 003c 0000 0001 75", kMalformed);  // No flag.
+  refused(k311, kClient, "10 0c 0004 4d515454 04 82 003c 0000", kMalformed);          // No user name.
+  refused(k311, kClient, "10 0f 0004 4d515454 04 c2 003c 0000 0001 75", kMalformed);  // No password.
+  refused(k311, kClient, "10 12 0004 4d515454 04 82 003c 0000 0001 75 0001 70", kMalformed);
+  refused(k5, kClient, "10 10 0004 4d515454 05 02 003c 00 0000 0001 75", kMalformed);
+  refused(k5, kClient, "10 0d 0004 4d515454 05 82 003c 00 0000", kMalformed);
+  refused(k5, kClient, "10 0d 0004 4d515454 05 42 003c 00 0000", kMalformed);
+  accepted(k5, kClient, "10 13 0004 4d515454 05 c2 003c 00 0000 0001 75 0001 70");
+}
+
 TEST(ConnectRefusal, StringsThatAreNotUtf8) {
   refused(k311, kClient, "10 0d 0004 4d515454 04 02 003c 0001 00",
           kMalformed);  // U+0000 in the client identifier.
