@@ -1,4 +1,5 @@
-// PUBACK, PUBREC, PUBREL and PUBCOMP (MQTT 5.0, section 4.3).
+// PUBACK, PUBREC, PUBREL and PUBCOMP (MQTT 5.0, section 4.3). Each answer has the identifier of what it answers
+// [MQTT-2.2.1-5].
 #include "broker/broker_impl.h"
 
 namespace hf::broker {
@@ -24,7 +25,8 @@ void Broker::Impl::on_puback(Connection& connection, Session& session, const mqt
   if (entry->qos != 1) return fail(connection, Reason::kProtocolError, "PUBACK for a message of QoS 2");
   const bool reserved = entry->reserved;
   const ConnectionId id = connection.id;
-  complete(session, *entry);  // [MQTT-4.3.2-3] Also with a reason of failure: the client does not want it.
+  // [MQTT-4.3.2-3] Also with a reason of failure: the client does not want it [MQTT-4.4.0-2] [MQTT-4.8.2-6].
+  complete(session, *entry);
   pump_later(session);
   // The last that is done here: the host may call back.
   if (reserved) host_.reserved_acknowledged(id, packet.packet_id, packet.reason);
@@ -39,11 +41,12 @@ void Broker::Impl::on_pubrec(Connection& connection, Session& session, const mqt
     if (packet.reason >= Reason::kUnspecifiedError) return;
     return send_ack(connection, 0, PacketType::kPubrel, packet.packet_id, Reason::kPacketIdentifierNotFound);
   }
-  if (packet.reason >= Reason::kUnspecifiedError) {  // [MQTT-4.3.3-4]: no PUBREL then.
+  if (packet.reason >=
+      Reason::kUnspecifiedError) {  // [MQTT-4.3.3-4]: no PUBREL then. [MQTT-4.4.0-2] [MQTT-4.8.2-6]
     complete(session, *entry);
     return pump_later(session);
   }
-  if (entry->state == Outbound::State::kSent) {
+  if (entry->state == Outbound::State::kSent) {  // [MQTT-4.3.3-3]
     entry->state = Outbound::State::kReleased;
     if (session.durable) put_outbound(session, *entry);
   }
@@ -57,7 +60,8 @@ void Broker::Impl::on_pubrel(Connection& connection, Session& session, const mqt
     return send_ack(connection, 0, PacketType::kPubcomp, packet.packet_id, Reason::kPacketIdentifierNotFound);
   }
   uint64_t commit = found->second;
-  session.inbound.erase(found);  // [MQTT-4.3.3-12]: the identifier is new from here on.
+  // [MQTT-4.3.3-12]: the identifier is new from here on. The message may have expired meanwhile [MQTT-4.3.3-13].
+  session.inbound.erase(found);
   if (session.durable) {
     store_.erase(Table::kInbound, PacketKey(session.number, packet.packet_id), Haste::kCommit);
     commit = store_.open_commit();
@@ -69,7 +73,7 @@ void Broker::Impl::on_pubrel(Connection& connection, Session& session, const mqt
 void Broker::Impl::on_pubcomp(Connection& connection, Session& session, const mqtt::Ack& packet) {
   Outbound* entry = session.outbound.find(packet.packet_id);
   if (entry == nullptr) return;
-  if (entry->state != Outbound::State::kReleased) {
+  if (entry->state != Outbound::State::kReleased) {  // [MQTT-4.3.3-5]
     return fail(connection, Reason::kProtocolError, "PUBCOMP for a message that was not released");
   }
   complete(session, *entry);

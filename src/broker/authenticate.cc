@@ -19,7 +19,7 @@ constexpr Duration kAuthenticationTime = seconds(30);
 
 void Broker::Impl::take_verdict(Connection& connection, const mqtt::Connect& packet, Bytes whole,
                                 const Verdict& verdict) {
-  if (!verdict.pending && verdict.reason >= Reason::kUnspecifiedError) {
+  if (!verdict.pending && verdict.reason >= Reason::kUnspecifiedError) {  // [MQTT-3.1.4-2] [MQTT-4.12.0-1]
     return refuse(connection, verdict.reason, "not admitted");
   }
   if (!verdict.pending && verdict.reason == Reason::kSuccess)
@@ -106,6 +106,7 @@ void Broker::Impl::send_auth(Connection& connection, Reason reason, Bytes data) 
   mqtt::Disconnect packet{.type = PacketType::kAuth, .reason = reason};
   packet.properties.authentication_method = connection.auth_method;
   if (!data.empty()) packet.properties.authentication_data = data;
+  // And nothing more: [MQTT-3.15.2-2] [MQTT-3.15.2-3].
   send_packet(connection, 0, packet);
 }
 

@@ -295,7 +295,7 @@ void Broker::Impl::handle(Connection& connection, const mqtt::Framed& framed) {
       connection.version = level > 5 ? Version::k5 : Version::k311;
       return refuse(connection, error.reason, error.text);
     }
-    // A client of 5.0 is told why, if its version came through.
+    // [MQTT-3.1.4-1] A client of 5.0 is told why, if its version came through.
     if (!framed.body.starts_with(Bytes("\0\4MQTT\5", 7))) return fail(connection, error.reason, error.text);
     ++counters_.protocol_errors;
     connection.version = Version::k5;
@@ -306,7 +306,7 @@ void Broker::Impl::handle(Connection& connection, const mqtt::Framed& framed) {
   if (!mqtt::decode(framed, connection.version, mqtt::Sender::kClient, &packet_, &error)) {
     return fail(connection, error.reason, error.text);  // [MQTT-4.13.1-1]
   }
-  if (!open) {  // [MQTT-4.12.0-2] and what follows it: the client may answer, or give up.
+  if (!open) {  // [MQTT-3.1.2-30] [MQTT-4.12.0-3]: the client may answer, or give up.
     if (framed.type() == PacketType::kAuth) return on_auth(connection, std::get<mqtt::Disconnect>(packet_));
     if (framed.type() != PacketType::kDisconnect) {
       return fail(connection, Reason::kProtocolError, "a packet in the middle of authentication");
@@ -315,7 +315,7 @@ void Broker::Impl::handle(Connection& connection, const mqtt::Framed& framed) {
     return forget(connection, false);
   }
   switch (framed.type()) {
-    case PacketType::kConnect:  // [MQTT-3.1.0-2]
+    case PacketType::kConnect:  // [MQTT-3.1.0-2] [MQTT-3.2.0-2]
       return fail(connection, Reason::kProtocolError, "a second CONNECT");
     case PacketType::kPublish:
       return on_publish(connection, std::get<mqtt::Publish>(packet_));
@@ -393,7 +393,7 @@ void Broker::Impl::timer_due(const Timer& timer) {
     session.lease_timer.reset();
     return return_leases(session, false);
   }
-  session.expiry_timer.reset();
+  session.expiry_timer.reset();  // It is away: a connection disarms it [MQTT-4.1.0-1].
   ++counters_.sessions_expired;
   log_rarely(kEventSessionExpired, "session of '" + session.client_id + "' expired");
   end_session(session, Haste::kRide);
@@ -429,7 +429,8 @@ void Broker::Impl::doom(Connection& connection, Reason reason, const char* text)
 }
 
 void Broker::Impl::close(Connection& connection, Reason reason, const char* text) {
-  // [MQTT-3.14.0-1] No DISCONNECT before CONNACK. 3.1.1 has none from the server at all.
+  // [MQTT-3.14.0-1] No DISCONNECT before CONNACK. 3.1.1 has none from the server at all. It has no user properties
+  // [MQTT-3.14.2-4].
   if (connection.connack_sent && connection.version == Version::k5) {
     mqtt::Disconnect packet{.reason = reason};
     if (text != nullptr && connection.wants_reasons) packet.properties.reason_string = text;
@@ -442,7 +443,7 @@ void Broker::Impl::close(Connection& connection, Reason reason, const char* text
     }
     if (scratch_.size() <= connection.packet_bytes_max) send_now(connection, scratch_);
   }
-  host_.close(connection.id);
+  host_.close(connection.id);  // [MQTT-3.14.4-1] [MQTT-3.14.4-2] [MQTT-4.13.2-1]
   forget(connection, true);
 }
 

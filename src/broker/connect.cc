@@ -68,7 +68,7 @@ void Broker::Impl::admit_client(Connection& connection, const mqtt::Connect& pac
   const bool v5 = packet.version == Version::k5;
   const mqtt::Properties& asked = packet.properties;
   Principal principal = verdict.principal;
-  // [MQTT-3.1.3-6] [MQTT-3.1.3-7]
+  // [MQTT-3.1.3-5] Any that is text. [MQTT-3.1.3-6] [MQTT-3.1.3-7]
   std::string client_id = packet.client_id.empty() ? assigned_client_id() : std::string(packet.client_id);
   const bool node = principal.kind == Principal::Kind::kNode;
   Session* session = find_session(client_id);
@@ -112,7 +112,7 @@ void Broker::Impl::admit_client(Connection& connection, const mqtt::Connect& pac
     session = find_session(client_id);
   }
   if (session != nullptr &&
-      (packet.clean_start || forgetful)) {  // [MQTT-3.1.2-4] (In 3.1.1: [MQTT-3.1.2-6].)
+      (packet.clean_start || forgetful)) {  // [MQTT-3.1.2-4] [MQTT-3.1.4-4] (In 3.1.1: [MQTT-3.1.2-6].)
     end_session(*session, Haste::kCommit);
     session = nullptr;
     wrote = true;
@@ -150,8 +150,8 @@ void Broker::Impl::admit_client(Connection& connection, const mqtt::Connect& pac
   uint16_t keep_alive_s = packet.keep_alive_s;
   const bool caps =
       v5 && limits_.keep_alive_max_s != 0 && (keep_alive_s == 0 || keep_alive_s > limits_.keep_alive_max_s);
-  if (caps) keep_alive_s = limits_.keep_alive_max_s;                   // [MQTT-3.2.2-21]
-  connection.keep_alive = milliseconds(int64_t{keep_alive_s} * 1500);  // [MQTT-3.1.2-22]
+  if (caps) keep_alive_s = limits_.keep_alive_max_s;  // The client has to take it: [MQTT-3.2.2-21].
+  connection.keep_alive = milliseconds(int64_t{keep_alive_s} * 1500);  // [MQTT-3.1.2-22] [MQTT-3.2.2-22]
   timers_.disarm(Timer::Kind::kConnection, connection.id, &connection.timer);
   if (connection.keep_alive > Duration{}) arm_connection(connection, now_.mono + connection.keep_alive);
 
@@ -161,6 +161,7 @@ void Broker::Impl::admit_client(Connection& connection, const mqtt::Connect& pac
     mqtt::Properties& told = connack.properties;
     told.receive_maximum = limits_.receive_maximum;
     told.maximum_packet_size = static_cast<uint32_t>(limits_.packet_bytes_max);
+    // Absent: every QoS, retained messages [MQTT-3.2.2-9].
     if (limits_.topic_alias_maximum != 0) told.topic_alias_maximum = limits_.topic_alias_maximum;
     if (caps) told.server_keep_alive_s = keep_alive_s;
     // [MQTT-3.1.2-28] Only to those who ask, and only where it makes a topic.
@@ -169,15 +170,15 @@ void Broker::Impl::admit_client(Connection& connection, const mqtt::Connect& pac
       if (mqtt::topic_name_valid(response_information)) told.response_information = response_information;
     }
     if (expiry_s != wanted_s) told.session_expiry_interval_s = expiry_s;
-    if (packet.client_id.empty()) told.assigned_client_identifier = session->client_id;
-    if (!connection.auth_method.empty()) {  // [MQTT-4.12.0-5]
+    if (packet.client_id.empty()) told.assigned_client_identifier = session->client_id;  // [MQTT-3.2.2-16]
+    if (!connection.auth_method.empty()) {                                               // [MQTT-4.12.0-5]
       told.authentication_method = connection.auth_method;
       if (!verdict.data.empty()) told.authentication_data = verdict.data;
     }
   }
   ++counters_.connects_accepted;
   const uint64_t commit = wrote && !failed ? store_.open_commit() : 0;
-  send_packet(connection, commit, connack);  // [MQTT-3.2.0-1]
+  send_packet(connection, commit, connack);  // [MQTT-3.1.4-5] [MQTT-3.2.0-1]
   if (connection.closed()) return;
   connection.connack_sent = connection.gate.empty();
   if (connection.connack_sent) pump_later(*session);
@@ -190,7 +191,8 @@ void Broker::Impl::refuse(Connection& connection, Reason reason, const char* tex
              "CONNECT" + (connection.asked_as.empty() ? "" : " of '" + connection.asked_as + "'") +
                  " refused: " + mqtt::reason_name(reason) + ": " + text);
   const bool v5 = connection.version == Version::k5;
-  // [MQTT-3.2.2-6] No session is present in a refusal; [MQTT-3.2.2-7] the connection ends.
+  // [MQTT-3.2.2-6] No session is present in a refusal; [MQTT-3.2.2-7] [MQTT-4.12.0-4] [MQTT-4.13.2-1] the connection
+  // ends, and nothing behind CONNECT is read [MQTT-3.1.4-6]. There are no user properties [MQTT-3.2.2-20].
   scratch_.clear();
   mqtt::Connack connack{.reason = v5 ? static_cast<uint8_t>(reason) : return_code(reason)};
   if (v5) {
@@ -211,11 +213,11 @@ void Broker::Impl::refuse(Connection& connection, Reason reason, const char* tex
 std::string Broker::Impl::assigned_client_id() {
   for (;;) {
     std::string client_id = "hf-" + to_hex(prng_.next());
-    if (find_session(client_id) == nullptr) return client_id;
+    if (find_session(client_id) == nullptr) return client_id;  // [MQTT-3.2.2-16]
   }
 }
 
-Session* Broker::Impl::find_session(Bytes client_id) {
+Session* Broker::Impl::find_session(Bytes client_id) {  // [MQTT-3.1.3-2]
   const auto found = sessions_.find(client_id);
   return found == sessions_.end() ? nullptr : found->second.get();
 }
@@ -278,8 +280,8 @@ void Broker::Impl::detach(Session& session, bool will_due_now) {
     return;  // Its will stays due as its row.
   }
   if (!will_due_now) drop_will(session, Haste::kCommit);
-  if (!session.durable || session.expiry_s == 0)
-    return end_session(session, Haste::kCommit);  // [MQTT-3.1.2-23]
+  if (!session.durable || session.expiry_s == 0) return end_session(session, Haste::kCommit);
+  // [MQTT-3.1.2-23] [MQTT-4.1.0-2]
   put_session(session, false, Haste::kRide);
   arm_expiry(session);
   arm_leases(session);

@@ -1,6 +1,6 @@
 // PUBLISH out: to whom at once, what waits, in which order, and sending again.
 //
-// A session's messages at QoS 1 and 2 leave in the order of the log. A record goes at once if nothing is
+// A session's messages at QoS 1 and 2 leave in the order of the log [MQTT-4.6.0-5]. A record goes at once if nothing is
 // before it and the client has room (flows()); else it waits in the log, `behind` is set, and pump() reads on
 // as room comes back. Messages that are not stored wait in the session's queue, each behind the last record
 // that was owed when it came; pump() takes it as soon as the reader has passed that record, and later records
@@ -92,7 +92,7 @@ void Broker::Impl::deliver_qos0(Connection& connection, const Target& target) {
   }
   const bool v5 = connection.version == Version::k5;
   const bool retain = target.retain_as_published && record.retain;
-  const mqtt::PublishHead head{.retain = retain, .topic = record.topic};
+  const mqtt::PublishHead head{.retain = retain, .topic = record.topic};  // [MQTT-4.3.1-1]
   const auto encode = [&](std::string& out, std::span<const uint32_t> identifiers) {
     mqtt::PublishHead whole = head;
     whole.raw_properties = fan_properties(connection.version, identifiers);
@@ -165,10 +165,11 @@ void Broker::Impl::enqueue(Session& session, const Target& target, uint8_t qos) 
 
 uint32_t Broker::Impl::window(const Connection& connection) const {
   const uint32_t most = std::min<uint32_t>(limits_.inflight_max, Inflight::kCountMax / 2);
-  return std::min<uint32_t>(connection.receive_maximum, most);  // [MQTT-3.3.4-9]
+  return std::min<uint32_t>(connection.receive_maximum, most);  // [MQTT-3.3.4-9] [MQTT-4.9.0-1]
 }
 
-bool Broker::Impl::has_window(const Connection& connection) const {
+// Of PUBLISHes above QoS 0; nothing else waits for it [MQTT-3.3.4-10] [MQTT-4.9.0-3].
+bool Broker::Impl::has_window(const Connection& connection) const {  // [MQTT-4.9.0-2]
   return connection.sent_open < window(connection) && connection.sent_open_bytes < limits_.inflight_bytes_max;
 }
 
@@ -268,7 +269,8 @@ Broker::Impl::Sent Broker::Impl::send_new(Session& session, uint8_t qos, bool re
   connection.sent_open_bytes += entry.size_bytes;
   ++counters_.publishes_sent[qos];
   const uint64_t commit = planted(PlantedBug::kDeliverBeforeDurable) ? 0 : entry.commit;
-  send_publish(connection, commit, head, record.payload);  // [MQTT-4.3.2-1] [MQTT-4.3.3-1]
+  // [MQTT-4.3.2-1] [MQTT-4.3.3-1] Without DUP, whatever it came with: [MQTT-4.3.2-2] [MQTT-4.3.3-2] [MQTT-3.3.1-3].
+  send_publish(connection, commit, head, record.payload);
   return Sent::kSent;
 }
 
@@ -443,7 +445,7 @@ bool Broker::Impl::pump_again(Session& session) {
   for (; session.resending(); ++session.resend_next) {
     Outbound* entry = session.outbound.find(session.resend[session.resend_next]);
     if (entry == nullptr || entry->on_wire) continue;
-    if (entry->state == Outbound::State::kReleased) {
+    if (entry->state == Outbound::State::kReleased) {  // [MQTT-4.3.3-6]
       // It counts into the window, so that what waits for PUBCOMP stays bounded.
       entry->on_wire = true;
       connection.sent_open += 1;
@@ -470,7 +472,7 @@ bool Broker::Impl::pump_again(Session& session) {
       complete(session, *entry);
       continue;
     }
-    begin_fan(fetched.record);
+    begin_fan(fetched.record);  // Expired or not [MQTT-4.3.3-7].
     send_again(session, *entry, member);
   }
   session.resend.clear();

@@ -2,7 +2,7 @@
 //
 // One growing buffer, cut into runs (commit, end). Bytes leave in the order in which they came, so a run that
 // depends on nothing waits behind one that does; that keeps acknowledgements in the order of their PUBLISHes
-// [MQTT-4.6.0-2] and deliveries in theirs [MQTT-4.6.0-6].
+// [MQTT-4.6.0-2] [MQTT-4.6.0-3] [MQTT-4.6.0-4] and deliveries in theirs [MQTT-4.6.0-5] [MQTT-4.6.0-6].
 //
 // Invariant: the commits of the runs ascend; `release(d)` gives exactly the bytes before the first run beyond
 // `d`.

@@ -73,7 +73,8 @@ void Broker::Impl::on_publish(Connection& connection, const Incoming& packet) {
   if (packet.qos == 2) {
     const auto known = session.inbound.find(packet.packet_id);
     if (known != session.inbound.end()) {
-      // [MQTT-4.3.3-10] It is here already; PUBREC waits for the same commit as the first time.
+      // [MQTT-4.3.3-10] It is here already; PUBREC waits for the same commit as the first time. (At QoS 1 every one is new
+      // [MQTT-4.3.2-5].)
       return send_ack(connection, known->second, PacketType::kPubrec, packet.packet_id, Reason::kSuccess);
     }
   }
@@ -141,7 +142,7 @@ void Broker::Impl::acknowledge_publish(Connection& connection, const Incoming& p
   }
   if (planted(PlantedBug::kAckBeforeSync)) commit = 0;
   ack_begun(commit);
-  // [MQTT-4.3.2-4] [MQTT-4.3.3-8]
+  // [MQTT-3.3.4-1] [MQTT-2.2.1-5] [MQTT-4.3.2-4] [MQTT-4.3.3-8]
   send_ack(connection, commit, packet.qos == 1 ? PacketType::kPuback : PacketType::kPubrec, packet.packet_id,
            outcome.reason);
 }
@@ -182,6 +183,7 @@ void Broker::Impl::refuse_publish(Connection& connection, const Incoming& packet
     reason = Reason::kSuccess;
     if (packet.qos == 2) connection.session->inbound[packet.packet_id] = 0;
   }
+  // [MQTT-4.3.3-9] The identifier of a refusal is kept nowhere.
   send_ack(connection, 0, packet.qos == 1 ? PacketType::kPuback : PacketType::kPubrec, packet.packet_id,
            reason);
 }
@@ -208,7 +210,7 @@ Broker::Impl::Outcome Broker::Impl::publish(store::NewRecord& record, const Sour
                                             const Publisher& publisher) {
   const Audience& audience = audiences_.find(record.topic, source, publisher.session);
   bool stored = audience.routed || (record.qos > 0 && audience.durable_wants);
-  bool retained = record.retain;
+  bool retained = record.retain;  // [MQTT-3.3.1-8]
   const bool adds = retained && !record.payload.empty();
   if (record.qos > 0 || stored || retained) {
     const Reason reason = admit(record, stored, adds);
@@ -218,14 +220,14 @@ Broker::Impl::Outcome Broker::Impl::publish(store::NewRecord& record, const Sour
       // kept: [MQTT-3.3.1-5], and [MQTT-3.3.1-7] of 3.1.1.
       ++counters_.publishes_refused;
       stored = false;
+      if (adds && !storage_failed()) retained_.erase(record.topic, Haste::kRide);
       retained = retained && !adds && !storage_failed();
     }
-      if (adds && !storage_failed()) retained_.erase(record.topic, Haste::kRide);
   }
 
   Outcome outcome;
   store::Store::Appended appended;
-  if (stored) {
+  if (stored) {  // [MQTT-4.5.0-1]
     record.stream = audience.stream != 0 ? audience.stream : local_stream();
     record.audience = record.qos > 0 ? audience.all : audience.links;
     appended = store_.append(record);

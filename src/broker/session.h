@@ -130,8 +130,8 @@ struct Connection {
 
   uint16_t receive_maximum = UINT16_MAX;   // The client's.
   uint32_t packet_bytes_max = UINT32_MAX;  // The client's.
-  InboundAliases inbound_aliases;          // The client's.
-  OutboundAliases outbound_aliases;        // Ours.
+  InboundAliases inbound_aliases;          // The client's. They end with the connection [MQTT-3.3.2-7].
+  OutboundAliases outbound_aliases;        // Ours, likewise.
   uint32_t received_open = 0;              // Its QoS 1 and 2 PUBLISHes that are not answered to the end.
   uint32_t sent_open = 0;                  // Ours on this connection that it has not acknowledged.
   uint64_t sent_open_bytes = 0;

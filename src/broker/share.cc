@@ -108,6 +108,7 @@ Broker::Impl::Leased Broker::Impl::lease(ShareGroup& group) {
     store_.acknowledge(group.reader, record.position);
     return Leased::kSent;
   }
+  // [MQTT-3.3.4-5]
   const std::span<const uint32_t> identifiers(&options.identifier, options.identifier != 0 ? 1 : 0);
   if (send_new(session, qos, retain, identifiers, group.reader) == Sent::kSent) ++group.lease_count;
   return Leased::kSent;

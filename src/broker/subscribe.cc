@@ -27,16 +27,17 @@ void Broker::Impl::on_subscribe(Connection& connection, const mqtt::Subscribe& p
   const auto& identifiers = packet.properties.subscription_identifiers;
   const uint32_t identifier = identifiers.empty() ? 0 : identifiers.front();
   mqtt::SubAck suback{.type = PacketType::kSuback,
-                      .packet_id = packet.packet_id};  // [MQTT-3.8.4-1] [MQTT-3.8.4-2]
+                      .packet_id = packet.packet_id};  // [MQTT-2.2.1-6] [MQTT-3.8.4-1] [MQTT-3.8.4-2]
   uint64_t commit = 0;
   std::vector<const mqtt::SubscribeEntry*> fresh;             // To be told what there is already.
-  for (const mqtt::SubscribeEntry& entry : packet.entries) {  // [MQTT-3.8.4-5]
+  for (const mqtt::SubscribeEntry& entry : packet.entries) {  // [MQTT-3.8.4-5] [MQTT-3.9.3-1]
     bool wants_retained = false;
     suback.reasons.push_back(subscribe_one(session, connection, entry, identifier, &commit,
                                            &wants_retained));  // [MQTT-3.8.4-6]
     if (wants_retained) fresh.push_back(&entry);
   }
-  send_packet(connection, commit, suback);
+  send_packet(connection, commit,
+              suback);  // No reason string, no user property: [MQTT-3.9.2-1] [MQTT-3.9.2-2].
   if (connection.closed()) return;
   for (const mqtt::SubscribeEntry* entry : fresh) {
     const auto scan = session.retained_scans.find(entry->filter);
@@ -102,7 +103,7 @@ uint8_t Broker::Impl::subscribe_one(Session& session, const Connection& connecti
     // It may take what the others had no room for.
     if (group->behind) pump_group_later(*group);
   }
-  return options.qos;  // [MQTT-3.8.4-7]
+  return options.qos;  // [MQTT-3.8.4-7] [MQTT-3.2.2-10]
 }
 
 // Whether the session's connection can take a retained message now; if not, this is called again when it can.
@@ -206,9 +207,9 @@ void Broker::Impl::end_scan(Session& session) {
 void Broker::Impl::on_unsubscribe(Connection& connection, const mqtt::Unsubscribe& packet) {
   Session& session = *connection.session;
   mqtt::SubAck unsuback{.type = PacketType::kUnsuback,
-                        .packet_id = packet.packet_id};  // [MQTT-3.10.4-4] [MQTT-3.10.4-5]
+                        .packet_id = packet.packet_id};  // [MQTT-2.2.1-6] [MQTT-3.10.4-4] [MQTT-3.10.4-5]
   uint64_t commit = 0;
-  for (const Bytes filter : packet.filters) {  // [MQTT-3.10.4-6]
+  for (const Bytes filter : packet.filters) {  // [MQTT-3.10.4-6] [MQTT-3.11.3-1]
     // [MQTT-3.10.4-1] What is owed already is still delivered [MQTT-3.10.4-3].
     ShareGroup* const group = subscriptions_.group(filter);
     const bool was = subscriptions_.erase(session, filter);
@@ -221,7 +222,7 @@ void Broker::Impl::on_unsubscribe(Connection& connection, const mqtt::Unsubscrib
     store_.erase(Table::kSubscription, subscription_key(session.number, filter), Haste::kCommit);
     commit = store_.open_commit();
   }
-  send_packet(connection, commit, unsuback);
+  send_packet(connection, commit, unsuback);  // Neither here: [MQTT-3.11.2-1] [MQTT-3.11.2-2].
 }
 
 }  // namespace hf::broker

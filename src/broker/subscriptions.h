@@ -57,7 +57,7 @@ class Subscriptions {
   // By name.
   const std::map<std::string, std::unique_ptr<ShareGroup>, std::less<>>& groups() const { return groups_; }
 
-  // Those whose filters match, by session number, then groups. A subscription with "no local" is passed over for the
+  // Those whose filters match [MQTT-3.3.2-3], by session number, then groups. A subscription with "no local" is passed over for the
   // session `publisher` (0: none) [MQTT-3.8.3-3]; *no_local says whether any that matched has it.
   void match(Bytes topic, uint64_t publisher, std::vector<Target>* targets, bool* no_local);
 

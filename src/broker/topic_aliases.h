@@ -19,7 +19,8 @@ class InboundAliases {
   enum class Outcome : uint8_t { kOk, kOutOfRange, kUnmapped };
 
   // The topic of a PUBLISH with `alias`: *topic is remembered, or if it is empty, filled in (until the next call).
-  // kOutOfRange: over `maximum` [MQTT-3.3.2-9]; kUnmapped: it stands for nothing (3.3.4).
+  // kOutOfRange: over `maximum` [MQTT-3.2.2-17] [MQTT-3.2.2-18] [MQTT-3.3.2-9]; kUnmapped: it stands for nothing (3.3.4). All
+  // others are taken [MQTT-3.3.2-12].
   Outcome resolve(uint16_t alias, uint16_t maximum, Bytes* topic) {
     if (alias == 0 || alias > maximum) return Outcome::kOutOfRange;
     if (topic->empty()) {
@@ -59,20 +60,20 @@ class OutboundAliases {
     bytes_ += topic.size();
     const auto alias = static_cast<uint16_t>(aliases_.size() + 1);
     aliases_.emplace(topic, alias);
-  }
     if (waits) waiting_.insert(alias);
-
+  }
   // Whether only what waits behind that PUBLISH may use it.
   bool waits(uint16_t alias) const { return waiting_.contains(alias); }
   void all_left() { waiting_.clear(); }
+
  private:
   static constexpr size_t kTopicBytesMin = 4;  // The property itself takes three bytes.
   static constexpr size_t kCountMax = 256;
   static constexpr size_t kBytesMax = 64 << 10;
 
   std::map<std::string, uint16_t, std::less<>> aliases_;
-  size_t bytes_ = 0;
   std::set<uint16_t> waiting_;
+  size_t bytes_ = 0;
   uint16_t maximum_ = 0;
 };
 

@@ -8,9 +8,10 @@ namespace hf::broker {
 
 void Broker::Impl::keep_will(Session& session, const mqtt::Will& will) {
   std::string scratch;
-  const Carried carried = carry(will.properties, {}, &scratch);
+  const Carried carried = carry(will.properties, {}, &scratch);  // [MQTT-3.1.3-10]
   if (carried.time_invalid)
     log_rarely(kEventTimeInvalid, "a will's hf-time is neither RFC 3339 in UTC nor milliseconds");
+  // [MQTT-3.1.2-7]
   session.will =
       std::make_unique<WillRow>(WillRow{.qos = will.qos,
                                         .retain = will.retain,
@@ -56,7 +57,8 @@ void Broker::Impl::publish_will(const std::string& client_id, const WillRow& wil
   record.headers = will.headers;
   record.payload = will.payload;
   record.qos = will.qos;
-  record.retain = will.retain;  // [MQTT-3.1.2-14] [MQTT-3.1.2-15]
+  record.retain =
+      will.retain;  // [MQTT-3.1.2-14] [MQTT-3.1.2-15] Every QoS and retain: [MQTT-3.2.2-12] [MQTT-3.2.2-13].
   record.arrival = arrival_;
   record.event_us = will.event_us;
   record.expiry_s = will.expiry_s;

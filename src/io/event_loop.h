@@ -127,6 +127,7 @@ void take_signals();
 // As many open files as the hard limit allows; returns how many that are.
 size_t raise_file_limit();
 
+// Its connections are streams of bytes, in order and whole [MQTT-4.2.0-1].
 class EventLoop {
  public:
   // All outlive the loop. `storage` may be null if the core makes no jobs, `admin` if there is nobody to ask.

@@ -92,10 +92,11 @@ void Uplink::connect(const Now& now) {
   with_token_ = !credentials_.confirmed() && !credentials_.token().empty() && !other_first_;
   mqtt::Connect connect;
   connect.version = Version::k5;
-  connect.clean_start = true;
+  connect.clean_start = true;  // So there is no state to be discarded [MQTT-3.2.2-5].
   connect.keep_alive_s = keep_alive_s_;
   connect.properties.receive_maximum = kReceiveMaximum;
   connect.properties.maximum_packet_size = kPacketBytesMax;
+  // No topic aliases, so there are none to take [MQTT-3.3.2-10].
   connect.client_id = credentials_.name();
   connect.user_name = credentials_.name();
   connect.password = with_token_ ? credentials_.token() : credentials_.secret();
@@ -115,7 +116,7 @@ void Uplink::connack(const mqtt::Connack& connack, const Now& now) {
     return end("the parent takes too few messages at once", true, now);
   }
   if (connack.properties.server_keep_alive_s.value_or(0) != 0)
-    keep_alive_s_ = *connack.properties.server_keep_alive_s;
+    keep_alive_s_ = *connack.properties.server_keep_alive_s;  // [MQTT-3.1.2-21]
   message_bytes_max_ =
       std::min<uint64_t>(connack.properties.maximum_packet_size.value_or(kPacketBytesMax), kPacketBytesMax);
   message_bytes_max_ -= std::min(message_bytes_max_, kPublishHeadBytes);
@@ -192,7 +193,7 @@ bool Uplink::packet(const mqtt::Packet& packet, const Now& now) {
     const std::optional<Kind> kind = kind_of(publish->topic);
     if (!kind || publish->qos != 1) return broken("a message that is none of the link's");
     if (state_ != State::kTalking) return broken("a message before the claim was acknowledged");
-    conversation_.received(*kind, publish->payload, publish->packet_id, now);
+    conversation_.received(*kind, publish->payload, publish->packet_id, now);  // Answers it [MQTT-4.5.0-2].
     return true;
   }
   if (const auto* ack = std::get_if<mqtt::Ack>(&packet)) {
@@ -302,7 +303,7 @@ void Uplink::pump(const Now& now) {
       return end("the parent fell silent", true, now, now.mono - alive_at_);
     }
     const bool due = now.mono >= sent_at_ + keep_alive() || now.mono >= alive_at_ + keep_alive();
-    if (due && !ping_out_) {
+    if (due && !ping_out_) {  // [MQTT-3.1.2-20], whatever else is held up [MQTT-3.3.4-8].
       mqtt::encode(out_, Version::k5, mqtt::Ping{});
       ping_out_ = true;
     }

@@ -109,7 +109,7 @@ bool decode_will(Context& context, uint8_t flags, Version version, Connect* conn
   }
   // [MQTT-3.1.2-12] (In 3.1.1: [MQTT-3.1.2-14].)
   if (qos == 3) return in.fail(Reason::kMalformedPacket, "the will has QoS 3");
-  Will& will = connect->will.emplace();
+  Will& will = connect->will.emplace();  // [MQTT-3.1.2-9]
   will.qos = qos;
   will.retain = retain;
   if (version == Version::k5 && !read_properties(in, kInWill, &will.properties)) return false;
@@ -161,7 +161,9 @@ bool decode_connect(Context& context, Connect* connect, uint8_t* unsupported_lev
   // [MQTT-3.1.3-1] The order of the payload.
   connect->client_id = in.text();  // [MQTT-3.1.3-3] [MQTT-3.1.3-4]
   if (!decode_will(context, flags, version, connect)) return false;
+  // [MQTT-3.1.2-16] [MQTT-3.1.2-17] (In 3.1.1: [MQTT-3.1.2-18] and [MQTT-3.1.2-19].)
   if (has_user_name) connect->user_name = in.text();  // [MQTT-3.1.3-12] (In 3.1.1: [MQTT-3.1.3-11].)
+  // [MQTT-3.1.2-18] [MQTT-3.1.2-19] (In 3.1.1: [MQTT-3.1.2-20] and [MQTT-3.1.2-21].)
   if (has_password) connect->password = in.binary();
   return in.done();
 }
@@ -398,7 +400,7 @@ FrameStatus frame_next(Bytes bytes, size_t size_max, Framed* framed, DecodeError
 
     const size_t header_size = 2 + i;
     framed->size = header_size + remaining;
-    if (framed->size > size_max) {
+    if (framed->size > size_max) {  // [MQTT-3.2.2-15]
       *error = {Reason::kPacketTooLarge, "a packet over the limit"};
       return FrameStatus::kBad;
     }

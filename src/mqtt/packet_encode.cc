@@ -256,6 +256,8 @@ void encode_publish(std::string& out, Version version, const PublishHead& head, 
   out.append(payload);
 }
 
+// Without properties, so no reason string or user property makes it too large: [MQTT-3.4.2-2] [MQTT-3.4.2-3]
+// [MQTT-3.5.2-2] [MQTT-3.5.2-3] [MQTT-3.6.2-2] [MQTT-3.6.2-3] [MQTT-3.7.2-2] [MQTT-3.7.2-3].
 void encode_ack(std::string& out, Version version, PacketType type, uint16_t packet_id, Reason reason) {
   const bool with_reason = version == Version::k5 && reason != Reason::kSuccess;
   put_u8(out, first_byte(type, flags_of(type)));

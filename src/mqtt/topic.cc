@@ -110,7 +110,7 @@ bool topic_matches(Bytes filter, Bytes name) {
     if (level == "#") return true;  // Also of the level above: "sport/#" matches "sport".
     if (given.done()) return false;
     const Bytes name_level = given.next();
-    if (level != "+" && level != name_level) return false;
+    if (level != "+" && level != name_level) return false;  // [MQTT-4.7.3-4]
   }
   return given.done();
 }

@@ -12,7 +12,7 @@ namespace hf::mqtt {
 inline constexpr size_t kTopicBytesMax = 65'535;
 inline constexpr size_t kTopicLevelsMax = 256;
 
-// Well-formed UTF-8 without U+0000 and surrogates.
+// Well-formed UTF-8 without U+0000 and surrogates. A byte order mark is a character like any other [MQTT-1.5.4-3].
 bool utf8_valid(Bytes text);
 
 // A topic name: valid UTF-8, not empty, no wildcard, within the limits above.
