@@ -249,7 +249,7 @@ Page<RetainedInfo> Broker::Impl::remove_retained(Bytes filter, Bytes after, size
 
 bool Broker::Impl::find_oldest(store::ReaderId reader, const Now& now, QueueInfo* info) {
   if (reader == 0 || info->owed_count == 0) return true;
-  const store::Store::Fetch fetched = store_.first_owed(reader);
+  const store::Store::Fetch fetched = store_.beside_first_owed(reader);
   if (fetched.status == Status::kPending) return false;
   // What is owed and not durable yet came just now.
   if (fetched.status == Status::kRecord) info->oldest = elapsed_since(fetched.record.arrival, now);

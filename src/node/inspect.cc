@@ -141,7 +141,7 @@ bool Node::Impl::oldest_of(const link::Conversation& conversation, const Now& no
     low = reader->low_water;
   }
   if (behind == nullptr) return true;
-  const store::Store::Fetch fetched = store->first_owed(behind->reader);
+  const store::Store::Fetch fetched = store->beside_first_owed(behind->reader);
   if (fetched.status == FetchStatus::kPending) return false;
   if (fetched.status == FetchStatus::kRecord) {
     info->oldest = std::max(Duration{}, microseconds(now.wall_us - fetched.record.arrival.wall_us));

@@ -332,7 +332,7 @@ Store::Fetch Store::Impl::search(Position after, ReaderId waiter, const InSegmen
 }
 
 // The first durable record behind `after` that has the reader in its audience.
-Store::Fetch Store::Impl::owed_after(ReaderId id, Position after) {
+Store::Fetch Store::Impl::owed_after(ReaderId id, Position after, bool exact) {
   return search(
       after, id,
       [&](const Segment& segment) {
@@ -344,6 +344,7 @@ Store::Fetch Store::Impl::owed_after(ReaderId id, Position after) {
         return shares == directory.readers.end() ? nullptr : &shares->second;
       },
       [&](const Record& record) {
+        if (!exact) return true;
         bool owed = false;
         for_each_member(record.audience, [&](const Member& member) {
           owed = member.reader == id;
@@ -351,6 +352,12 @@ Store::Fetch Store::Impl::owed_after(ReaderId id, Position after) {
         });
         return owed;
       });
+}
+
+Store::Fetch Store::Impl::beside_first_owed(ReaderId id) {
+  const auto found = readers.find(id);
+  return found == readers.end() ? Fetch{.status = FetchStatus::kGone}
+                                : owed_after(id, found->second.info.low_water, /*exact=*/false);
 }
 
 Store::Fetch Store::Impl::next_in_stream(StreamId stream, Position after, ReaderId waiter) {

@@ -657,6 +657,7 @@ bool Store::caught_up(ReaderId reader) const {
 }
 Store::Fetch Store::next(ReaderId reader) { return impl_->next(reader); }
 Store::Fetch Store::first_owed(ReaderId reader) { return impl_->first_owed(reader); }
+Store::Fetch Store::beside_first_owed(ReaderId reader) { return impl_->beside_first_owed(reader); }
 void Store::take(ReaderId reader, Position position, uint64_t record_bytes) {
   impl_->take(reader, position, record_bytes);
 }

@@ -239,6 +239,7 @@ class Store::Impl {
   void remove_reader(ReaderId reader, std::optional<GapCause> cause);
   Fetch next(ReaderId reader);
   Fetch first_owed(ReaderId reader);
+  Fetch beside_first_owed(ReaderId reader);
   void take(ReaderId reader, Position position, uint64_t record_bytes);
   void acknowledge(ReaderId reader, Position position);
   void rewind(ReaderId reader, Position position);
@@ -356,7 +357,8 @@ class Store::Impl {
   template <typename InSegment, typename SharesIn, typename Wanted>
   Fetch search(Position after, ReaderId waiter, const InSegment& in_segment, const SharesIn& shares_in,
                const Wanted& wanted);
-  Fetch owed_after(ReaderId id, Position after);
+  // `exact`: else any record of the frame will do.
+  Fetch owed_after(ReaderId id, Position after, bool exact = true);
   void count_owed(Reader& reader, ReaderId id, Position after);
   void read_ahead(const Segment& segment, uint32_t entry);
   void quarantine(Segment& segment, uint64_t offset);
