@@ -128,11 +128,13 @@ TEST_F(HttpServerTest, ReadyMeansThatItAcceptsAndKeeps) {
 
 TEST_F(HttpServerTest, EveryRouteAsksForItsRole) {
   for (const HttpRoute& route : http_routes()) {
-    const std::string path = std::regex_replace(route.pattern, std::regex("\\{[a-z]+\\}"), "x");
+    std::string path = std::regex_replace(route.pattern, std::regex("\\{[a-z]+\\}"), "x");
     std::string body;
     Json needed = Json::object();
     for (const HttpField& field : route.fields) {
       if (field.where == HttpField::Where::kBody && field.required) needed[field.name] = "x";
+      if (field.where == HttpField::Where::kQuery && field.required)
+        path += std::string("?") + field.name + "=x";
     }
     if (!needed.empty()) body = needed.dump();
     EXPECT_EQ(status(route.method, path, "", body), 401) << path;
