@@ -182,13 +182,14 @@ class Link(Case):
         site = self.site(
             hub, extra='\n[[route]]\nfilter = "alarm/#"\nstream = "alarms"\npriority = 0\n'
         )
+        # Subscribed before, so that it is owed what comes even if the site is back before it.
+        at_hub = self.client(hub.port, "at-hub", subscribe=[("#", 2)], reconnect=True).open()
         hub.stop()
         site.start()
         sender = self.client(site.port, "sender").open()
         sender.publish_all(("site/x", f"{number} {self.random.randbytes(300).hex()}", 1) for number in range(400))
         sender.publish("alarm/fire", "on", qos=1)
         hub.start()
-        at_hub = self.client(hub.port, "at-hub", subscribe=[("#", 2)]).open()
         site.command("connect")
         at_hub.wait_until("401 messages", lambda: len(at_hub.messages) >= 401, 20)
         place = [message.topic for message in at_hub.messages].index("alarm/fire")
