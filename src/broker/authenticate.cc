@@ -14,6 +14,7 @@ namespace {
 
 // For a verdict, or the next AUTH.
 constexpr Duration kAuthenticationTime = seconds(30);
+constexpr size_t kRightsMax = 256;  // Of publishers that may be gone; looked up again otherwise.
 
 }  // namespace
 
@@ -24,6 +25,10 @@ void Broker::Impl::take_verdict(Connection& connection, const mqtt::Connect& pac
   }
   if (!verdict.pending && verdict.reason == Reason::kSuccess)
     return admit_client(connection, packet, verdict);
+  if (!verdict.pending &&
+      connection.auth_method.empty()) {  // [MQTT-4.12.0-6] It began no exchange to go on with.
+    return refuse(connection, Reason::kImplementationSpecificError, "an exchange that it did not ask for");
+  }
   if (connection.state == Connection::State::kWaiting) {
     connection.state = Connection::State::kAuthenticating;
     connection.connect_packet = std::string(whole);
@@ -120,19 +125,20 @@ bool Broker::Impl::may_publish(const Session& session, Bytes topic, bool retaine
 bool Broker::Impl::may_still_publish(Bytes user, Bytes client_id, Bytes topic, bool retained) {
   // What came over a link, or is our own, was judged elsewhere.
   if (client_id.empty()) return true;
-  if (!rights_known_ || rights_user_ != user || rights_client_ != client_id) {
-    rights_user_ = std::string(user);
-    rights_client_ = std::string(client_id);
-    rights_ = host_.rights(rights_user_, rights_client_);
-    rights_known_ = true;
+  const std::pair<std::string, std::string> who{user, client_id};
+  auto known = rights_.find(who);
+  if (known == rights_.end()) {
+    if (rights_.size() >= kRightsMax) rights_.clear();
+    known = rights_.emplace(who, host_.rights(who.first, who.second)).first;
   }
-  return rights_ == nullptr || (rights_->publish(topic) && (!retained || rights_->retain(topic)));
+  const Rights* rights = known->second.get();
+  return rights == nullptr || (rights->publish(topic) && (!retained || rights->retain(topic)));
 }
 
 void Broker::Impl::identities_changed(const Now& now) {
   const Call call(*this, now);
   boundary_due_ = true;
-  rights_known_ = false;
+  rights_.clear();
   std::vector<ConnectionId> revoked;
   for (const auto& [client_id, session] : sessions_) {
     if (!session->node_name.empty()) continue;

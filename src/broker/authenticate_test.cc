@@ -207,6 +207,18 @@ TEST(Authenticate, SessionBelongsToItsUser) {
   EXPECT_EQ(ann.synced(), Lines{"CONNACK 00 present"});
 }
 
+TEST(Authenticate, NodeIsNotKeptOutByASessionOfItsName) {
+  Site site;
+  site.host.nodes = {{"ship", "ship-7"}};
+  Client squatter(site, "ship-7"), node(site, "ship-7");
+  squatter.hello.user_name = "bob";
+  squatter.keep().connect();
+  squatter.drop();
+  node.hello.user_name = "ship";
+  node.dial();
+  EXPECT_EQ(node.synced(), Lines{"CONNACK 00"});
+}
+
 // --- Rights.
 
 struct Limited {
@@ -354,6 +366,35 @@ TEST(Rights, RemovedUserIsDisconnected) {
   EXPECT_EQ(limited.ann.take(), (Lines{"DISCONNECT 87", "closed"}));
   EXPECT_EQ(limited.pub.take(), Lines{});
   EXPECT_TRUE(limited.site.host.logged.back().starts_with("HF-MQTT-013"));
+}
+
+TEST(Rights, MessageForABusyMemberIsNotGivenAwayByOneWithoutTheRight) {
+  Site site;
+  site.host.rights_of["ann"] = rights({}, {"#"}, {"a"});
+  Client ann(site, "ann"), bob(site, "bob"), pub(site, "pub");
+  ann.hello.user_name = "ann";
+  bob.hello.properties.receive_maximum = 1;
+  ann.connect();
+  bob.connect();
+  pub.connect();
+  ann.subscribed("$share/g/#", 1);
+  bob.subscribed("$share/g/#", 1);
+  for (uint16_t i = 1; i <= 3; ++i) pub.publish("b", std::to_string(i), 1, i);
+  EXPECT_EQ(bob.synced(), Lines{"PUBLISH q1 #1 b '1'"});
+  for (uint16_t i = 1; i <= 2; ++i) {
+    bob.puback(i);
+    EXPECT_EQ(bob.synced(),
+              Lines{"PUBLISH q1 #" + std::to_string(i + 1) + " b '" + std::to_string(i + 1) + "'"});
+  }
+  EXPECT_EQ(ann.take(), Lines{});
+}
+
+TEST(Rights, StatusTopicsAreGivenByTheRight) {
+  Limited limited(rights({}, {"$SYS/#"}, {"$SYS/broker/version"}));
+  limited.ann.subscribe("$SYS/#", 0);
+  const Lines lines = limited.ann.synced();
+  ASSERT_EQ(lines.size(), 2u);
+  EXPECT_TRUE(lines.front().starts_with("PUBLISH q0 $SYS/broker/version"));  // SUBACK waits for the disk.
 }
 
 TEST(Rights, MemberWithoutTheRightIsPassedOver) {

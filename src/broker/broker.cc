@@ -460,6 +460,7 @@ void Broker::Impl::forget(Connection& connection, bool will_due) {
   --counters_.connections;
   if (Session* session = std::exchange(connection.session, nullptr)) {
     session->connection = nullptr;
+    --online_count_;
     detach(*session, will_due);
   }
   if (connection.principal.kind == Principal::Kind::kNode)

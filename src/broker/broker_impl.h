@@ -23,6 +23,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <unordered_map>
@@ -310,7 +311,7 @@ class Broker::Impl {
   };
   std::vector<SysValue> sys_values() const;
   // The present values to a session that has just subscribed to them.
-  void answer_sys(Session& session, const std::pair<const std::string, SubscriptionOptions>& subscription);
+  void answer_sys(Session& session, const std::set<std::string>& filters);
   // There is a subscription to this filter.
   void watch_sys(Bytes filter);
   void publish_sys();
@@ -374,11 +375,14 @@ class Broker::Impl {
     const char* text;
   };
   std::vector<Doomed> doomed_;
-  std::vector<ConnectionId> gated_;      // Whose gate is not empty, in the order in which that became so.
-  std::vector<uint64_t> pumps_;          // Numbers of sessions to be served before the call ends.
-  std::vector<uint64_t> group_pumps_;    // And of groups.
-  std::vector<uint64_t> open_runs_;      // Numbers of sessions with deliveries that have no row yet.
+  std::vector<ConnectionId> gated_;    // Whose gate is not empty, in the order in which that became so.
+  std::vector<uint64_t> pumps_;        // Numbers of sessions to be served before the call ends.
+  std::vector<uint64_t> group_pumps_;  // And of groups.
+  std::vector<uint64_t> open_runs_;    // Numbers of sessions with deliveries that have no row yet.
+  uint64_t retained_step_ = 0;         // Of the rows that are looked at for retained messages in one step ...
+  size_t retained_rows_left_ = 0;      // ... how many may still be.
   std::vector<ConnectionId> next_step_;  // To be served once time has moved.
+  uint64_t online_count_ = 0;            // Sessions with a connection.
   size_t connect_bytes_ = 0;             // Buffered for connections that have not sent CONNECT.
 
   std::map<std::string, std::unique_ptr<Session>, std::less<>> sessions_;  // By client identifier.
@@ -405,11 +409,8 @@ class Broker::Impl {
   std::string headers_scratch_;
   std::string topic_last_;  // Of the last PUBLISH that was decoded, and so valid.
   const Source client_source_{};
-  // The rights that may_still_publish() looked at last.
-  std::string rights_user_;
-  std::string rights_client_;
-  std::unique_ptr<Rights> rights_;
-  bool rights_known_ = false;
+  // The rights that may_still_publish() looked at, by user and client identifier.
+  std::map<std::pair<std::string, std::string>, std::unique_ptr<Rights>> rights_;
   std::map<std::string, Instant, std::less<>> logged_;  // When an event was last logged by log_rarely().
 };
 

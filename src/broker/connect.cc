@@ -77,7 +77,8 @@ void Broker::Impl::admit_client(Connection& connection, const mqtt::Connect& pac
     return refuse(connection, Reason::kClientIdentifierNotValid, "the client identifier belongs to a node");
   }
   const std::string user = node ? std::string() : principal.name;
-  if (session != nullptr && !session->user.empty() && session->user != user) {
+  // A node has proven its name: what stands in its way ends.
+  if (!node && session != nullptr && !session->user.empty() && session->user != user) {
     return refuse(connection, Reason::kClientIdentifierNotValid,
                   "the client identifier belongs to another user");
   }
@@ -130,6 +131,7 @@ void Broker::Impl::admit_client(Connection& connection, const mqtt::Connect& pac
   session->user = user;
   session->rights = std::move(rights);
   session->connection = &connection;
+  ++online_count_;
   connection.session = session;
   connection.principal = std::move(principal);
   connection.state = Connection::State::kOpen;

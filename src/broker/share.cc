@@ -162,9 +162,17 @@ bool Broker::Impl::pump_group_one(ShareGroup& group) {
   }
   begin_fan(record);
   if (lease(group) == Leased::kNobody) {
-    // Nobody who is here has the right to it, and the others are not kept waiting for those who are not.
+    const bool wanted = std::any_of(group.members.begin(), group.members.end(), [&](const auto& item) {
+      return may_receive(*item.second.session, record.topic);
+    });
+    if (wanted) {  // Those who have the right to it are busy or away: it waits for them, and what follows behind it.
+      group.returned.insert(record.position);
+      put_owed(group.reader, record.position, 1);
+      return false;
+    }
     ++counters_.not_authorized;
     store_.acknowledge(group.reader, record.position);
+    give_up(group.reader, record.position);
   }
   boundary();
   return true;

@@ -12,8 +12,10 @@ namespace hf::broker {
 
 namespace {
 
-constexpr size_t kRowsPerStep =
-    4096;  // Looked at for retained messages of one session before others have a turn.
+// Looked at for retained messages of all sessions before the rest of the world has a turn.
+constexpr size_t kRowsPerStep = 4096;
+// Filters of one SUBSCRIBE; those behind them are refused.
+constexpr size_t kEntriesMax = 4096;
 constexpr Duration kRetainedRetry = seconds(1);
 
 uint8_t number(Reason reason) { return static_cast<uint8_t>(reason); }
@@ -29,21 +31,25 @@ void Broker::Impl::on_subscribe(Connection& connection, const mqtt::Subscribe& p
   mqtt::SubAck suback{.type = PacketType::kSuback,
                       .packet_id = packet.packet_id};  // [MQTT-2.2.1-6] [MQTT-3.8.4-1] [MQTT-3.8.4-2]
   uint64_t commit = 0;
-  std::vector<const mqtt::SubscribeEntry*> fresh;             // To be told what there is already.
+  std::set<std::string> fresh;                                // To be told what there is already.
   for (const mqtt::SubscribeEntry& entry : packet.entries) {  // [MQTT-3.8.4-5] [MQTT-3.9.3-1]
+    if (suback.reasons.size() >= kEntriesMax) {
+      suback.reasons.push_back(number(Reason::kQuotaExceeded));
+      continue;
+    }
     bool wants_retained = false;
     suback.reasons.push_back(subscribe_one(session, connection, entry, identifier, &commit,
                                            &wants_retained));  // [MQTT-3.8.4-6]
-    if (wants_retained) fresh.push_back(&entry);
+    if (wants_retained) fresh.emplace(entry.filter);
   }
   send_packet(connection, commit,
               suback);  // No reason string, no user property: [MQTT-3.9.2-1] [MQTT-3.9.2-2].
   if (connection.closed()) return;
-  for (const mqtt::SubscribeEntry* entry : fresh) {
-    const auto scan = session.retained_scans.find(entry->filter);
+  for (const std::string& filter : fresh) {
+    const auto scan = session.retained_scans.find(filter);
     if (scan != session.retained_scans.end()) scan->second.commit = connection.gate.commit();
-    answer_sys(session, *session.subscriptions.find(entry->filter));
   }
+  answer_sys(session, fresh);
   serve_retained(session);
 }
 
@@ -120,7 +126,9 @@ bool Broker::Impl::has_room_for_retained(Session& session, uint8_t qos) {
 }
 
 void Broker::Impl::serve_retained(Session& session) {
-  size_t rows_left = kRowsPerStep;
+  if (retained_step_ != step_) retained_rows_left_ = kRowsPerStep;
+  retained_step_ = step_;
+  size_t& rows_left = retained_rows_left_;
   RetainedRow row;
   while (session.connection != nullptr && session.connection->connack_sent &&
          !session.retained_scans.empty()) {
@@ -128,6 +136,7 @@ void Broker::Impl::serve_retained(Session& session) {
     if (scan.commit > store_.durable_commit()) return;  // durable() comes here again.
     // Neither QoS can pass while there is no room for the lower one.
     if (!has_room_for_retained(session, 0)) return;
+    if (rows_left == 0) return wait_for_step(*session.connection);
     std::optional<std::string> last = scan.last;
     const Retained::Found found = retained_.next(filter, &last, &rows_left, now_, &row);
     if (found == Retained::Found::kMessage) {

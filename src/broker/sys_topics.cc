@@ -2,6 +2,8 @@
 //
 // They are no messages and no rows: a SUBSCRIBE is answered with the values of that moment, as if they were retained, and
 // every kSysInterval those that changed are sent at QoS 0 to whoever subscribed. While nobody has, nothing runs.
+#include <algorithm>
+
 #include "broker/broker_impl.h"
 #include "mqtt/topic.h"
 
@@ -16,8 +18,7 @@ bool is_sys(Bytes filter) { return filter == "$SYS" || filter.starts_with("$SYS/
 }  // namespace
 
 std::vector<Broker::Impl::SysValue> Broker::Impl::sys_values() const {
-  uint64_t online = 0;
-  for (const auto& [client_id, session] : sessions_) online += session->connection != nullptr;
+  const uint64_t online = online_count_;
   const uint64_t received =
       counters_.publishes_received[0] + counters_.publishes_received[1] + counters_.publishes_received[2];
   const uint64_t sent =
@@ -55,21 +56,24 @@ void Broker::Impl::watch_sys(Bytes filter) {
   timers_.arm(Timer::Kind::kSys, 0, now_.mono + kSysInterval, &sys_timer_);
 }
 
-void Broker::Impl::answer_sys(Session& session,
-                              const std::pair<const std::string, SubscriptionOptions>& subscription) {
-  const auto& [filter, options] = subscription;
-  if (!is_sys(filter)) return;
-  for (const SysValue& value : sys_values()) {
-    if (!mqtt::topic_matches(filter, value.topic)) continue;
-    Target target{.session = &session, .retain_as_published = true};
-    if (options.identifier != 0) target.subscription_identifiers.push_back(options.identifier);
-    store::Record record;
-    record.topic = value.topic;
-    record.payload = value.text;
-    record.retain = true;
-    record.arrival = arrival_;
-    begin_fan(record);
-    deliver_qos0(*session.connection, target);
+void Broker::Impl::answer_sys(Session& session, const std::set<std::string>& filters) {
+  if (std::none_of(filters.begin(), filters.end(), is_sys)) return;
+  const std::vector<SysValue> values = sys_values();
+  for (const std::string& filter : filters) {
+    if (!is_sys(filter)) continue;
+    const SubscriptionOptions& options = session.subscriptions.find(filter)->second;
+    for (const SysValue& value : values) {
+      if (!mqtt::topic_matches(filter, value.topic) || !may_receive(session, value.topic)) continue;
+      Target target{.session = &session, .retain_as_published = true};
+      if (options.identifier != 0) target.subscription_identifiers.push_back(options.identifier);
+      store::Record record;
+      record.topic = value.topic;
+      record.payload = value.text;
+      record.retain = true;
+      record.arrival = arrival_;
+      begin_fan(record);
+      deliver_qos0(*session.connection, target);
+    }
   }
 }
 

@@ -20,6 +20,18 @@ TEST(SysTopics, PresentValueComesAtOnceAndChangesLater) {
   EXPECT_EQ(client.take(), Lines{"PUBLISH q0 $SYS/broker/clients/connected '2' ids 3"});
 }
 
+TEST(SysTopics, FilterThatStandsTwiceIsAnsweredOnce) {
+  Site site;
+  Client client(site, "c");
+  client.connect();
+  mqtt::Subscribe packet{.packet_id = 1};
+  for (int i = 0; i < 5000; ++i) packet.entries.push_back({.filter = "$SYS/broker/version"});
+  client.send(packet);
+  const Lines lines = client.synced();
+  ASSERT_EQ(lines.size(), 2u);
+  EXPECT_TRUE(lines.front().ends_with(" 97"));  // There are limits to one packet.
+}
+
 TEST(SysTopics, WildcardsOfTheFirstLevelDoNotReachThem) {  // [MQTT-4.7.2-1]
   Site site;
   Client client(site, "c");

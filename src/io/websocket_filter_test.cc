@@ -233,9 +233,13 @@ TEST(WebSocketUpgradeTest, PagesFromElsewhereNeedToBeAllowed) {
     return answer("Host: hub.example\r\n", "Host: " + host + "\r\nOrigin: " + origin + "\r\n",
                   std::move(origins));
   };
-  EXPECT_EQ(from("https://hub.example"), "101");
-  EXPECT_EQ(from("https://HUB.example:443"), "101");
-  EXPECT_EQ(from("http://hub.example:8080", {}, "hub.example:8080"), "101");
+  EXPECT_EQ(from("https://192.0.2.1", {}, "192.0.2.1"), "101");
+  EXPECT_EQ(from("https://192.0.2.1:443", {}, "192.0.2.1"), "101");
+  EXPECT_EQ(from("http://[2001:db8::1]:8080", {}, "[2001:db8::1]:8080"), "101");
+  EXPECT_EQ(from("http://LocalHost:8080", {}, "localhost:8080"), "101");
+  // A page's own name may be made to mean this machine after it was loaded.
+  EXPECT_EQ(from("http://evil.example:9001", {}, "evil.example:9001"), "403");
+  EXPECT_EQ(from("https://hub.example", {"https://hub.example"}), "101");
   EXPECT_EQ(from("http://hub.example:8080"), "403");
   EXPECT_EQ(from("https://hub.example.evil.example"), "403");
   EXPECT_EQ(from("null"), "403");

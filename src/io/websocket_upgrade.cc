@@ -91,14 +91,21 @@ std::string host_without_default_port(Bytes host, Bytes port) {
   return lower(host);
 }
 
+// A name can be made to mean this machine by whoever owns it (DNS rebinding); an address cannot.
+bool is_address(Bytes host) {
+  if (host.starts_with('[')) return true;
+  const Bytes name = host.substr(0, host.find(':'));
+  return lower(name) == "localhost" || name.find_first_not_of("0123456789.") == Bytes::npos;
+}
+
 bool origin_allowed(Bytes origin, Bytes host, const std::vector<std::string>& origins) {
   for (const std::string& allowed : origins) {
     if (allowed == "*" || http_same(allowed, origin)) return true;
   }
   for (const auto& [scheme, port] : {std::pair<Bytes, Bytes>{"https://", ":443"}, {"http://", ":80"}}) {
     if (!lower(origin).starts_with(scheme)) continue;
-    return host_without_default_port(origin.substr(scheme.size()), port) ==
-           host_without_default_port(host, port);
+    return is_address(host) && host_without_default_port(origin.substr(scheme.size()), port) ==
+                                   host_without_default_port(host, port);
   }
   return false;
 }

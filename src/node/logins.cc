@@ -22,6 +22,7 @@ constexpr Duration kDelayOfAddress = seconds(60);
 // Short: somebody who only knows the name must not keep its owner out.
 constexpr Duration kDelayOfUser = seconds(5);
 constexpr size_t kFailuresMax = 4096;  // Of one table.
+const std::string kOverflow = "*";     // No address, and no user's name.
 
 Verdict refused(Reason reason) { return {.reason = reason}; }
 
@@ -95,8 +96,12 @@ Verdict Logins::begin(ConnectionId connection, const mqtt::Connect& connect, Ins
   const std::string name(connect.user_name.value_or(Bytes()));
   if (const auto& method = connect.properties.authentication_method) {
     if (*method != kMethod) return refused(Reason::kBadAuthenticationMethod);
-    if (throttled(call, {}, now)) return refused(Reason::kConnectionRateExceeded);
-    return begin_again(connection, connect.properties.authentication_data.value_or(Bytes()));
+    if (waits(failures_by_address_, call, call.caller.address, now))
+      return refused(Reason::kConnectionRateExceeded);
+    Verdict verdict = begin_again(connection, connect.properties.authentication_data.value_or(Bytes()));
+    const bool guessed =
+        call.exchange != nullptr && waits(failures_by_user_, call, call.exchange->name(), now);
+    return guessed ? refused(Reason::kConnectionRateExceeded) : verdict;
   }
   if (!call.caller.certificate_user.empty()) {
     if (!name.empty() && name != call.caller.certificate_user) return refused(Reason::kBadUserNameOrPassword);
@@ -109,28 +114,43 @@ Verdict Logins::begin(ConnectionId connection, const mqtt::Connect& connect, Ins
     if (!call.caller.loopback || !identities_.anonymous) return refused(Reason::kNotAuthorized);
     return Verdict{};
   }
+  // Before anything is compared: else each guess would be answered, and for nothing.
+  if (waits(failures_by_address_, call, call.caller.address, now))
+    return refused(Reason::kConnectionRateExceeded);
   const std::string password(connect.password.value_or(Bytes()));
   const auto known = known_.find(name);
   if (known != known_.end() &&
       crypto::equal_constant_time(known->second.mac, crypto::hmac_sha256(secret_, password))) {
     return admit(call, name);
   }
-  if (throttled(call, name, now)) return refused(Reason::kConnectionRateExceeded);
-  if (work_count_ >= kWorkMax) return refused(Reason::kServerBusy);
+  // Behind it: who only knows the name must not keep its owner out.
+  if (waits(failures_by_user_, call, name, now)) return refused(Reason::kConnectionRateExceeded);
+  size_t& of_address = work_by_address_[call.caller.address];
+  if (work_count_ >= kWorkMax || (!call.caller.loopback && of_address >= kWorkOfAddressMax)) {
+    if (of_address == 0) work_by_address_.erase(call.caller.address);
+    return refused(Reason::kServerBusy);
+  }
   ++work_count_;
-  *work = std::make_unique<LoginWork>(connection, name, password, identities_.users.check(name));
+  ++of_address;
+  *work = std::make_unique<LoginWork>(connection, name, password, call.caller.address,
+                                      identities_.users.find(name), identities_.users.check(name));
   return {.pending = true};
 }
 
 Verdict Logins::finish(LoginWork& work, ConnectionId* connection, Instant now) {
   --work_count_;
+  if (const auto of_address = work_by_address_.find(work.address_); --of_address->second == 0) {
+    work_by_address_.erase(of_address);
+  }
   *connection = work.connection_;
   const auto found = callers_.find(work.connection_);
   if (found == callers_.end()) return refused(Reason::kUnspecifiedError);  // It did not wait.
   Call& call = found->second;
   if (work.outcome_) {
     const identity::User* user = identities_.users.find(work.user_);
-    if (user == nullptr) return refused(Reason::kBadUserNameOrPassword);  // Removed meanwhile.
+    // Removed meanwhile, or it has another password: this one was right once.
+    if (user == nullptr || !work.kept_ || *user != *work.kept_)
+      return refused(Reason::kBadUserNameOrPassword);
     known_[work.user_] = {*user, crypto::hmac_sha256(secret_, work.password_)};
     failures_by_address_.erase(call.caller.address);
     return admit(call, work.user_);
@@ -146,6 +166,9 @@ Verdict Logins::begin_again(ConnectionId connection, Bytes data) {
   Call& call = callers_[connection];
   call.exchange = std::make_unique<identity::ScramLogin>(to_base64(raw));
   auto answer = call.exchange->first(data, identities_.users, secret_);
+  const identity::User* user = identities_.users.find(call.exchange->name());
+  call.exchange_user.reset();
+  if (user != nullptr) call.exchange_user = *user;
   if (answer) return {.reason = Reason::kContinueAuthentication, .data = std::move(*answer)};
   call.exchange.reset();
   return refused(Reason::kNotAuthorized);
@@ -155,11 +178,18 @@ Verdict Logins::more(ConnectionId connection, Bytes data, Instant now) {
   Call& call = callers_[connection];
   const std::unique_ptr<identity::ScramLogin> exchange = std::move(call.exchange);
   if (exchange == nullptr) return refused(Reason::kProtocolError);
+  const bool waited = waits(failures_by_address_, call, call.caller.address, now) ||
+                      waits(failures_by_user_, call, exchange->name(), now);
+  if (waited) return refused(Reason::kConnectionRateExceeded);
   auto answer = exchange->last(data);
   if (!answer) {
     failed(call, exchange->name(), now);
     return refused(Reason::kNotAuthorized);
   }
+  // What it proved was right when the exchange began.
+  const identity::User* user = identities_.users.find(exchange->name());
+  if (user == nullptr || !call.exchange_user || *user != *call.exchange_user)
+    return refused(Reason::kNotAuthorized);
   Verdict verdict = admit(call, exchange->name());
   verdict.data = std::move(*answer);
   return verdict;
@@ -202,28 +232,27 @@ const Caller* Logins::caller(ConnectionId connection) const {
 
 // --- Those who guess.
 
-bool Logins::throttled(const Call& call, Bytes user, Instant now) const {
+bool Logins::waits(const FailureTable& table, const Call& call, Bytes key, Instant now) {
   if (call.caller.loopback) return false;
-  const auto waits = [&](const FailureTable& table, Bytes key) {
-    const auto found = table.find(key);
-    return found != table.end() && now < found->second.until;
-  };
-  return waits(failures_by_address_, call.caller.address) || waits(failures_by_user_, user);
+  auto found = table.find(key);
+  if (found == table.end() && table.size() >= kFailuresMax) found = table.find(kOverflow);
+  return found != table.end() && now < found->second.until;
 }
 
 void Logins::failed(const Call& call, const std::string& user, Instant now) {
   ++failures_;
   if (call.caller.loopback) return;
   count(failures_by_address_, call.caller.address, kDelayOfAddress, now);
-  if (identities_.users.find(user) != nullptr) count(failures_by_user_, user, kDelayOfUser, now);
+  count(failures_by_user_, user, kDelayOfUser, now);  // Of any name, so that none is told apart by it.
 }
 
 void Logins::count(FailureTable& table, const std::string& key, Duration most, Instant now) {
   if (table.size() >= kFailuresMax) {
     std::erase_if(table, [&](const auto& entry) { return entry.second.until <= now; });
   }
-  if (table.size() >= kFailuresMax) return;
-  Failures& failures = table[key];
+  // With too many to tell apart, those who come new share one account.
+  const bool shared = table.size() >= kFailuresMax && !table.contains(key);
+  Failures& failures = table[shared ? kOverflow : key];
   // Who has been quiet for long begins anew.
   if (failures.count > 0 && now > failures.until + most) failures.count = 0;
   ++failures.count;

@@ -31,11 +31,16 @@ namespace hf::node {
 // A password to be checked: run() on any thread, then back to the node.
 class LoginWork {
  public:
-  LoginWork(ConnectionId connection, std::string user, std::string password, identity::PasswordCheck check)
+  // `kept`: what the list said of the user when this began; null if nothing. `address`: whose attempt it is.
+  LoginWork(ConnectionId connection, std::string user, std::string password, std::string address,
+            const identity::User* kept, identity::PasswordCheck check)
       : connection_(connection),
         user_(std::move(user)),
         password_(std::move(password)),
-        check_(std::move(check)) {}
+        address_(std::move(address)),
+        check_(std::move(check)) {
+    if (kept != nullptr) kept_ = *kept;
+  }
   ~LoginWork();
   LoginWork(const LoginWork&) = delete;
   LoginWork& operator=(const LoginWork&) = delete;
@@ -47,6 +52,8 @@ class LoginWork {
   ConnectionId connection_;
   std::string user_;
   std::string password_;
+  std::string address_;
+  std::optional<identity::User> kept_;
   identity::PasswordCheck check_;
   Result<> outcome_ = fail(Code::kDenied, "not checked");
 };
@@ -100,12 +107,14 @@ class Logins {
 
  private:
   static constexpr size_t kWorkMax = 256;
-  static constexpr size_t kUnknownMax = 256;  // Then no address may have more than the next.
+  static constexpr size_t kWorkOfAddressMax = 64;  // Of one address from elsewhere.
+  static constexpr size_t kUnknownMax = 256;       // Then no address may have more than the next.
   static constexpr size_t kUnknownOfAddressMax = 16;
 
   struct Call {
     Caller caller;
     std::unique_ptr<identity::ScramLogin> exchange;
+    std::optional<identity::User> exchange_user;  // As it stood in the list when the exchange began.
     bool by_certificate = false;
     bool unknown = false;                // It is from elsewhere and was not let in yet: counted below.
     std::optional<identity::User> user;  // As it stood in the list when it came in.
@@ -122,7 +131,8 @@ class Logins {
 
   void settle(Call& call);
   broker::Verdict admit(Call& call, const std::string& name);
-  bool throttled(const Call& call, Bytes user, Instant now) const;
+  // Whether `key` has failed so often that nothing is tried now.
+  static bool waits(const FailureTable& table, const Call& call, Bytes key, Instant now);
   void failed(const Call& call, const std::string& user, Instant now);
   static void count(FailureTable& table, const std::string& key, Duration most, Instant now);
 
@@ -134,6 +144,7 @@ class Logins {
   FailureTable failures_by_address_;
   FailureTable failures_by_user_;
   size_t work_count_ = 0;
+  std::map<std::string, size_t, std::less<>> work_by_address_;
   size_t unknown_count_ = 0;                                       // Of callers from elsewhere.
   std::map<std::string, size_t, std::less<>> unknown_by_address_;  // The same.
   uint64_t failures_ = 0;

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include "base/base64.h"
+#include "crypto/crypto.h"
 #include "store/memory_disk.h"
 
 namespace hf::node {
@@ -147,6 +149,55 @@ TEST(Logins, ThisMachineIsNeverKeptWaiting) {
     EXPECT_EQ(door.login(door.call(true), "ann", "guess").reason, Reason::kBadUserNameOrPassword);
   }
   EXPECT_EQ(door.login(door.call(true), "ann", "secret-1").reason, Reason::kSuccess);
+}
+
+TEST(Logins, RightGuessOfAnAddressThatWaitsIsNotAnsweredEither) {
+  Door door;
+  EXPECT_EQ(door.login(door.call(false, "192.0.2.9"), "ann", "secret-1").reason, Reason::kSuccess);
+  for (int i = 0; i < 5; ++i) door.login(door.call(), "ann", "guess");
+  EXPECT_EQ(door.login(door.call(), "ann", "secret-1").reason, Reason::kConnectionRateExceeded);
+}
+
+TEST(Logins, NamesThatNobodyHasAreSlowedDownLikeOthers) {
+  Door door;
+  for (int i = 0; i < 4; ++i) door.login(door.call(false, "192.0.2.1"), i % 2 == 0 ? "ann" : "eve", "guess");
+  for (int i = 0; i < 4; ++i) door.login(door.call(false, "192.0.2.2"), i % 2 == 0 ? "ann" : "eve", "guess");
+  EXPECT_EQ(door.login(door.call(false, "192.0.2.3"), "ann", "x").reason, Reason::kConnectionRateExceeded);
+  EXPECT_EQ(door.login(door.call(false, "192.0.2.3"), "eve", "x").reason, Reason::kConnectionRateExceeded);
+}
+
+TEST(Logins, PasswordThatWasChangedMeanwhileIsNotRightAnyMore) {
+  Door door;
+  const ConnectionId slow = door.call(), exchanging = door.call();
+  mqtt::Connect connect;
+  connect.user_name = "ann";
+  connect.password = "secret-1";
+  std::unique_ptr<LoginWork> work;
+  EXPECT_TRUE(door.logins->begin(slow, connect, door.now, &work).pending);
+  mqtt::Connect scram;
+  scram.properties.authentication_method = "SCRAM-SHA-256";
+  scram.properties.authentication_data = "n,,n=ann,r=client";
+  std::unique_ptr<LoginWork> none;
+  const broker::Verdict challenge = door.logins->begin(exchanging, scram, door.now, &none);
+  ASSERT_EQ(challenge.reason, Reason::kContinueAuthentication);
+  door.logins->set(users({{"ann", "another-1"}}), identity::Permissions());
+  work->run();
+  ConnectionId whose = 0;
+  EXPECT_EQ(door.logins->finish(*work, &whose, door.now).reason, Reason::kBadUserNameOrPassword);
+  bool checked = false;
+  EXPECT_EQ(door.login(door.call(), "ann", "secret-1", &checked).reason, Reason::kBadUserNameOrPassword);
+  EXPECT_TRUE(checked);
+  // The right answer to the old challenge, by RFC 5802, section 3.
+  const Bytes nonce = Bytes(challenge.data).substr(0, challenge.data.find(','));
+  const std::string bare = "c=biws," + std::string(nonce);
+  const std::string salted = crypto::pbkdf2_sha256("secret-1", "0123456789abcdef", 4096);
+  const std::string client_key = crypto::hmac_sha256(salted, "Client Key");
+  const std::string signature =
+      crypto::hmac_sha256(crypto::sha256(client_key), "n=ann,r=client," + challenge.data + "," + bare);
+  std::string proof = client_key;
+  for (size_t i = 0; i < proof.size(); ++i) proof[i] = static_cast<char>(proof[i] ^ signature[i]);
+  EXPECT_EQ(door.logins->more(exchanging, bare + ",p=" + to_base64(proof), door.now).reason,
+            Reason::kNotAuthorized);
 }
 
 TEST(Logins, WaitingPasswordsAreBounded) {

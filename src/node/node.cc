@@ -76,9 +76,10 @@ void Node::Impl::step(std::span<Input> inputs, const Now& now, Effects& out) {
   now_ = now;
   sends_.clear();
   cut_off_removed();
+  // First: what follows goes by the rights that hold now.
+  if (std::exchange(identities_due_, false)) broker_->identities_changed(now);
   end_clients();
   take_from_children();
-  if (std::exchange(identities_due_, false)) broker_->identities_changed(now);
   for (Input& input : inputs) {
     take(input);
     take_from_children();
@@ -245,7 +246,8 @@ broker::Verdict Node::Impl::counted(broker::Verdict verdict) {
 
 broker::Verdict Node::Impl::authenticate(ConnectionId connection, const mqtt::Connect& connect) {
   const std::string name(connect.user_name.value_or(Bytes()));
-  if (!name.empty() && registry_.find(name) != nullptr) {
+  const bool method = connect.properties.authentication_method.has_value();
+  if (!name.empty() && !method && registry_.find(name) != nullptr) {
     const link::Registry::Entry entry = registry_.authenticate(name, connect.password.value_or(Bytes()));
     if (entry == link::Registry::Entry::kRefused)
       return counted({.reason = mqtt::Reason::kBadUserNameOrPassword});
@@ -255,6 +257,10 @@ broker::Verdict Node::Impl::authenticate(ConnectionId connection, const mqtt::Co
     claiming_[connection] = entry == link::Registry::Entry::kClaim;
     logins_.admitted(connection);
     return {.principal = {broker::Principal::Kind::kNode, name}};
+  }
+  // Its name is its client identifier; nobody else's session may stand in its way.
+  if (registry_.find(connect.client_id) != nullptr) {
+    return counted({.reason = mqtt::Reason::kClientIdentifierNotValid});
   }
   std::unique_ptr<LoginWork> work;
   broker::Verdict verdict = logins_.begin(connection, connect, now_.mono, &work);

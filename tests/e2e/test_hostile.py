@@ -1,0 +1,226 @@
+"""Those who mean no good: floods before authentication, slow readers, floods of subscriptions, deep and long topics, TLS storms.
+What is measured here is what the others notice of it; the bounds are promises to people and not a benchmark."""
+
+import resource
+import socket
+import ssl
+import struct
+import subprocess
+import threading
+import time
+
+from harness import LOOPBACK, Case, free_port, wait_for
+from mqtt import V5
+
+GOOD_P99_MS = 100
+MIB = 1 << 20
+
+
+def connect_packet(client_id, flags=2, keep_alive_s=600):
+    body = b"\0\4MQTT\4" + struct.pack(">BH", flags, keep_alive_s) + struct.pack(">H", len(client_id)) + client_id
+    return b"\x10" + bytes([len(body)]) + body
+
+
+def resident_bytes(pid):
+    with open(f"/proc/{pid}/status", encoding="ascii") as status:
+        for line in status:
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) << 10
+    return 0
+
+
+class RoundTrips:
+    """A good client that publishes to itself at QoS 0, one message after another; how long each took."""
+
+    def __init__(self, port, topic=b"good/news"):
+        self.socket = socket.create_connection((LOOPBACK, port), timeout=20)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket.sendall(connect_packet(b"good"))
+        self._read(4)
+        filter_ = struct.pack(">H", len(topic)) + topic
+        body = b"\0\1" + filter_ + b"\0"
+        self.socket.sendall(b"\x82" + bytes([len(body)]) + body)
+        self._read(5)
+        message = struct.pack(">H", len(topic)) + topic + b"x" * 64
+        self.packet = b"\x30" + bytes([len(message)]) + message
+
+    def _read(self, size):
+        data = b""
+        while len(data) < size:
+            more = self.socket.recv(size - len(data))
+            assert more, "the node closed a good client's connection"
+            data += more
+        return data
+
+    def once(self):
+        begin = time.perf_counter()
+        self.socket.sendall(self.packet)
+        self._read(len(self.packet))
+        return time.perf_counter() - begin
+
+    def p99_ms(self, count):
+        took = sorted(self.once() for _ in range(count))
+        return took[int(count * 0.99) - 1] * 1000
+
+    def close(self):
+        self.socket.close()
+
+
+class Hostile(Case):
+    def setUp(self):
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65_536), hard))
+        self.keep(lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard)))
+
+    def good(self, node):
+        client = RoundTrips(node.port)
+        self.keep(client.close)
+        return client
+
+    def test_ten_thousand_who_never_finish_their_connect(self):
+        """Goal: they get 8 MiB of buffers together, and nobody else waits. Method: each sends a kilobyte of a CONNECT that
+        goes on for 60, a good client measures meanwhile."""
+        if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < 12_000:
+            self.skipTest("too few open files are allowed here")
+        node = self.node("node").start()
+        good = self.good(node)
+        before = resident_bytes(node.process.pid)
+        beginning = b"\x10\xe0\xd4\x03\0\4MQTT\5\2\0\x3c" + b"x" * 1_000
+        took, hostile = [], []
+        self.keep(lambda: [one.close() for one in hostile])
+        for number in range(10_000):
+            one = socket.create_connection((LOOPBACK, node.port), timeout=20)
+            hostile.append(one)
+            try:
+                one.sendall(beginning)
+            except OSError:
+                pass
+            if number % 20 == 0:
+                took.append(good.once() * 1000)
+        took += [good.once() * 1000 for _ in range(500)]
+        took.sort()
+        p99 = took[int(len(took) * 0.99) - 1]
+        grown = resident_bytes(node.process.pid) - before
+        self.note = f"good p99 {p99:.1f} ms, {grown / MIB:.0f} MiB for 10,000 connections"
+        self.assertLess(p99, GOOD_P99_MS)
+        self.assertLess(grown, 64 * MIB)
+        # None of them stays for longer than a CONNECT may take.
+        wait_for("them to be shown the door", lambda: node.status()["broker"]["connections"] <= 2, 30)
+
+    def test_a_subscriber_that_does_not_read_costs_a_bounded_buffer(self):
+        node = self.node("node").start()
+        lazy = socket.create_connection((LOOPBACK, node.port), timeout=20)
+        self.keep(lazy.close)
+        lazy.sendall(connect_packet(b"lazy"))
+        lazy.recv(4)
+        lazy.sendall(b"\x82\x08\0\1\0\3big\0")
+        lazy.recv(5)
+        good = self.good(node)
+        before = resident_bytes(node.process.pid)
+        sender = socket.create_connection((LOOPBACK, node.port), timeout=20)
+        self.keep(sender.close)
+        sender.sendall(connect_packet(b"sender"))
+        sender.recv(4)
+        payload = b"x" * 60_000
+        body = b"\0\3big" + payload
+        size = len(body)
+        packet = b"\x30" + bytes([size & 127 | 128, size >> 7 & 127 | 128, size >> 14]) + body
+        for _ in range(3_000):
+            sender.sendall(packet)
+        p99 = good.p99_ms(500)
+        grown = resident_bytes(node.process.pid) - before
+        self.note = f"{grown / MIB:.0f} MiB after 180 MB, good p99 {p99:.1f} ms"
+        self.assertLess(grown, 32 * MIB)
+        self.assertLess(p99, GOOD_P99_MS)
+
+    def test_a_hundred_thousand_wildcard_subscriptions(self):
+        """Goal: they cost the others no time. Method: 100 sessions with 1,000 filters each, of every shape."""
+        node = self.node("node").start()
+        connections = []
+        self.keep(lambda: [one.close() for one in connections])
+        for session in range(100):
+            one = socket.create_connection((LOOPBACK, node.port), timeout=60)
+            connections.append(one)
+            one.sendall(connect_packet(f"wild-{session}".encode()))
+            one.recv(4)
+            for batch in range(10):
+                body = struct.pack(">H", batch + 1)
+                for number in range(100):
+                    n = batch * 100 + number
+                    text = (f"+/w{session}/{n}/#", f"a/+/s{session}/+/{n}", f"+/+/+/s{session}x{n}/+", f"b{session}/{n}/#")[n % 4]
+                    body += struct.pack(">H", len(text)) + text.encode() + b"\0"
+                size = len(body)
+                one.sendall(b"\x82" + bytes([size & 127 | 128, size >> 7]) + body)
+                answer = b""
+                while len(answer) < 104:
+                    answer += one.recv(4096)
+        good = self.good(node)
+        p99 = good.p99_ms(2_000)
+        self.note = f"round trip p99 {p99:.2f} ms beside 100,000 filters"
+        self.assertLess(p99, 5)
+
+    def test_topics_of_any_shape(self):
+        """Goal: the longest, the deepest and the emptiest of topics and filters hurt nobody."""
+        node = self.node("node").start()
+        good = self.good(node)
+        for topic in ["/" * 255, "a/" * 255 + "a", "x" * 65_535, "/".join(["+"] * 256), "+/" * 255 + "#"]:
+            client = self.client(node.port, "shapes", version=V5, clean=True)
+            client.open()
+            client.subscribe(topic, 1)
+            if "+" not in topic:
+                client.publish(topic, b"x", 1)
+                client.wait_until("it", lambda: client.messages, 10)
+            client.disconnect()
+        for topic in ["/" * 256, "a/" * 300 + "#"]:
+            client = self.client(node.port, "too-deep", version=V5, clean=True)
+            client.open()
+            try:
+                client.subscribe(topic, 1)
+            except OSError:
+                pass
+            wait_for("the door", lambda: client.disconnect_reason == 0x8F, 10)
+        self.assertLess(good.p99_ms(100), GOOD_P99_MS)
+
+    def test_a_storm_of_tls_handshakes(self):
+        """Goal: while clients come back over TLS as fast as they can, who is there waits less than 50 ms. Method: processes that
+        do nothing but shake hands, for five seconds."""
+        openssl = lambda *words: subprocess.run(["openssl", *words], check=True, capture_output=True, cwd=self.directory)
+        openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "key.pem", "-out", "cert.pem", "-days", "2", "-subj", "/CN=storm")
+        port = free_port()
+        node = self.node(
+            "node",
+            extra=f'[[listener]]\naddress = "{LOOPBACK}:{port}"\ncertificate = "{self.directory}/cert.pem"\nkey = "{self.directory}/key.pem"\n',
+        ).start()
+        good = self.good(node)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        end = time.monotonic() + 5
+        made, failed = [0], [0]
+
+        def storm():
+            while time.monotonic() < end:
+                try:
+                    with socket.create_connection((LOOPBACK, port), timeout=20) as plain:
+                        with context.wrap_socket(plain) as wire:
+                            wire.sendall(connect_packet(b"storm"))
+                            wire.recv(4)
+                            made[0] += 1
+                except OSError:
+                    failed[0] += 1
+
+        threads = [threading.Thread(target=storm) for _ in range(32)]
+        took = []
+        for thread in threads:
+            thread.start()
+        while time.monotonic() < end:
+            took.append(good.once() * 1000)
+            time.sleep(0.002)
+        for thread in threads:
+            thread.join()
+        took.sort()
+        p99 = took[int(len(took) * 0.99) - 1]
+        self.note = f"{made[0]} handshakes in 5 s, good p99 {p99:.1f} ms"
+        self.assertGreater(made[0], 100)
+        self.assertEqual(0, failed[0])
+        self.assertLess(p99, GOOD_P99_MS)
