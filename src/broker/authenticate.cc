@@ -42,7 +42,7 @@ void Broker::Impl::take_verdict(Connection& connection, const mqtt::Connect& pac
     send_auth(connection, Reason::kContinueAuthentication, verdict.data);  // [MQTT-4.12.0-2]
 }
 
-void Broker::Impl::authenticated(ConnectionId id, Verdict verdict, const Now& now) {
+void Broker::Impl::authenticated(ConnectionId id, const Verdict& verdict, const Now& now) {
   const Call call(*this, now);
   Connection* connection = find(id);
   if (connection == nullptr || !connection->checking) return;

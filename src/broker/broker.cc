@@ -523,8 +523,8 @@ void Broker::received(ConnectionId connection, Bytes bytes, const Now& now) {
   impl_->received(connection, bytes, now);
 }
 void Broker::closed(ConnectionId connection, const Now& now) { impl_->closed(connection, now); }
-void Broker::authenticated(ConnectionId connection, Verdict verdict, const Now& now) {
-  impl_->authenticated(connection, std::move(verdict), now);
+void Broker::authenticated(ConnectionId connection, const Verdict& verdict, const Now& now) {
+  impl_->authenticated(connection, verdict, now);
 }
 void Broker::identities_changed(const Now& now) { impl_->identities_changed(now); }
 void Broker::unsent(ConnectionId connection, uint64_t bytes, const Now& now) {

@@ -83,7 +83,7 @@ class Broker {
   // The transport ended; the will is due unless DISCONNECT came before.
   void closed(ConnectionId connection, const Now& now);
   // The verdict that Host::authenticate() left open.
-  void authenticated(ConnectionId connection, Verdict verdict, const Now& now);
+  void authenticated(ConnectionId connection, const Verdict& verdict, const Now& now);
   // Host::still_admitted() and Host::rights() may say something else now: who is not admitted any more is disconnected, and
   // what comes from now on, also out of kept sessions, retained messages and wills, goes by the new rights.
   void identities_changed(const Now& now);

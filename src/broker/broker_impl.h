@@ -59,7 +59,7 @@ class Broker::Impl {
   void connected(ConnectionId id, const Now& now);
   void received(ConnectionId id, Bytes bytes, const Now& now);
   void closed(ConnectionId id, const Now& now);
-  void authenticated(ConnectionId id, Verdict verdict, const Now& now);
+  void authenticated(ConnectionId id, const Verdict& verdict, const Now& now);
   void identities_changed(const Now& now);
   void unsent(ConnectionId id, uint64_t bytes, const Now& now);
   void durable(const Now& now);

@@ -164,11 +164,14 @@ class Swarm {
     // What was leased at QoS 2 to a session that ends is given up.
     const auto qos = static_cast<uint8_t>(all_stay ? 1 + prng_.below(2) : 1);
     uint32_t first = 0;
-    for (SimClient::Options& options : group) {
-      options.subscriptions = {{"$share/workers/#", qos}};
-      const uint32_t client = world.add_client(at, std::move(options));
-      if (&options == &group.front()) first = client;
-      if (client != first) world.oracle().share(first, client);
+    for (size_t i = 0; i < group.size(); ++i) {
+      group[i].subscriptions = {{"$share/workers/#", qos}};
+      const uint32_t client = world.add_client(at, std::move(group[i]));
+      if (i == 0) {
+        first = client;
+      } else {
+        world.oracle().share(first, client);
+      }
     }
   }
 
