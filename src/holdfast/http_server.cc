@@ -18,9 +18,6 @@ using io::HttpRequest;
 using io::HttpResponse;
 
 constexpr Duration kStuck = seconds(30);
-// Wrong tokens that cost nothing but the time of looking at them; as of passwords (node/logins.h).
-constexpr uint32_t kFreeFailures = 3;
-constexpr Duration kDelayMax = seconds(60);
 constexpr size_t kPathShown = 200;
 
 HttpResponse only(const char* methods) {
@@ -181,12 +178,12 @@ std::optional<HttpResponse> HttpServer::refuse(const HttpCaller& caller, const H
   }
   const auto holder = tokens_.holder(*token);
   if (!holder) {
-    const auto found = failures_.find(caller.address);
-    if (!caller.loopback && found != failures_.end() && now.mono < found->second.until) {
+    const auto until = caller.loopback ? std::nullopt : addresses_.waits(caller.address, now.mono);
+    if (until) {
       ++token_failures_.throttled;
       HttpResponse problem = io::http_problem(
           429, "throttled", "too many wrong tokens came from your address; wait, and send a good one");
-      const int64_t wait_s = to_ms(found->second.until - now.mono) / 1000 + 1;
+      const int64_t wait_s = to_ms(*until - now.mono) / 1000 + 1;
       problem.headers.emplace_back("Retry-After", std::to_string(wait_s));
       return problem;
     }
@@ -201,25 +198,14 @@ std::optional<HttpResponse> HttpServer::refuse(const HttpCaller& caller, const H
                             fmt::format("the token {} may {}, and this needs one that may {}", holder->name,
                                         identity::role_name(holder->role), identity::role_name(role)));
   }
-  failures_.erase(caller.address);
+  addresses_.succeeded(caller.address);
   *name = holder->name;
   return std::nullopt;
 }
 
 void HttpServer::failed(const HttpCaller& caller, const Now& now) {
   around_.say("HF-HTTP-001", "a request from " + caller.address + " had a token that is not good here");
-  if (caller.loopback) return;
-  if (failures_.size() >= kFailuresMax)
-    std::erase_if(failures_, [&](const auto& entry) { return entry.second.until <= now.mono; });
-  if (failures_.size() >= kFailuresMax) return;
-  Failures& failures = failures_[caller.address];
-  // Who has been quiet for long begins anew.
-  if (failures.count > 0 && now.mono > failures.until + kDelayMax) failures.count = 0;
-  ++failures.count;
-  failures.until = now.mono;
-  if (failures.count <= kFreeFailures) return;
-  const uint32_t doublings = std::min<uint32_t>(failures.count - kFreeFailures - 1, 20);
-  failures.until = now.mono + std::min(kDelayMax, milliseconds(int64_t{1000} << doublings));
+  if (!caller.loopback) addresses_.failed(caller.address, now.mono);
 }
 
 }  // namespace hf::holdfast

@@ -17,6 +17,7 @@
 #include "holdfast/http_routes.h"
 #include "holdfast/metrics.h"
 #include "holdfast/status_text.h"
+#include "identity/throttle.h"
 #include "identity/tokens.h"
 #include "io/event_loop.h"
 #include "io/http_service.h"
@@ -49,13 +50,6 @@ class HttpServer final : public io::HttpHandler {
   void closed(ConnectionId connection) override { asked_.erase(connection); }
 
  private:
-  static constexpr size_t kFailuresMax = 4096;
-
-  struct Failures {
-    uint32_t count = 0;
-    Instant until;  // Nothing wrong is looked at before.
-  };
-
   // Nothing: an admin request was made of it.
   std::optional<io::HttpResponse> answer(ConnectionId connection, const io::HttpCaller& caller,
                                          const io::HttpRequest& request, const Now& now,
@@ -68,8 +62,8 @@ class HttpServer final : public io::HttpHandler {
   io::AdminHandler& admin_;
   const Around around_;
   identity::Tokens tokens_;
-  std::map<ConnectionId, const HttpRoute*> asked_;         // Whose admin answer is awaited.
-  std::map<std::string, Failures, std::less<>> failures_;  // By address.
+  std::map<ConnectionId, const HttpRoute*> asked_;  // Whose admin answer is awaited.
+  identity::Throttle addresses_{seconds(60)};       // Of wrong tokens.
   TokenFailures token_failures_;
 };
 

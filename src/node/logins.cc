@@ -16,13 +16,9 @@ using mqtt::Reason;
 
 constexpr Bytes kMethod = "SCRAM-SHA-256";
 constexpr size_t kNonceBytes = 18;
-// Attempts that cost nothing but the time of checking them.
-constexpr uint32_t kFreeFailures = 3;
 constexpr Duration kDelayOfAddress = seconds(60);
 // Short: somebody who only knows the name must not keep its owner out.
 constexpr Duration kDelayOfUser = seconds(5);
-constexpr size_t kFailuresMax = 4096;  // Of one table.
-const std::string kOverflow = "*";     // No address, and no user's name.
 
 Verdict refused(Reason reason) { return {.reason = reason}; }
 
@@ -43,7 +39,11 @@ class GrantRights final : public broker::Rights {
 LoginWork::~LoginWork() { crypto::wipe(&password_); }
 
 Logins::Logins(Entropy& entropy, Identities identities)
-    : entropy_(entropy), identities_(std::move(identities)), secret_(crypto::kKeyBytes, '\0') {
+    : entropy_(entropy),
+      identities_(std::move(identities)),
+      secret_(crypto::kKeyBytes, '\0'),
+      addresses_(kDelayOfAddress),
+      names_(kDelayOfUser) {
   entropy_.fill(secret_.data(), secret_.size());
 }
 
@@ -96,11 +96,9 @@ Verdict Logins::begin(ConnectionId connection, const mqtt::Connect& connect, Ins
   const std::string name(connect.user_name.value_or(Bytes()));
   if (const auto& method = connect.properties.authentication_method) {
     if (*method != kMethod) return refused(Reason::kBadAuthenticationMethod);
-    if (waits(failures_by_address_, call, call.caller.address, now))
-      return refused(Reason::kConnectionRateExceeded);
+    if (address_waits(call, now)) return refused(Reason::kConnectionRateExceeded);
     Verdict verdict = begin_again(connection, connect.properties.authentication_data.value_or(Bytes()));
-    const bool guessed =
-        call.exchange != nullptr && waits(failures_by_user_, call, call.exchange->name(), now);
+    const bool guessed = call.exchange != nullptr && name_waits(call, call.exchange->name(), now);
     return guessed ? refused(Reason::kConnectionRateExceeded) : verdict;
   }
   if (!call.caller.certificate_user.empty()) {
@@ -115,8 +113,7 @@ Verdict Logins::begin(ConnectionId connection, const mqtt::Connect& connect, Ins
     return Verdict{};
   }
   // Before anything is compared: else each guess would be answered, and for nothing.
-  if (waits(failures_by_address_, call, call.caller.address, now))
-    return refused(Reason::kConnectionRateExceeded);
+  if (address_waits(call, now)) return refused(Reason::kConnectionRateExceeded);
   const std::string password(connect.password.value_or(Bytes()));
   const auto known = known_.find(name);
   if (known != known_.end() &&
@@ -124,7 +121,7 @@ Verdict Logins::begin(ConnectionId connection, const mqtt::Connect& connect, Ins
     return admit(call, name);
   }
   // Behind it: who only knows the name must not keep its owner out.
-  if (waits(failures_by_user_, call, name, now)) return refused(Reason::kConnectionRateExceeded);
+  if (name_waits(call, name, now)) return refused(Reason::kConnectionRateExceeded);
   size_t& of_address = work_by_address_[call.caller.address];
   if (work_count_ >= kWorkMax || (!call.caller.loopback && of_address >= kWorkOfAddressMax)) {
     if (of_address == 0) work_by_address_.erase(call.caller.address);
@@ -152,7 +149,7 @@ Verdict Logins::finish(LoginWork& work, ConnectionId* connection, Instant now) {
     if (user == nullptr || !work.kept_ || *user != *work.kept_)
       return refused(Reason::kBadUserNameOrPassword);
     known_[work.user_] = {*user, crypto::hmac_sha256(secret_, work.password_)};
-    failures_by_address_.erase(call.caller.address);
+    addresses_.succeeded(call.caller.address);
     return admit(call, work.user_);
   }
   if (work.outcome_.error().code != Code::kDenied) return refused(Reason::kServerBusy);  // No memory for it.
@@ -178,8 +175,7 @@ Verdict Logins::more(ConnectionId connection, Bytes data, Instant now) {
   Call& call = callers_[connection];
   const std::unique_ptr<identity::ScramLogin> exchange = std::move(call.exchange);
   if (exchange == nullptr) return refused(Reason::kProtocolError);
-  const bool waited = waits(failures_by_address_, call, call.caller.address, now) ||
-                      waits(failures_by_user_, call, exchange->name(), now);
+  const bool waited = address_waits(call, now) || name_waits(call, exchange->name(), now);
   if (waited) return refused(Reason::kConnectionRateExceeded);
   auto answer = exchange->last(data);
   if (!answer) {
@@ -232,34 +228,19 @@ const Caller* Logins::caller(ConnectionId connection) const {
 
 // --- Those who guess.
 
-bool Logins::waits(const FailureTable& table, const Call& call, Bytes key, Instant now) {
-  if (call.caller.loopback) return false;
-  auto found = table.find(key);
-  if (found == table.end() && table.size() >= kFailuresMax) found = table.find(kOverflow);
-  return found != table.end() && now < found->second.until;
+bool Logins::address_waits(const Call& call, Instant now) const {
+  return !call.caller.loopback && addresses_.waits(call.caller.address, now);
+}
+
+bool Logins::name_waits(const Call& call, Bytes name, Instant now) const {
+  return !call.caller.loopback && names_.waits(name, now);
 }
 
 void Logins::failed(const Call& call, const std::string& user, Instant now) {
   ++failures_;
   if (call.caller.loopback) return;
-  count(failures_by_address_, call.caller.address, kDelayOfAddress, now);
-  count(failures_by_user_, user, kDelayOfUser, now);  // Of any name, so that none is told apart by it.
-}
-
-void Logins::count(FailureTable& table, const std::string& key, Duration most, Instant now) {
-  if (table.size() >= kFailuresMax) {
-    std::erase_if(table, [&](const auto& entry) { return entry.second.until <= now; });
-  }
-  // With too many to tell apart, those who come new share one account.
-  const bool shared = table.size() >= kFailuresMax && !table.contains(key);
-  Failures& failures = table[shared ? kOverflow : key];
-  // Who has been quiet for long begins anew.
-  if (failures.count > 0 && now > failures.until + most) failures.count = 0;
-  ++failures.count;
-  failures.until = now;
-  if (failures.count <= kFreeFailures) return;
-  const uint32_t doublings = std::min<uint32_t>(failures.count - kFreeFailures - 1, 20);
-  failures.until = now + std::min(most, milliseconds(int64_t{1000} << doublings));
+  addresses_.failed(call.caller.address, now);
+  names_.failed(user, now);  // Of any name, so that none is told apart by it.
 }
 
 }  // namespace hf::node

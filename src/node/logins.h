@@ -24,6 +24,7 @@
 #include "broker/host.h"
 #include "identity/permissions.h"
 #include "identity/scram.h"
+#include "identity/throttle.h"
 #include "identity/users.h"
 
 namespace hf::node {
@@ -123,26 +124,20 @@ class Logins {
     identity::User user;  // For whom the mac is good.
     std::string mac;      // HMAC of the password under secret_.
   };
-  struct Failures {
-    uint32_t count = 0;
-    Instant until;  // Nothing is tried before.
-  };
-  using FailureTable = std::map<std::string, Failures, std::less<>>;
-
   void settle(Call& call);
   broker::Verdict admit(Call& call, const std::string& name);
-  // Whether `key` has failed so often that nothing is tried now.
-  static bool waits(const FailureTable& table, const Call& call, Bytes key, Instant now);
+  // Whether it has failed so often that nothing is tried now: from its address, and by this name.
+  bool address_waits(const Call& call, Instant now) const;
+  bool name_waits(const Call& call, Bytes name, Instant now) const;
   void failed(const Call& call, const std::string& user, Instant now);
-  static void count(FailureTable& table, const std::string& key, Duration most, Instant now);
 
   Entropy& entropy_;
   Identities identities_;
   std::string secret_;  // Of this run.
   std::unordered_map<ConnectionId, Call> callers_;
   std::map<std::string, Known, std::less<>> known_;
-  FailureTable failures_by_address_;
-  FailureTable failures_by_user_;
+  identity::Throttle addresses_;
+  identity::Throttle names_;
   size_t work_count_ = 0;
   std::map<std::string, size_t, std::less<>> work_by_address_;
   size_t unknown_count_ = 0;                                       // Of callers from elsewhere.

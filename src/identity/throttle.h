@@ -1,0 +1,43 @@
+// Slows down those who guess: passwords, proofs and tokens, by whatever they are counted by (an address, a name).
+//
+// A few failures are free; then each doubles the time in which nothing is tried, up to `most`, and never for ever: who has been
+// quiet for that long beyond it begins anew.
+//
+// Invariant: no more than kKeysMax keys and one account that all further ones share, so that filling the table opens nothing.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "base/bytes.h"
+#include "base/time.h"
+
+namespace hf::identity {
+
+class Throttle {
+ public:
+  static constexpr uint32_t kFreeFailures = 3;
+  static constexpr size_t kKeysMax = 4096;
+
+  explicit Throttle(Duration most) : most_(most) {}
+
+  // Until when nothing of `key` is to be tried; nothing: it may try.
+  std::optional<Instant> waits(Bytes key, Instant now) const;
+  void failed(const std::string& key, Instant now);
+  void succeeded(const std::string& key) { accounts_.erase(key); }
+
+ private:
+  struct Account {
+    uint32_t failures = 0;
+    Instant until;
+  };
+
+  const Duration most_;
+  std::map<std::string, Account, std::less<>> accounts_;
+  Account others_;  // Of keys that found no room.
+};
+
+}  // namespace hf::identity
