@@ -118,14 +118,14 @@ bool PosixDirectory::has_failed(const std::string& name) {
 
 PosixDisk::PosixDisk(std::shared_ptr<PosixDirectory> directory) : directory_(std::move(directory)) {
   std::lock_guard lock(directory_->mutex_);
-  directory_->slots_.push_back(&read_slot_);
-  directory_->slots_.push_back(&write_slot_);
+  for (PosixDirectory::Slot* slot : {&read_slot_, &write_slot_, &direct_slot_})
+    directory_->slots_.push_back(slot);
 }
 
 PosixDisk::~PosixDisk() {
   std::lock_guard lock(directory_->mutex_);
-  std::erase(directory_->slots_, &read_slot_);
-  std::erase(directory_->slots_, &write_slot_);
+  for (PosixDirectory::Slot* slot : {&read_slot_, &write_slot_, &direct_slot_})
+    std::erase(directory_->slots_, slot);
 }
 
 Result<std::vector<std::string>> PosixDisk::list() {
@@ -291,6 +291,26 @@ Result<> PosixDisk::sync(const std::string& name) {
   }
   directory_->give_back(write_slot_, outcome.has_value());
   return outcome;
+}
+
+// The page cache would cost a commit a copy and the kernel's search for what is dirty, and nobody reads from there what was
+// just written: the store has it in memory.
+Result<> PosixDisk::write_durably(const std::string& name, uint64_t offset, Bytes bytes) {
+  const bool fits =
+      (reinterpret_cast<uintptr_t>(bytes.data()) | offset | bytes.size()) % kDirectBytes == 0 && !bytes.empty();
+  if (!direct_ || !fits) return Disk::write_durably(name, offset, bytes);
+  if (!name_valid(name)) return fail(Code::kInvalid, kBadName);
+  if (directory_->has_failed(name)) return fail(Code::kIo, kFailedBefore);
+  const auto file = directory_->borrow(direct_slot_, name, O_RDWR | O_DIRECT | O_DSYNC);
+  if (!file && file.error().number != EINVAL) return std::unexpected(file.error());
+  const Result<> written = file ? write_all(*file, offset, bytes) : std::unexpected(file.error());
+  if (file) directory_->give_back(direct_slot_, written.has_value());
+  if (!written && written.error().number == EINVAL) {
+    direct_ = false;  // Nothing was written: another file system's way of saying no.
+    return Disk::write_durably(name, offset, bytes);
+  }
+  if (!written) directory_->mark_failed(name);
+  return written;
 }
 
 Result<> PosixDisk::rename(const std::string& from, const std::string& to) {

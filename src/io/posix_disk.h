@@ -75,6 +75,8 @@ class PosixDisk final : public store::Disk {
   Result<> write(const std::string& name, uint64_t offset, Bytes bytes) override;
   Result<> truncate(const std::string& name, uint64_t size) override;
   Result<> sync(const std::string& name) override;
+  // Past the page cache and with its own sync, where file system and bytes allow.
+  Result<> write_durably(const std::string& name, uint64_t offset, Bytes bytes) override;
   Result<> rename(const std::string& from, const std::string& to) override;
   Result<> remove(const std::string& name) override;
   Result<> sync_directory() override;
@@ -86,6 +88,8 @@ class PosixDisk final : public store::Disk {
   const std::shared_ptr<PosixDirectory> directory_;
   PosixDirectory::Slot read_slot_;
   PosixDirectory::Slot write_slot_;
+  PosixDirectory::Slot direct_slot_;
+  bool direct_ = true;  // As far as is known, this file system can.
 };
 
 }  // namespace hf::io

@@ -34,6 +34,13 @@ class Disk {
   virtual Result<> truncate(const std::string& name, uint64_t size) = 0;
   // Returns once every byte of the file is on stable storage (fdatasync).
   virtual Result<> sync(const std::string& name) = 0;
+  // write() and then sync(), as one: if it fails, nothing is known of either. Fastest where the address of the bytes, their
+  // number and `offset` are multiples of kDirectBytes.
+  virtual Result<> write_durably(const std::string& name, uint64_t offset, Bytes bytes) {
+    if (Result<> written = write(name, offset, bytes); !written) return written;
+    return sync(name);
+  }
+  static constexpr uint64_t kDirectBytes = 4096;
   virtual Result<> rename(const std::string& from, const std::string& to) = 0;
   virtual Result<> remove(const std::string& name) = 0;
   virtual Result<> sync_directory() = 0;

@@ -10,20 +10,21 @@ void CommitJob::run(Disk& disk, Entropy& entropy) {
   std::string bytes;
   uint64_t total = 0;
   for (const Piece& piece : pieces) total += align_up(kFrameOverheadBytes + piece.plain.size(), kPageBytes);
-  bytes.reserve(total);
+  bytes.reserve(total + Disk::kDirectBytes);
+  // The first byte for the disk lies where it likes it best.
+  const size_t pad = align_up(reinterpret_cast<uintptr_t>(bytes.data()), Disk::kDirectBytes) -
+                     reinterpret_cast<uintptr_t>(bytes.data());
   const uint64_t start = pieces.front().offset;
   for (Piece& piece : pieces) {
-    bytes.resize(piece.offset - start, '\0');
+    bytes.resize(pad + piece.offset - start, '\0');
     piece.head.nonce = draw_nonce(entropy);
     piece.head.plain_size = static_cast<uint32_t>(piece.plain.size());
     seal_frame(*aead, store_id, piece.offset, piece.head, piece.plain, &bytes);
   }
   // Whole pages: the next commit touches none of ours.
-  bytes.resize(align_up(bytes.size(), kPageBytes), '\0');
-  bytes_written = bytes.size();
-  const std::string name = segment_name(segment);
-  outcome = disk.write(name, start, bytes);
-  if (outcome) outcome = disk.sync(name);
+  bytes.resize(pad + align_up(bytes.size() - pad, kPageBytes), '\0');
+  bytes_written = bytes.size() - pad;
+  outcome = disk.write_durably(segment_name(segment), start, Bytes(bytes).substr(pad));
 }
 
 void PrepareJob::run(Disk& disk, Entropy& /*entropy*/) {
