@@ -230,10 +230,10 @@ Result<std::string> PosixDisk::read(const std::string& name, uint64_t offset, ui
   }
   std::string bytes;
   int failed = 0;
-  bytes.resize_and_overwrite(size, [&](char* out, size_t room) {
+  bytes.resize_and_overwrite(size, [&](char* out, size_t /*room: g++-12 offers more than was asked for*/) {
     size_t got = 0;
-    while (got < room) {
-      const ssize_t count = ::pread(*file, out + got, room - got, static_cast<off_t>(offset + got));
+    while (got < size) {
+      const ssize_t count = ::pread(*file, out + got, size - got, static_cast<off_t>(offset + got));
       if (count < 0) {
         if (errno == EINTR) continue;
         failed = errno;
@@ -296,8 +296,8 @@ Result<> PosixDisk::sync(const std::string& name) {
 // The page cache would cost a commit a copy and the kernel's search for what is dirty, and nobody reads from there what was
 // just written: the store has it in memory.
 Result<> PosixDisk::write_durably(const std::string& name, uint64_t offset, Bytes bytes) {
-  const bool fits =
-      (reinterpret_cast<uintptr_t>(bytes.data()) | offset | bytes.size()) % kDirectBytes == 0 && !bytes.empty();
+  const bool fits = (reinterpret_cast<uintptr_t>(bytes.data()) | offset | bytes.size()) % kDirectBytes == 0 &&
+                    !bytes.empty();
   if (!direct_ || !fits) return Disk::write_durably(name, offset, bytes);
   if (!name_valid(name)) return fail(Code::kInvalid, kBadName);
   if (directory_->has_failed(name)) return fail(Code::kIo, kFailedBefore);
