@@ -10,6 +10,13 @@
 namespace hf {
 namespace {
 
+TEST(Bytes, ReleasedMemoryIsGivenBack) {
+  std::string text(1 << 20, 'x');
+  release_memory(text);
+  EXPECT_TRUE(text.empty());
+  EXPECT_LT(text.capacity(), 64u);
+}
+
 TEST(Varint, RoundTripsAtEveryWidthAndSaysItsSize) {
   for (int bits = 0; bits <= 64; ++bits) {
     for (const uint64_t delta : {uint64_t{0}, uint64_t{1}}) {

@@ -32,6 +32,9 @@ void put_sized(std::string& out, Bytes value);
 
 size_t varint_size(uint64_t value);
 
+// Makes it empty and gives its memory back. (libstdc++ keeps the memory of a string that an empty one is assigned to.)
+inline void release_memory(std::string& text) { std::string().swap(text); }
+
 // Reads from the front of borrowed bytes. The first read past the end, or of a malformed varint, fails the
 // cursor for good: later reads give zero or empty, and `ok()` is false. So a decoder reads a whole structure
 // and asks once.

@@ -136,7 +136,7 @@ void Broker::Impl::admit_client(Connection& connection, const mqtt::Connect& pac
   connection.principal = std::move(principal);
   connection.state = Connection::State::kOpen;
   connection.opened = now_.mono;
-  connection.asked_as = std::string();
+  release_memory(connection.asked_as);
   connect_bytes_ -= std::exchange(connection.connect_bytes, 0);
   if (session->durable) {
     // "Connected" is durable before CONNACK: else a crash much later would count the expiry from the time

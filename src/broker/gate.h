@@ -72,7 +72,7 @@ class Gate {
   static constexpr size_t kKeptBytes = 256 << 10;  // Of an empty gate.
 
   void reset() {
-    if (bytes_.capacity() > kKeptBytes) bytes_ = std::string();
+    if (bytes_.capacity() > kKeptBytes) release_memory(bytes_);
     bytes_.clear();
     runs_.clear();
     first_ = 0;

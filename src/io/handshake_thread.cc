@@ -16,7 +16,7 @@ namespace {
 void run_or_abort(Handshake& handshake) {
   try {
     handshake.chain->receive(handshake.received, &handshake.core, &handshake.reply);
-    handshake.received = std::string();
+    release_memory(handshake.received);
   } catch (const std::exception& thrown) {
     std::fprintf(stderr, "holdfast: a handshake threw: %s\n", thrown.what());
     std::abort();

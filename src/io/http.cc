@@ -190,7 +190,7 @@ std::optional<Bytes> HttpRequest::header(Bytes name) const {
 void HttpReader::fail(HttpMistake mistake) {
   failed_ = true;
   mistake_ = mistake;
-  held_ = std::string();
+  release_memory(held_);
   head_.reset();
   continue_due_ = false;
 }

@@ -39,7 +39,7 @@ void ProxyFilter::receive(Bytes wire, std::string* core, std::string*) {
   state_ = State::kEstablished;
   core->append(seen.substr(kFixedBytes + rest_bytes));
   core->append(wire.substr(taken));
-  held_ = std::string();
+  release_memory(held_);
 }
 
 void ProxyFilter::send(Bytes core, std::string* wire) { wire->append(core); }
@@ -47,7 +47,7 @@ void ProxyFilter::send(Bytes core, std::string* wire) { wire->append(core); }
 void ProxyFilter::fail(const char* why) {
   state_ = State::kFailed;
   failure_ = why;
-  held_ = std::string();
+  release_memory(held_);
 }
 
 void ProxyFilter::header(Bytes fixed, Bytes rest) {

@@ -128,7 +128,7 @@ void WebSocketFilter::write_out(std::string* wire) {
 void WebSocketFilter::fail(std::string why) {
   state_ = State::kFailed;
   failure_ = std::move(why);
-  held_ = std::string();
+  release_memory(held_);
 }
 
 }  // namespace hf::io
