@@ -119,6 +119,17 @@ void Broker::Impl::read(Connection& reads, Bytes bytes) {
         static_cast<uint8_t>(source[0]) >> 4 != static_cast<uint8_t>(PacketType::kConnect)) {
       return fail(*connection, Reason::kProtocolError, "the first packet is not CONNECT");
     }
+    if (!waiting) {
+      if (const size_t run = on_publish_run(*connection, source, !buffered)) {
+        boundary();
+        if (!buffered) {
+          bytes.remove_prefix(run);
+        } else if (!connection->closed()) {
+          drop_input(*connection, run);
+        }
+        continue;
+      }
+    }
     mqtt::Framed framed;
     mqtt::DecodeError error;
     switch (mqtt::frame_next(source, waiting ? limits_.connect_bytes_max : limits_.packet_bytes_max, &framed,
@@ -148,11 +159,7 @@ void Broker::Impl::read(Connection& reads, Bytes bytes) {
         handle(*connection, framed);
         // A packet's record and rows are one group; the next packet's are another.
         boundary();
-        if (buffered && !connection->closed()) {
-          connection->input.erase(0, framed.size);
-          if (connection->input.empty() && connection->input.capacity() > 64 << 10)
-            connection->input = std::string();
-        }
+        if (buffered && !connection->closed()) drop_input(*connection, framed.size);
         break;
     }
   }
@@ -170,6 +177,11 @@ bool Broker::Impl::keep_input(Connection& connection, Bytes bytes) {
   }
   connection.input.append(bytes);
   return true;
+}
+
+void Broker::Impl::drop_input(Connection& connection, size_t size) {
+  connection.input.erase(0, size);
+  if (connection.input.empty() && connection.input.capacity() > 64 << 10) release_memory(connection.input);
 }
 
 void Broker::Impl::closed(ConnectionId id, const Now& now) {
@@ -470,13 +482,17 @@ void Broker::Impl::forget(Connection& connection, bool will_due) {
 // --- Sending.
 
 void Broker::Impl::send_now(Connection& connection, Bytes bytes) {
+  count_sent(connection, bytes.size());
+  host_.send(connection.id, bytes);
+}
+
+void Broker::Impl::count_sent(Connection& connection, uint64_t bytes) {
   if (connection.step != step_) {
     connection.step = step_;
     connection.step_bytes = 0;
   }
-  connection.step_bytes += bytes.size();
-  counters_.bytes_sent += bytes.size();
-  host_.send(connection.id, bytes);
+  connection.step_bytes += bytes;
+  counters_.bytes_sent += bytes;
 }
 
 void Broker::Impl::send_ack(Connection& connection, uint64_t commit, PacketType type, uint16_t packet_id,

@@ -107,11 +107,16 @@ class TestHost : public Host {
   std::optional<int64_t> payload_time;
   int route_calls = 0;
   size_t send_calls = 0;
+  size_t passed_on = 0;
 
   void send(ConnectionId connection, Bytes bytes) override {
     EXPECT_FALSE(closed.contains(connection));
     ++send_calls;
     sent[connection].append(bytes);
+  }
+  void pass_on(ConnectionId connection, Bytes bytes) override {
+    ++passed_on;
+    send(connection, bytes);
   }
   void close(ConnectionId connection) override { EXPECT_TRUE(closed.insert(connection).second); }
   void log(const char* event, std::string text) override {

@@ -110,6 +110,7 @@ class Broker::Impl {
   void read(Connection& connection, Bytes bytes);
   // Keeps the start of a packet. False: the connection was given up.
   bool keep_input(Connection& connection, Bytes bytes);
+  void drop_input(Connection& connection, size_t size);
 
   // The peer made a mistake, or broke a limit: DISCONNECT in 5.0, and the end of the connection.
   void fail(Connection& connection, Reason reason, const char* text);
@@ -127,6 +128,7 @@ class Broker::Impl {
 
   // --- Sending.
   void send_now(Connection& connection, Bytes bytes);
+  void count_sent(Connection& connection, uint64_t bytes);
   uint64_t unsent_of(const Connection& connection) const {
     return connection.unsent_bytes + (connection.step == step_ ? connection.step_bytes : 0);
   }
@@ -183,6 +185,11 @@ class Broker::Impl {
   // A PUBLISH on the topic of the one before it, whoever sent that, without DUP, retain and properties: most
   // of a stream are so, and there is nothing left to decode and to check. False: it is not such a one.
   bool on_publish_again(Connection& connection, const mqtt::Framed& framed);
+  bool read_again(const Connection& connection, const mqtt::Framed& framed, Incoming* packet) const;
+  // Of QoS 0, one after the other, and not stored: all of them at once, since to each subscriber they are one piece. Most of the
+  // price of a message is not in its bytes. `lasting`: the source outlives the step. Returns how many bytes were taken; 0: no
+  // such run.
+  size_t on_publish_run(Connection& connection, Bytes source, bool lasting);
   void on_publish(Connection& connection, const mqtt::Publish& packet);
   void on_publish(Connection& connection, const Incoming& packet);
   struct Outcome {
@@ -197,6 +204,7 @@ class Broker::Impl {
   };
   Outcome publish(store::NewRecord& record, const Source& source, const Publisher& publisher);
   Reason admit(const store::NewRecord& record, bool stored, bool retained);
+  void fan_out_run(const Audience& audience, Version version, Bytes run, bool lasting);
   void fan_out(const store::NewRecord& record, const store::Store::Appended& appended,
                const Audience& audience, bool stored);
   void refuse_publish(Connection& connection, const Incoming& packet, Reason reason);
@@ -407,6 +415,8 @@ class Broker::Impl {
   std::string scratch_;
   std::vector<Outbound> run_scratch_;
   std::string headers_scratch_;
+  std::vector<Incoming> run_;  // What the packets of the run in hand are.
+  std::vector<const Target*> run_odd_;
   std::string topic_last_;  // Of the last PUBLISH that was decoded, and so valid.
   const Source client_source_{};
   // The rights that may_still_publish() looked at, by user and client identifier.

@@ -65,6 +65,8 @@ class Host {
 
   // Bytes for the peer; they leave when the step ends, in order.
   virtual void send(ConnectionId connection, Bytes bytes) = 0;
+  // The same for bytes that lie in what Broker::received() was given: the host may send them from there.
+  virtual void pass_on(ConnectionId connection, Bytes bytes) { send(connection, bytes); }
   // Closes after what was sent has left. The broker hears no more of it: no closed() follows.
   virtual void close(ConnectionId connection) = 0;
   // A line for the operator: a stable event id ("HF-MQTT-004") and a sentence.

@@ -16,6 +16,14 @@ bool reserved(Bytes topic) { return topic == "$hf" || topic.starts_with("$hf/");
 }  // namespace
 
 bool Broker::Impl::on_publish_again(Connection& connection, const mqtt::Framed& framed) {
+  Incoming packet;
+  if (!read_again(connection, framed, &packet)) return false;
+  on_publish(connection, packet);
+  return true;
+}
+
+bool Broker::Impl::read_again(const Connection& connection, const mqtt::Framed& framed,
+                              Incoming* packet) const {
   constexpr unsigned kQosBits = 0x06;
   if ((framed.first_byte & ~kQosBits) != 0x30 || (framed.first_byte & kQosBits) == kQosBits) return false;
   const Bytes body = framed.body;
@@ -26,22 +34,87 @@ bool Broker::Impl::on_publish_again(Connection& connection, const mqtt::Framed& 
   if (topic_size == 0 || body.size() < head_size) return false;
   ByteReader in(body.substr(0, head_size));
   if (in.u16be() != topic_size || in.bytes(topic_size) != topic_last_) return false;
-  Incoming packet{.qos = static_cast<uint8_t>(qos),
-                  .topic = body.substr(2, topic_size),
-                  .payload = body.substr(head_size)};
-  if (qos > 0) packet.packet_id = in.u16be();
-  if ((qos > 0 && packet.packet_id == 0) || (v5 && in.u8() != 0)) return false;
+  *packet = {.qos = static_cast<uint8_t>(qos),
+             .topic = body.substr(2, topic_size),
+             .payload = body.substr(head_size)};
+  if (qos > 0) packet->packet_id = in.u16be();
+  if ((qos > 0 && packet->packet_id == 0) || (v5 && in.u8() != 0)) return false;
   // A length in more bytes than it needs is refused in 5.0, by decode(), and never passed on.
-  std::string& length = scratch_;
-  length.clear();
-  mqtt::put_variable(length, static_cast<uint32_t>(body.size()));
-  const bool minimal = framed.size == 1 + length.size() + body.size();
+  const bool minimal =
+      framed.size == 1 + mqtt::variable_size(static_cast<uint32_t>(body.size())) + body.size();
   if (v5 && !minimal) return false;  // [MQTT-1.5.5-1]
   if (qos == 0 && minimal) {
-    packet.whole = Bytes(body.data() - (framed.size - body.size()), framed.size);
+    packet->whole = Bytes(body.data() - (framed.size - body.size()), framed.size);
   }
-  on_publish(connection, packet);
   return true;
+}
+
+size_t Broker::Impl::on_publish_run(Connection& connection, Bytes source, bool lasting) {
+  constexpr char kQos0 = 0x30;
+  if (source.empty() || source[0] != kQos0 || connection.state != Connection::State::kOpen) return 0;
+  run_.clear();
+  size_t size = 0;
+  while (size < source.size() && source[size] == kQos0) {
+    mqtt::Framed framed;
+    mqtt::DecodeError error;
+    Incoming packet;
+    const bool again = mqtt::frame_next(source.substr(size), limits_.packet_bytes_max, &framed, &error) ==
+                           mqtt::FrameStatus::kWhole &&
+                       read_again(connection, framed, &packet) && !packet.whole.empty() &&
+                       !host_.event_time(packet.topic, packet.payload);
+    if (!again) break;
+    run_.push_back(packet);
+    size += framed.size;
+  }
+  if (run_.size() < 2) return 0;
+  const Session& session = *connection.session;
+  if (topic_last_.starts_with('$')) return 0;
+  if (session.rights != nullptr && !may_publish(session, topic_last_, false)) return 0;
+  const Audience& audience = audiences_.find(topic_last_, client_source_, session.number);
+  if (audience.routed) return 0;
+  counters_.packets_received += run_.size();
+  counters_.publishes_received[0] += run_.size();
+  fan_out_run(audience, connection.version, source.substr(0, size), lasting);
+  return size;
+}
+
+void Broker::Impl::fan_out_run(const Audience& audience, Version version, Bytes run, bool lasting) {
+  size_t largest = 0;
+  for (const Incoming& packet : run_) largest = std::max(largest, packet.whole.size());
+  run_odd_.clear();
+  for (const Target& target : audience.targets) {
+    Connection* const connection = target.session != nullptr ? target.session->connection : nullptr;
+    if (target.session != nullptr && connection == nullptr) continue;
+    // Who cannot have it as it came has one after the other.
+    const bool plain = connection != nullptr && connection->connack_sent && connection->version == version &&
+                       !connection->outbound_aliases.enabled() && target.subscription_identifiers.empty() &&
+                       largest <= connection->packet_bytes_max &&
+                       unsent_of(*connection) + run.size() <= limits_.unsent_bytes_max;
+    if (!plain) {
+      run_odd_.push_back(&target);
+      continue;
+    }
+    counters_.publishes_sent[0] += run_.size();
+    counters_.packets_sent += run_.size();
+    count_sent(*connection, run.size());
+    if (lasting) {
+      host_.pass_on(connection->id, run);
+    } else {
+      host_.send(connection->id, run);
+    }
+  }
+  if (run_odd_.empty()) return;
+  for (const Incoming& packet : run_) {
+    store::Record message;
+    message.topic = packet.topic;
+    message.payload = packet.payload;
+    message.arrival = arrival_;
+    fan_.came = packet.whole;
+    fan_.came_version = version;
+    begin_fan(message);
+    for (const Target* target : run_odd_) deliver(*target, false);
+  }
+  fan_.came = {};
 }
 
 void Broker::Impl::on_publish(Connection& connection, const mqtt::Publish& packet) {

@@ -401,25 +401,72 @@ void EventLoop::deliver_replies() {
 
 void EventLoop::send(Connection& connection, std::string&& bytes) {
   if (!connection.passage) return write(connection, std::move(bytes));
+  send_filtered(connection, [&](auto&& take) { take(Bytes(bytes)); });
+}
+
+void EventLoop::send(Connection& connection, node::Send& effect) {
+  if (connection.passage) {
+    return send_filtered(connection, [&](auto&& take) { effect.for_each_part(take); });
+  }
+  if (effect.passed.empty()) return write(connection, std::move(effect.bytes));
+  write_parts(connection, effect);
+}
+
+template <typename Give>
+void EventLoop::send_filtered(Connection& connection, Give&& give) {
   Passage& passage = *connection.passage;
   std::string wire = std::exchange(passage.reply, {});
-  passage.chain->send(bytes, &wire);
+  give([&](Bytes part) { passage.chain->send(part, &wire); });
   if (passage.chain->state() == Filter::State::kFailed) return break_off(connection);
   write(connection, std::move(wire));
 }
 
+// A full socket is left alone until epoll says that it has room.
 void EventLoop::write(Connection& connection, std::string&& bytes) {
   if (connection.broken || bytes.empty()) return;
+  ssize_t count = 0;
   if (connection.out_bytes == 0) {
-    const ssize_t count = ::send(connection.socket.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    count = ::send(connection.socket.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
     if (count == static_cast<ssize_t>(bytes.size())) return;
     if (count < 0 && errno != EAGAIN && errno != EINTR) return break_off(connection);
-    connection.out_offset = static_cast<size_t>(std::max<ssize_t>(count, 0));
-    connection.out_bytes = bytes.size() - connection.out_offset;
-  } else {
-    // A full socket is left alone until epoll says that it has room.
-    connection.out_bytes += bytes.size();
   }
+  keep_unsent(connection, std::move(bytes), static_cast<size_t>(std::max<ssize_t>(count, 0)));
+}
+
+// From where the parts lie. What the kernel does not take at once is copied: by the next turn something else lies there.
+void EventLoop::write_parts(Connection& connection, const node::Send& effect) {
+  if (connection.broken) return;
+  iovec parts[kIovecMax];
+  size_t part_count = 0;
+  size_t size = 0;
+  effect.for_each_part([&](Bytes part) {
+    size += part.size();
+    if (part_count < kIovecMax) parts[part_count++] = {const_cast<char*>(part.data()), part.size()};
+  });
+  ssize_t count = 0;
+  if (connection.out_bytes == 0) {
+    msghdr message{};
+    message.msg_iov = parts;
+    message.msg_iovlen = part_count;
+    count = ::sendmsg(connection.socket.get(), &message, MSG_NOSIGNAL);
+    if (count == static_cast<ssize_t>(size)) return;
+    if (count < 0 && errno != EAGAIN && errno != EINTR) return break_off(connection);
+  }
+  const auto taken = static_cast<size_t>(std::max<ssize_t>(count, 0));
+  std::string rest;
+  rest.reserve(size - taken);
+  size_t skip = taken;
+  effect.for_each_part([&](Bytes part) {
+    const size_t skipped = std::min(skip, part.size());
+    skip -= skipped;
+    rest.append(part.substr(skipped));
+  });
+  keep_unsent(connection, std::move(rest), 0);
+}
+
+void EventLoop::keep_unsent(Connection& connection, std::string&& bytes, size_t taken) {
+  if (connection.out_bytes == 0) connection.out_offset = taken;
+  connection.out_bytes += bytes.size() - taken;
   connection.out.push_back(std::move(bytes));
   if (connection.out_bytes > options_.unsent_close_bytes) {
     log("HF-IO-002", "closed a connection that did not read: " + std::to_string(connection.out_bytes) +
@@ -520,7 +567,7 @@ void EventLoop::carry_out() {
   for (auto& work : effects_.logins) logins_.submit(std::move(work));
   for (node::Send& effect : effects_.sends) {
     Connection* connection = find(effect.connection);
-    if (connection != nullptr && connection->kind == Kind::kMqtt) send(*connection, std::move(effect.bytes));
+    if (connection != nullptr && connection->kind == Kind::kMqtt) send(*connection, effect);
   }
   for (const node::Close& effect : effects_.closes) {
     if (Connection* connection = find(effect.connection)) begin_close(*connection);
@@ -698,7 +745,10 @@ void EventLoop::tidy() {
   if (now_.mono < tidy_due_) return;
   tidy_due_ = now_.mono + kBurstInterval;
   const bool burst = std::exchange(received_in_burst_, 0) >= kBurstBytes;
-  if (std::exchange(in_burst_, burst) && !burst) give_back_memory();
+  if (std::exchange(in_burst_, burst) && !burst) {
+    effects_.sends = node::Sends();
+    give_back_memory();
+  }
 }
 
 void EventLoop::heartbeat() {

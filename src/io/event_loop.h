@@ -235,7 +235,14 @@ class EventLoop {
   void received(Connection& connection, Bytes bytes);
   void admin_received(Connection& connection, Bytes bytes);
   void send(Connection& connection, std::string&& bytes);
+  void send(Connection& connection, node::Send& effect);
+  // Through the filters: part after part goes to `give`, which hands each to its argument.
+  template <typename Give>
+  void send_filtered(Connection& connection, Give&& give);
   void write(Connection& connection, std::string&& bytes);
+  void write_parts(Connection& connection, const node::Send& effect);
+  // What the kernel has not taken of it yet: all but the first `taken` bytes.
+  void keep_unsent(Connection& connection, std::string&& bytes, size_t taken);
   bool flush(Connection& connection);
   void break_off(Connection& connection);
 

@@ -117,7 +117,7 @@ TEST_F(DoorsTest, TlsReachesTheCoreAsPlain) {
 
   // The core's close arrives as TLS's own goodbye.
   core_.act(*loop_, *wakeup_, [&](node::Effects& out) {
-    out.sends.push_back({core_.connections_[0], "last words"});
+    out.sends.add(core_.connections_[0]).bytes = "last words";
     out.closes.push_back({core_.connections_[0]});
   });
   EXPECT_EQ(client.receive(10), "last words");
@@ -323,7 +323,7 @@ TEST_F(DoorsTest, DialsThroughTls) {
   EXPECT_EQ(core_.connected_[0].certificate_user, "sensor-7");
   const ConnectionId ours = core_.diary_[0] == "dialed" ? core_.connections_[0] : core_.connections_[1];
   const ConnectionId theirs = core_.connected_[0].connection;
-  core_.act(*loop_, *wakeup_, [&](node::Effects& out) { out.sends.push_back({ours, "up"}); });
+  core_.act(*loop_, *wakeup_, [&](node::Effects& out) { out.sends.add(ours).bytes = "up"; });
   EXPECT_TRUE(core_.wait_until([&](TestCore& core) { return core.bytes_[theirs] == "up"; }));
 
   // "localhost" is not in the certificate.

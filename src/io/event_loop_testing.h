@@ -27,7 +27,7 @@ class TestCore final : public Core {
     for (node::Input& input : inputs) {
       if (auto* received = std::get_if<node::Received>(&input)) {
         bytes_[received->connection] += received->bytes;
-        if (echo) out.sends.push_back({received->connection, std::string(received->bytes)});
+        if (echo) out.sends.add(received->connection).bytes = std::string(received->bytes);
       } else if (auto* connected = std::get_if<node::Connected>(&input)) {
         connections_.push_back(connected->connection);
         diary_.push_back("connected" + std::string(connected->loopback ? "" : " from far"));

@@ -292,5 +292,9 @@ bool decode_publish_properties(Bytes raw, Properties* properties, DecodeError* e
 
 // MQTT's Variable Byte Integer (1.5.5): at most four bytes, at most 268,435,455.
 void put_variable(std::string& out, uint32_t value);
+// How many bytes that appends.
+constexpr size_t variable_size(uint32_t value) {
+  return value < 128 ? 1 : value < 16'384 ? 2 : value < 2'097'152 ? 3 : 4;
+}
 
 }  // namespace hf::mqtt

@@ -14,9 +14,6 @@ namespace hf::mqtt {
 // follow.
 inline constexpr uint32_t kVariableMax = 268'435'455;
 inline constexpr size_t kVariableBytesMax = 4;
-constexpr size_t variable_size(uint32_t value) {
-  return value < 128 ? 1 : value < 16'384 ? 2 : value < 2'097'152 ? 3 : 4;
-}
 
 // MQTT 5.0, table 2-4.
 enum class PropertyId : uint8_t {

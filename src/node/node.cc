@@ -74,7 +74,7 @@ void Node::Impl::step(std::span<Input> inputs, const Now& now, Effects& out) {
   early_log_.clear();
   out_ = &out;
   now_ = now;
-  sends_.clear();
+  ++step_;
   cut_off_removed();
   // First: what follows goes by the rights that hold now.
   if (std::exchange(identities_due_, false)) broker_->identities_changed(now);
@@ -93,6 +93,7 @@ void Node::Impl::step(std::span<Input> inputs, const Now& now, Effects& out) {
   }
   settle();
   observe();
+  for (const Close& close : out.closes) send_places_.erase(close.connection);
   out.pause_reading = store->congested();
   out_ = nullptr;
 }
@@ -120,8 +121,13 @@ void Node::Impl::take(Input& input) {
     return broker_->connected(event->connection, now_);
   }
   if (auto* event = std::get_if<Closed>(&input)) {
-    if (of_parent(event->connection)) return parent_->uplink.closed(event->connection, now_);
+    if (of_parent(event->connection)) {
+      parent_->uplink.closed(event->connection, now_);
+      send_places_.erase(event->connection);
+      return;
+    }
     broker_->closed(event->connection, now_);
+    send_places_.erase(event->connection);
     return logins_.gone(event->connection);
   }
   if (auto* event = std::get_if<LoginDone>(&input)) {
@@ -197,13 +203,26 @@ std::optional<Instant> Node::Impl::next_deadline() const {
 
 // --- Outputs of the rooms.
 
-void Node::Impl::send(ConnectionId connection, Bytes bytes) {
+Send& Node::Impl::send_to(ConnectionId connection) {
   HF_ASSERT(out_ != nullptr);
-  const auto [found, added] = sends_.try_emplace(connection, out_->sends.size());
-  if (added) {
-    out_->sends.push_back({connection, std::string(bytes)});
+  SendPlace& place = send_places_[connection];
+  if (place.step != step_) {
+    place = {step_, out_->sends.size()};
+    return out_->sends.add(connection);
+  }
+  return out_->sends[place.index];
+}
+
+void Node::Impl::send(ConnectionId connection, Bytes bytes) { send_to(connection).bytes.append(bytes); }
+
+void Node::Impl::pass_on(ConnectionId connection, Bytes bytes) {
+  // Less than this is copied sooner than the kernel takes one more piece.
+  constexpr size_t kPassedBytesMin = 2 << 10;
+  Send& send = send_to(connection);
+  if (bytes.size() < kPassedBytesMin) {
+    send.bytes.append(bytes);
   } else {
-    out_->sends[found->second].bytes.append(bytes);
+    send.passed.push_back({send.bytes.size(), bytes});
   }
 }
 

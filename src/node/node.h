@@ -20,6 +20,7 @@
 #include "base/time.h"
 #include "node/config.h"
 #include "node/inspect.h"
+#include "node/sends.h"
 #include "node/status.h"
 #include "store/disk.h"
 #include "store/job.h"
@@ -37,7 +38,7 @@ struct Connected {
 };
 struct Received {
   ConnectionId connection = 0;
-  Bytes bytes;  // Borrowed for the step.
+  Bytes bytes;  // Borrowed until the effects of the step have been carried out.
 };
 struct Closed {  // By the peer or the network; never after the node's own Close.
   ConnectionId connection = 0;
@@ -60,10 +61,6 @@ using Input = std::variant<Connected, Received, Closed, Unsent, Dialed, JobDone,
 
 // --- Effects.
 
-struct Send {
-  ConnectionId connection = 0;
-  std::string bytes;
-};
 struct Close {  // After what was sent before has left, or 5 s.
   ConnectionId connection = 0;
 };
@@ -77,7 +74,7 @@ struct LogLine {
 };
 
 struct Effects {
-  std::vector<Send> sends;    // One for each connection at most.
+  Sends sends;                // One for each connection at most.
   std::vector<Close> closes;  // After the sends.
   std::optional<Dial> dial;
   std::vector<std::unique_ptr<store::Job>> jobs;

@@ -39,6 +39,7 @@ class Node::Impl final : public broker::Host, public link::Host, public link::Up
 
   // --- broker::Host and, where they agree, link::Host and link::Uplink::Output
   void send(ConnectionId connection, Bytes bytes) override;
+  void pass_on(ConnectionId connection, Bytes bytes) override;
   void close(ConnectionId connection) override;
   void log(const char* event, std::string text) override;
   broker::Verdict authenticate(ConnectionId connection, const mqtt::Connect& connect) override;
@@ -133,6 +134,7 @@ class Node::Impl final : public broker::Host, public link::Host, public link::Up
     mqtt::Reason reason = mqtt::Reason::kSuccess;
   };
 
+  Send& send_to(ConnectionId connection);
   std::string address_of(ConnectionId connection) const;
   void end_clients();
   bool oldest_of(const link::Conversation& conversation, const Now& now, broker::QueueInfo* info);
@@ -157,7 +159,14 @@ class Node::Impl final : public broker::Host, public link::Host, public link::Up
   const Instant started_;
   Now now_;
   Effects* out_ = nullptr;
-  std::unordered_map<ConnectionId, size_t> sends_;  // Index in out_->sends, in this step.
+  // Where the bytes for a connection are gathered in a step. Kept while the connection stands, so that to send
+  // costs no memory.
+  struct SendPlace {
+    uint64_t step = 0;
+    size_t index = 0;  // In out_->sends, in that step.
+  };
+  std::unordered_map<ConnectionId, SendPlace> send_places_;
+  uint64_t step_ = 1;
   Routes routes_;
   uint64_t routing_epoch_ = 1;
   std::unordered_map<ConnectionId, bool> claiming_;  // Nodes between authenticate() and node_connected().

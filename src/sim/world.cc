@@ -761,9 +761,10 @@ void World::apply(uint32_t number, node::Effects& effects) {
     if (hear_) hear_(number, line);
   }
   for (const node::Send& send : effects.sends) {
+    const std::string bytes = send.joined();
     trace_.mix(send.connection);
-    trace_.mix(send.bytes);
-    const uint64_t unsent = network_.send(send.connection, send.bytes, now_);
+    trace_.mix(bytes);
+    const uint64_t unsent = network_.send(send.connection, bytes, now_);
     if (unsent > kUnsentBytesMax) {
       oracle_.violate("bounded", "%s has %llu unsent bytes on one connection", machine.options.name.c_str(),
                       static_cast<unsigned long long>(unsent));
