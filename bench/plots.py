@@ -9,8 +9,8 @@ import math
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 LIGHT = {"paper": "#ffffff", "ink": "#1c2430", "soft": "#66707d", "grid": "#e6e9ed", "must": "#b3261e"}
 DARK = {"paper": "#0f141a", "ink": "#e6eaf0", "soft": "#97a2b0", "grid": "#242c36", "must": "#ff8a80"}
-LIGHT_SERIES = ["#0f766e", "#c2820e", "#b4436c", "#5b6abf", "#8a94a3"]
-DARK_SERIES = ["#2dd4bf", "#f0b440", "#f285ab", "#98a6f7", "#7d8896"]
+LIGHT_SERIES = ["#0f766e", "#c2820e", "#b4436c", "#5b6abf", "#8a94a3", "#7a5c2e"]
+DARK_SERIES = ["#2dd4bf", "#f0b440", "#f285ab", "#98a6f7", "#7d8896", "#c9a46a"]
 
 
 def colours(named, series):
@@ -54,6 +54,7 @@ COLOURS = {
     "Redis always": 2,
     "FlashMQ": 3,
     "sync loop": 4,
+    "NATS JetStream": 5,
 }
 WIDTH = 860
 

@@ -14,7 +14,7 @@ import subprocess
 import time
 from typing import Callable
 
-from servers import FlashMq, Holdfast, Lines, Mosquitto, Redis, Trouble, run_tool, wait_until
+from servers import FlashMq, Holdfast, Lines, Mosquitto, Nats, Redis, Trouble, run_tool, wait_until
 
 PAYLOAD_BYTES = 256
 
@@ -49,7 +49,7 @@ class Row:
 
     def from_memory(self):
         """Who acknowledges here what a power cut would take back."""
-        return [name for name in self.contenders if "durable" in self.key and name in ("Mosquitto", "FlashMQ")]
+        return [name for name in self.contenders if "durable" in self.key and name in ("Mosquitto", "FlashMQ", "NATS JetStream")]
 
 
 @dataclasses.dataclass
@@ -130,11 +130,18 @@ class Bench:
         return run
 
     def redis(self, connections, window):
+        return {"Redis always": self.log(Redis, "redis", connections, window)}
+
+    def nats(self, connections, window):
+        return {"NATS JetStream": self.log(Nats, "nats", connections, window)}
+
+    def log(self, kind, dialect, connections, window):
         def run():
             directory = self.directory()
             try:
-                with Redis(directory) as server:
-                    command = [self.programs / "redis_load", f"--port={server.port}", f"--payload={PAYLOAD_BYTES}"]
+                with kind(directory) as server:
+                    command = [self.programs / "log_load", dialect, f"--port={server.port}"]
+                    command += [f"--payload={PAYLOAD_BYTES}"]
                     command += [f"--connections={connections}", f"--window={window}"]
                     command += [f"--seconds={self.seconds}", f"--warmup={self.warmup}"]
                     return self.finish(command + [f"--server-pid={server.process.pid}"])
@@ -264,10 +271,11 @@ def all_rows(bench, flashmq):
             "durable QoS 1, 1,000 in flight",
             "10 publishers with 100 in flight each to one persistent subscriber that is online",
             "acked_per_s",
-            [{"Redis always": bench.redis(10, 100)}, *many],
+            [bench.redis(10, 100), bench.nats(10, 100), *many],
             [
                 Must("acked_per_s", "Redis always", least=10),
                 Must("acked_per_s", "FlashMQ", least=1.0),
+                Must("acked_per_s", "NATS JetStream"),
                 Must("acked_per_s", "Mosquitto"),
                 Must("ack_p99_us", most=2000),
             ],
@@ -280,10 +288,11 @@ def all_rows(bench, flashmq):
             "durable QoS 1, 100 in flight",
             "one publisher to one persistent subscriber that is online",
             "acked_per_s",
-            [{"Redis always": bench.redis(1, 100)}, *hundred],
+            [bench.redis(1, 100), bench.nats(1, 100), *hundred],
             [
                 Must("acked_per_s", "Redis always", least=2.5),
                 Must("acked_per_s", "FlashMQ", least=0.45),
+                Must("acked_per_s", "NATS JetStream"),
                 Must("acked_per_s", "Mosquitto"),
             ],
         )
@@ -295,8 +304,10 @@ def all_rows(bench, flashmq):
             "durable QoS 1, 1 in flight",
             "one publisher that waits for every acknowledgement; the sync loop is the disk without any server",
             "acked_per_s",
-            [{"sync loop": bench.sync_loop(), "Redis always": bench.redis(1, 1)}, *one],
-            [Must("acked_per_s", "sync loop", least=0.5), Must("acked_per_s", "Redis always")],
+            [{"sync loop": bench.sync_loop()}, bench.redis(1, 1), bench.nats(1, 1), *one],
+            [Must("acked_per_s", "sync loop", least=0.5),
+             Must("acked_per_s", "Redis always"),
+             Must("acked_per_s", "NATS JetStream")],
         )
     )
     rows.append(

@@ -22,7 +22,7 @@ import time
 
 import report
 from rows import FIGURES, Bench, all_rows
-from servers import FlashMq, Holdfast, Mosquitto, Redis, Trouble
+from servers import FlashMq, Holdfast, Mosquitto, Nats, Redis, Trouble
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -52,10 +52,10 @@ def arguments():
 
 
 def programs_missing(options):
-    needed = [options.holdfast] + [options.build / "bench" / name for name in ("load", "redis_load", "sync_loop")]
+    needed = [options.holdfast] + [options.build / "bench" / name for name in ("load", "log_load", "sync_loop")]
     needed += [options.flashmq] if options.flashmq else []
     missing = [f"{path} (`make bench` builds what is ours)" for path in needed if not path.is_file()]
-    servers = (Mosquitto.binary, Redis.binary)
+    servers = (Mosquitto.binary, Redis.binary, Nats.binary)
     missing += [f"{name} (scripts/install.sh bench)" for name in servers if not shutil.which(name)]
     return missing
 
@@ -174,7 +174,7 @@ def main():
                 sys.exit(f"bench: no row {', '.join(sorted(unknown))}; --list names them")
             rows = [row for row in rows if row.key in wanted]
 
-        kinds = [Holdfast, Mosquitto, Redis] + ([FlashMq] if options.flashmq else [])
+        kinds = [Holdfast, Mosquitto, Redis, Nats] + ([FlashMq] if options.flashmq else [])
         try:
             versions = {kind.name: kind.version() for kind in kinds}
         except (Trouble, OSError) as trouble:

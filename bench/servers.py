@@ -232,6 +232,23 @@ class Redis(Server):
         return re.search(r"v=(\S+)", run_tool([cls.binary, "--version"], 10))[1]
 
 
+class Nats(Server):
+    name = "NATS"
+    binary = "nats-server"
+
+    def prepare(self):
+        (self.directory / "nats.conf").write_text(
+            f'listen: "127.0.0.1:{self.port}"\njetstream {{ store_dir: "{self.directory}/jetstream" }}\n'
+        )
+
+    def command(self):
+        return [self.binary, "-c", self.directory / "nats.conf"]
+
+    @classmethod
+    def version(cls):
+        return re.search(r"v(\d+\.\d+\.\d+)", run_tool([cls.binary, "--version"], 10))[1]
+
+
 class FlashMq(Server):
     name = "FlashMQ"
     binary = None

@@ -17,10 +17,10 @@ build_packages=(
   libmosquitto-dev mosquitto-clients python3 # the clients of the story
 )
 test_packages=(clang-19 clang-tidy-19 clang-format-19 libclang-rt-19-dev mosquitto openssl zstd strace)
-bench_packages=(redis-server mosquitto)
+bench_packages=(redis-server nats-server mosquitto)
 
 # Packages that bring a daemon we run only by hand, from tests and benchmarks.
-daemon_packages=(mosquitto redis-server)
+daemon_packages=(mosquitto redis-server nats-server)
 
 say() { echo "install: $*"; }
 die() { echo "install: $*" >&2; exit 1; }
