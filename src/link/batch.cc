@@ -47,15 +47,6 @@ uint64_t expected_wall(uint64_t mono_distance) {
 
 bool topic_sound(Bytes topic) { return mqtt::topic_name_valid(topic) && !topic.starts_with("$hf/"); }
 
-// Properties that a message carries from its publisher; what belongs to one connection or one delivery may
-// not be there.
-bool headers_sound(Bytes headers) {
-  mqtt::Properties properties;
-  mqtt::DecodeError error;
-  return mqtt::decode_publish_properties(headers, &properties, &error) && !properties.topic_alias &&
-         properties.subscription_identifiers.empty();
-}
-
 class Encoder {
  public:
   explicit Encoder(std::string& out) : out_(out) {}
@@ -305,6 +296,13 @@ class Decoder {
 };
 
 }  // namespace
+
+bool headers_sound(Bytes headers) {
+  mqtt::Properties properties;
+  mqtt::DecodeError error;
+  return mqtt::decode_publish_properties(headers, &properties, &error) && !properties.topic_alias &&
+         properties.subscription_identifiers.empty();
+}
 
 struct BatchCodec::State {
   ZSTD_CCtx* compressor = nullptr;

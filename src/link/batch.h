@@ -75,6 +75,10 @@ struct Section {
   bool operator==(const Section&) const = default;
 };
 
+// Whether these are properties that a message carries from its publisher; what belongs to one connection or one delivery may
+// not be there.
+bool headers_sound(Bytes headers);
+
 class BatchCodec {
  public:
   BatchCodec();

@@ -12,12 +12,14 @@ Bytes topic_of(Kind kind) {
       return "$hf/pairs";
     case Kind::kClaim:
       return "$hf/claim";
+    case Kind::kChunk:
+      return "$hf/chunk";
   }
   return {};
 }
 
 std::optional<Kind> kind_of(Bytes topic) {
-  for (const Kind kind : {Kind::kHello, Kind::kBatch, Kind::kPairs, Kind::kClaim}) {
+  for (const Kind kind : {Kind::kHello, Kind::kBatch, Kind::kPairs, Kind::kClaim, Kind::kChunk}) {
     if (topic == topic_of(kind)) return kind;
   }
   return std::nullopt;

@@ -1,4 +1,4 @@
-// What a conversation stands on: something that carries messages of four kinds to the peer, tells when each
+// What a conversation stands on: something that carries messages of five kinds to the peer, tells when each
 // was acknowledged, and can be closed. Over MQTT 5 a message is a QoS 1 PUBLISH on a reserved topic and its
 // acknowledgement is the PUBACK; this is the one place where kinds become topics.
 //
@@ -14,7 +14,7 @@
 
 namespace hf::link {
 
-enum class Kind : uint8_t { kHello, kBatch, kPairs, kClaim };
+enum class Kind : uint8_t { kHello, kBatch, kPairs, kClaim, kChunk };
 
 // "$hf/batch"; and back, nothing for a topic that is none of ours.
 Bytes topic_of(Kind kind);

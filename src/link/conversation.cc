@@ -33,7 +33,7 @@ void Conversation::begin(Channel& channel, const Now& now) {
   told_up_ = false;
   last_error_.clear();
   Hello hello;
-  hello.features = settings_.compress ? kFeatureZstd : 0;
+  hello.features = (settings_.compress ? kFeatureZstd : 0) | (settings_.chunks ? kFeatureChunks : 0);
   hello.name = settings_.name;
   hello.store_id = store_.store_id();
   hello.incarnation = store_.incarnation();
@@ -50,6 +50,7 @@ void Conversation::end(const Now&) {
     host_.log("HF-LINK-002",
               "the link to " + called_ + " is down" + (last_error_.empty() ? "" : ": " + last_error_));
   sender_.stop();
+  receiver_.stop();
   state_ = State::kSilent;
   channel_ = nullptr;
 }
@@ -81,6 +82,8 @@ void Conversation::received(Kind kind, Bytes message, uint16_t id, const Now& no
     }
     case Kind::kPairs:
       return pairs(message, id);
+    case Kind::kChunk:
+      return chunk(message, id, now);
     case Kind::kHello:
       return close("HF-LINK-003", "it said HELLO twice");
     case Kind::kClaim:
@@ -100,7 +103,14 @@ void Conversation::hello(Bytes message, const Now& now) {
     return close("HF-LINK-003", "it has this very store: a copy of this node, or the node itself");
   }
   state_ = State::kTalking;
-  sender_.start(*channel_, *hello, settings_.compress && (hello->features & kFeatureZstd) != 0, now);
+  chunks_ = settings_.chunks && (hello->features & kFeatureChunks) != 0;
+  sender_.start(*channel_, *hello, settings_.compress && (hello->features & kFeatureZstd) != 0, chunks_, now);
+  if (chunks_) {
+    // Where the peer goes on with what it has begun.
+    Chunk halves;
+    halves.halves = receiver_.halves();
+    channel_->send(Kind::kChunk, chunk_codec_.encode(std::move(halves), false), receiver_.commit());
+  }
   hello->marks.clear();
   hello_ = std::move(*hello);
 }
@@ -114,6 +124,20 @@ void Conversation::pairs(Bytes message, uint16_t id) {
     channel_->send(Kind::kPairs, receiver_.answer(pairs->key), receiver_.commit());
   }
   channel_->acknowledge(id, mqtt::Reason::kSuccess, 0);
+}
+
+void Conversation::chunk(Bytes message, uint16_t id, const Now& now) {
+  if (!chunks_) return close("HF-LINK-003", "it sent a chunk, which was not agreed");
+  const Result<Chunk> chunk = chunk_codec_.decode(message);
+  if (!chunk) return close("HF-LINK-003", chunk.error().text);
+  if (chunk->kind == Chunk::Kind::kHalves || chunk->kind == Chunk::Kind::kVerdict) {
+    const bool asked = chunk->kind == Chunk::Kind::kHalves ? sender_.halves(chunk->halves) : sender_.verdict(*chunk, now);
+    if (!asked) return close("HF-LINK-003", "it spoke of a large record that was not sent");
+    return channel_->acknowledge(id, mqtt::Reason::kSuccess, 0);
+  }
+  const Receiver::Outcome outcome = receiver_.chunk(*chunk, now);
+  if (outcome.broken != nullptr) return close("HF-LINK-003", outcome.broken);
+  channel_->acknowledge(id, outcome.reason, outcome.commit);
 }
 
 void Conversation::acknowledged(uint16_t id, mqtt::Reason reason, const Now& now) {
@@ -146,6 +170,15 @@ void Conversation::pump(const Now& now) {
     sender_.silent();
     return close("HF-LINK-003", "no receipt and no other sign of life came");
   }
+  if (const std::optional<Receiver::Verdict> verdict = receiver_.pump(now)) {
+    if (verdict->outcome.broken != nullptr) return close("HF-LINK-003", verdict->outcome.broken);
+    Chunk told;
+    told.kind = Chunk::Kind::kVerdict;
+    told.of.key = verdict->key;
+    told.of.number = verdict->number;
+    told.reason = static_cast<uint8_t>(verdict->outcome.reason);
+    channel_->send(Kind::kChunk, chunk_codec_.encode(std::move(told), false), verdict->outcome.commit);
+  }
   const bool awaiting = sender_.awaiting();
   sender_.pump(now);
   // Patience begins when there is something to wait for.
@@ -162,7 +195,7 @@ void Conversation::pump(const Now& now) {
 std::optional<Instant> Conversation::next_deadline() const {
   if (state_ == State::kGreeting) return began_ + kHelloTimeout;
   if (state_ != State::kTalking) return std::nullopt;
-  if (sender_.wants_more()) return Instant{};
+  if (sender_.wants_more() || receiver_.wants_more()) return Instant{};
   std::optional<Instant> deadline = sender_.next_deadline();
   if (sender_.awaiting()) {
     const Instant silent = alive_ + sender_.patience();

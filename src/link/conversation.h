@@ -18,6 +18,7 @@
 
 #include "base/prng.h"
 #include "link/channel.h"
+#include "link/chunk.h"
 #include "link/hello.h"
 #include "link/host.h"
 #include "link/receiver.h"
@@ -29,6 +30,7 @@ namespace hf::link {
 struct Settings {
   std::string name;      // Our own.
   bool compress = true;  // Offer zstd.
+  bool chunks = true;    // Offer to take and to send large records in pieces.
 };
 
 class Conversation {
@@ -50,12 +52,15 @@ class Conversation {
   void unsent(uint64_t bytes, const Now& now);
 
   // One of store.take_woken(); false if it is not one of this peer's.
-  bool woken(store::ReaderId reader) { return sender_.woken(reader); }
+  bool woken(store::ReaderId reader) { return sender_.woken(reader) || receiver_.woken(reader); }
   void pump(const Now& now);
   std::optional<Instant> next_deadline() const;
 
   // The peer is gone for good (a child that was removed): nothing is owed to it any more.
-  void forget() { sender_.travel().remove(); }
+  void forget() {
+    sender_.travel().remove();
+    receiver_.forget();
+  }
 
   bool up() const { return state_ == State::kTalking && sender_.flowing(); }
   // The peer did not take our HELLO: it knows no node of this name.
@@ -74,6 +79,7 @@ class Conversation {
 
   void hello(Bytes message, const Now& now);
   void pairs(Bytes message, uint16_t id);
+  void chunk(Bytes message, uint16_t id, const Now& now);
   void close(const char* event, const std::string& why);
 
   store::Store& store_;
@@ -83,6 +89,8 @@ class Conversation {
   const std::string called_;  // The peer's name for people.
   Sender sender_;
   Receiver receiver_;
+  ChunkCodec chunk_codec_;
+  bool chunks_ = false;  // Both sides know them.
   State state_ = State::kSilent;
   Channel* channel_ = nullptr;
   Instant began_{};

@@ -42,12 +42,37 @@ struct TwoNodes {
   Wire wire{child, parent};
   int written = 0;
 
-  TwoNodes() {
+  explicit TwoNodes(bool chunks = true) {
+    child.settings.chunks = chunks;
     child.with(std::string(kParentName));
     parent.with("ship-7");
   }
   void write(int count, Bytes stream = "telemetry", uint8_t priority = 5) {
     for (int i = 0; i < count; ++i) child.write(stream, "r" + std::to_string(++written), priority);
+  }
+  // Of bytes that do not compress.
+  void write_large(size_t size, Bytes stream = "telemetry", uint8_t priority = 5,
+                   std::optional<uint32_t> expiry_s = {}) {
+    Prng noise(static_cast<uint64_t>(++written));
+    std::string payload = "large" + std::to_string(written);
+    while (payload.size() < size) payload.push_back(static_cast<char>(noise.next()));
+    child.write(stream, payload, priority, "t", 0, expiry_s);
+  }
+  // What is at the parent of records that are not whole.
+  std::vector<Half> halves() { return parent.with("ship-7").receiver().halves(); }
+  // Steps and messages, one round at a time, until `done`.
+  template <typename Done>
+  bool rounds(int most, Done&& done, Duration tick = milliseconds(1)) {
+    for (int i = 0; i < most; ++i) {
+      if (done()) return true;
+      for (TestNode* node : {&child, &parent}) {
+        node->step();
+        node->base.now.mono = node->base.now.mono + tick;
+        node->base.now.wall_us += tick.ns / 1000;
+      }
+      wire.deliver();
+    }
+    return done();
   }
   void settle() { link::settle({&child, &parent}, {&wire}); }
   const Sender& sender() { return child.with(std::string(kParentName)).sender(); }
@@ -471,10 +496,10 @@ TEST(Conversation, ExpiredRecordsAreNamedNotSent) {
 TEST(Conversation, AFullParentGetsItLater) {
   TwoNodes world;
   world.write(100);
-  int answers = 0;  // The first is that to HELLO.
+  int answers = 0;  // The first two are those to HELLO and to what is held in pieces.
   world.wire.answer = [&](mqtt::Reason reason) {
     ++answers;
-    return answers > 1 && answers < 5 ? mqtt::Reason::kQuotaExceeded : reason;
+    return answers > 2 && answers < 6 ? mqtt::Reason::kQuotaExceeded : reason;
   };
   world.wire.connect();
   link::settle({&world.child, &world.parent}, {&world.wire}, seconds(3));
@@ -482,8 +507,9 @@ TEST(Conversation, AFullParentGetsItLater) {
   EXPECT_TRUE(world.child.logged("HF-LINK-007"));
 }
 
+// A peer that knows no pieces and takes only small messages.
 TEST(Conversation, ARecordThatThePeerCannotTakeIsGivenUpAndNamed) {
-  TwoNodes world;
+  TwoNodes world(/*chunks=*/false);
   world.wire.message_bytes_max = 4000;
   world.write(5);
   Prng prng(1);
@@ -502,15 +528,351 @@ TEST(Conversation, ARecordThatThePeerCannotTakeIsGivenUpAndNamed) {
   EXPECT_EQ(gaps[0].cause, store::GapCause::kDropped);
 }
 
-// A large record goes alone and arrives.
-TEST(Conversation, ALargeRecordGoesAlone) {
-  TwoNodes world;
+// With a peer that knows no pieces a large record goes alone and arrives.
+TEST(Conversation, ALargeRecordGoesAloneToAPeerThatKnowsNoPieces) {
+  TwoNodes world(/*chunks=*/false);
   world.write(3);
   world.child.write("telemetry", std::string(900'000, 'x'));
   world.write(3);
   world.wire.connect();
   world.settle();
   world.expect_same();
+}
+
+// --- Records that are larger than a batch.
+
+TEST(LargeRecords, GoInPiecesAndArriveInOrder) {
+  TwoNodes world;
+  world.wire.message_bytes_max = 60'000;  // Far less than the record.
+  world.write(3);
+  world.write_large(900'000);
+  world.write(3);
+  world.write_large(70'000);
+  world.write(1);
+  world.wire.connect();
+  world.settle();
+  world.expect_same();
+  EXPECT_GT(world.sender().counters().pieces_sent, 18u);
+  EXPECT_EQ(world.receiver().counters().records_assembled, 2u);
+  EXPECT_EQ(world.receiver().counters().repeats_ignored, 0u);
+  EXPECT_EQ(world.halves(), std::vector<Half>());
+}
+
+// The largest that the store takes, between two stores of the same limits.
+TEST(LargeRecords, TheLargestRecordOfAStoreGoesToAStoreOfTheSameLimits) {
+  TwoNodes world;
+  std::string payload((1 << 20) - 1, 'x');  // With its topic a quarter of the largest segment.
+  world.child.write("telemetry", payload);
+  EXPECT_FALSE(world.child.store().admit((1 << 20) + 1));
+  world.wire.connect();
+  world.settle();
+  world.expect_same();
+  EXPECT_EQ(world.sender().counters().records_given_up, 0u);
+}
+
+// Goal: wherever the wire breaks in a large record, and whoever dies with it, it goes on from the last piece that was
+// receipted, and is there once. Method: the same story with the cut after message 1, 2, 3 ...
+void cut_large_everywhere(Crash crash) {
+  uint64_t resumed = 0;
+  for (uint64_t cut = 1; cut < 90; ++cut) {
+    SCOPED_TRACE("cut after " + std::to_string(cut));
+    TwoNodes world;
+    world.write(2);
+    world.write_large(60'000);
+    world.write(2);
+    world.write_large(20'000, "alarm", 0);
+    world.write(1, "audit");
+    world.child.base.run();
+    world.wire.message_bytes_max = 4000;
+    world.wire.cut_after = cut;
+    world.wire.connect();
+    for (int i = 0; i < 200 && world.wire.up(); ++i) {
+      world.child.stalled = i % 3 == 1;
+      world.parent.stalled = i % 4 == 2;
+      world.child.step();
+      world.parent.step();
+      world.wire.deliver();
+    }
+    world.wire.cut();
+    world.child.stalled = world.parent.stalled = false;
+    if (crash == Crash::kChild || crash == Crash::kBoth) world.child.crash();
+    if (crash == Crash::kParent || crash == Crash::kBoth) world.parent.crash();
+    uint64_t held = 0;
+    for (const Half& half : world.halves()) held += half.held;
+    world.wire.cut_after.reset();
+    world.write(3);
+    world.wire.connect();
+    world.settle();
+    world.expect_same();
+    EXPECT_EQ(world.halves(), std::vector<Half>());
+    EXPECT_EQ(world.sender().counters().forks, 0u);
+    // What a process knows of what it sent before goes with it.
+    EXPECT_EQ(world.sender().counters().pieces_held, held);
+    resumed += held > 0 ? 1 : 0;
+    if (testing::Test::HasFailure()) return;
+  }
+  EXPECT_GT(resumed, 20u);
+}
+
+TEST(LargeRecords, GoOnFromTheLastPieceAfterACut) { cut_large_everywhere(Crash::kNobody); }
+TEST(LargeRecords, GoOnFromTheLastPieceAfterTheChildDied) { cut_large_everywhere(Crash::kChild); }
+TEST(LargeRecords, GoOnFromTheLastPieceAfterTheParentDied) { cut_large_everywhere(Crash::kParent); }
+TEST(LargeRecords, GoOnFromTheLastPieceAfterBothDied) { cut_large_everywhere(Crash::kBoth); }
+
+// Goal: an alarm, and another stream of the same lane, do not wait for a large record; its own stream does.
+TEST(LargeRecords, OnlyTheirOwnStreamWaitsForThem) {
+  TwoNodes world;
+  world.wire.message_bytes_max = 2000;
+  world.write_large(200'000);
+  world.write(5);
+  world.child.base.run();
+  world.wire.connect();
+  ASSERT_TRUE(world.rounds(1000, [&] { return world.receiver().counters().pieces_received > 10; }));
+  world.write(5, "alarm", 0);
+  world.write(5, "audit", 5);
+  const uint64_t pieces = world.receiver().counters().pieces_received;
+  ASSERT_TRUE(world.rounds(1000, [&] { return world.parent.kept(false).size() == 10; }));
+  EXPECT_LT(world.receiver().counters().pieces_received, pieces + 40);
+  for (const Kept& record : world.parent.kept(false)) EXPECT_NE(record.stream, "telemetry");
+  // Whoever is behind a large record in memory is a position there, and nothing more.
+  EXPECT_EQ(world.halves().size(), 1u);
+  world.settle();
+  world.expect_same();
+}
+
+TEST(LargeRecords, SeveralOfALaneGoOneAfterTheOther) {
+  TwoNodes world;
+  world.wire.message_bytes_max = 4000;
+  for (int i = 0; i < 4; ++i) {
+    for (const char* stream : {"one", "two", "three"}) {
+      world.write_large(20'000, stream);
+      world.write(2, stream);
+    }
+    world.write(5, "four");
+  }
+  world.wire.connect();
+  world.settle();
+  world.expect_same();
+  EXPECT_EQ(world.receiver().counters().records_assembled, 12u);
+}
+
+// A record whose time is over is sent no further, and the parent keeps nothing of it.
+TEST(LargeRecords, ThatExpireOnTheirWayAreNamedAndForgotten) {
+  TwoNodes world;
+  world.wire.message_bytes_max = 2000;
+  world.write(1);
+  world.write_large(100'000, "telemetry", 5, 5);
+  world.write(1);
+  world.child.base.run();
+  world.wire.connect();
+  ASSERT_TRUE(world.rounds(1000, [&] { return world.receiver().counters().pieces_received > 10; }));
+  EXPECT_EQ(world.halves().size(), 1u);
+  for (TestNode* node : {&world.child, &world.parent}) node->base.now.mono = node->base.now.mono + seconds(6);
+  world.settle();
+  EXPECT_EQ(world.halves(), std::vector<Half>());
+  EXPECT_EQ(world.parent.kept(false).size(), 2u);
+  EXPECT_EQ(world.sender().counters().records_expired, 1u);
+  std::vector<store::Gap> gaps;
+  world.parent.store().for_each_gap([&](const store::Gap& gap) { gaps.push_back(gap); });
+  ASSERT_EQ(gaps.size(), 1u);
+  EXPECT_EQ(gaps[0].cause, store::GapCause::kExpired);
+  EXPECT_TRUE(world.drained());
+}
+
+// The child is put back to before a record of which the parent has a part: its stream forks, and what was begun goes.
+TEST(LargeRecords, OfAStreamThatForkedBeginAnew) {
+  TwoNodes world;
+  world.write(20);
+  world.wire.connect();
+  world.settle();
+  const auto backup = world.child.copy();
+  world.write(5);
+  world.settle();
+  world.wire.message_bytes_max = 2000;
+  world.write_large(100'000);
+  ASSERT_TRUE(world.rounds(1000, [&] { return world.receiver().counters().pieces_received > 10; }));
+  world.wire.cut();
+  EXPECT_EQ(world.halves().size(), 1u);
+  world.child.restore(backup);
+  world.write_large(100'000);
+  world.wire.connect();
+  world.settle();
+  EXPECT_EQ(world.sender().counters().forks, 1u);
+  EXPECT_EQ(world.halves(), std::vector<Half>());
+  EXPECT_EQ(world.parent.kept(false).size(), 26u);
+  EXPECT_TRUE(world.drained());
+}
+
+// A parent without space leaves what it has of the record, and takes the rest later.
+TEST(LargeRecords, WaitForSpaceAtThePeer) {
+  TwoNodes world;
+  world.wire.message_bytes_max = 4000;
+  world.write_large(60'000);
+  world.write(3);
+  int answers = 0;
+  world.wire.answer = [&](mqtt::Reason reason) {
+    ++answers;
+    return answers > 8 && answers < 12 ? mqtt::Reason::kQuotaExceeded : reason;
+  };
+  world.wire.connect();
+  link::settle({&world.child, &world.parent}, {&world.wire}, seconds(3));
+  world.expect_same();
+  EXPECT_TRUE(world.child.logged("HF-LINK-007"));
+  EXPECT_EQ(world.sender().counters().records_given_up, 0u);
+}
+
+TEST(LargeRecords, TooLargeForThePeerAreGivenUpAndNamed) {
+  TwoNodes world;
+  world.wire.message_bytes_max = 4000;
+  world.write(2);
+  world.write_large(60'000);
+  world.write(3);
+  world.wire.answer = [&](mqtt::Reason reason) {
+    return world.sender().counters().records_receipted > 0 && world.sender().counters().records_given_up == 0
+               ? mqtt::Reason::kPacketTooLarge
+               : reason;
+  };
+  world.wire.connect();
+  link::settle({&world.child, &world.parent}, {&world.wire}, seconds(3));
+  EXPECT_EQ(world.parent.kept(false).size(), 5u);
+  EXPECT_EQ(world.sender().counters().records_given_up, 1u);
+  EXPECT_EQ(world.halves(), std::vector<Half>());
+  EXPECT_TRUE(world.drained());
+}
+
+// A receiver that hears pieces, in a conversation with one that says whatever a test likes.
+struct HearsPieces {
+  struct Fake final : Channel {
+    uint16_t send(Kind kind, Bytes message, uint64_t) override {
+      if (kind == Kind::kChunk) said.emplace_back(message);
+      return ++id;
+    }
+    void acknowledge(uint16_t, mqtt::Reason reason, uint64_t) override { acknowledged.push_back(reason); }
+    void close(const char* why) override { closed = why; }
+    uint64_t message_bytes_max() const override { return 1 << 20; }
+    uint16_t id = 0;
+    std::vector<std::string> said;
+    std::vector<mqtt::Reason> acknowledged;
+    std::string closed;
+  };
+  TestNode node{"hub", 2};
+  Conversation& conversation = node.with("ship-7");
+  Fake channel;
+  ChunkCodec codec;
+  uint16_t id = 0;
+
+  HearsPieces() {
+    conversation.begin(channel, node.base.now);
+    Hello hello;
+    hello.name = "ship-7";
+    hello.store_id = 7;
+    hello.features = kFeatureChunks;
+    conversation.received(Kind::kHello, encode_hello(hello), ++id, node.base.now);
+  }
+  static Chunk piece(const std::string& bytes, uint64_t offset, uint64_t size, uint64_t hash = 5,
+                     uint64_t number = 1, const std::string& stream = "telemetry") {
+    Chunk chunk;
+    chunk.kind = Chunk::Kind::kPiece;
+    chunk.of = {{9, stream}, number, hash, size, offset};
+    chunk.bytes = bytes;
+    return chunk;
+  }
+  void hear(const Chunk& chunk) {
+    conversation.received(Kind::kChunk, codec.encode(chunk, false), ++id, node.base.now);
+    for (int i = 0; i < 10; ++i) node.step();
+  }
+  mqtt::Reason answer(const Chunk& chunk) {
+    hear(chunk);
+    return channel.acknowledged.back();
+  }
+  // The verdict on a record that is whole.
+  std::optional<Chunk> verdict() {
+    const auto last = codec.decode(channel.said.back());
+    if (!last || last->kind != Chunk::Kind::kVerdict) return std::nullopt;
+    return *last;
+  }
+};
+
+TEST(LargeRecords, PiecesThatDoNotMakeTheRecordAreForgotten) {
+  HearsPieces world;
+  const std::string bytes = "the payload of a record";
+  EXPECT_EQ(world.answer(HearsPieces::piece(bytes, 0, bytes.size())), mqtt::Reason::kSuccess);
+  EXPECT_EQ(world.conversation.receiver().halves().size(), 1u);
+  Section section;
+  section.key = {9, "telemetry"};
+  section.first = section.last = 1;
+  section.records.push_back({1, "t", "", "", 1, false, false, {}, {}, {}});
+  BatchCodec batches;
+  std::string batch;
+  uint64_t plain = 0;
+  batches.encode({section}, false, &batch, &plain);
+  Chunk whole;
+  whole.kind = Chunk::Kind::kWhole;
+  whole.of = {{9, "telemetry"}, 1, 5, 0, 0};
+  whole.bytes = batch;
+  world.hear(whole);
+  ASSERT_TRUE(world.verdict());
+  EXPECT_GE(world.verdict()->reason, 0x80);
+  EXPECT_EQ(world.conversation.receiver().halves(), std::vector<Half>());
+  EXPECT_TRUE(world.node.logged("HF-LINK-010"));
+  EXPECT_EQ(world.node.kept(false).size(), 0u);
+  // With the hash of what the pieces make it is taken, once.
+  const uint64_t hash = record_hash(1, {}, "t", "", bytes);
+  EXPECT_EQ(world.answer(HearsPieces::piece(bytes.substr(0, 5), 0, bytes.size(), hash)), mqtt::Reason::kSuccess);
+  EXPECT_EQ(world.answer(HearsPieces::piece(bytes.substr(0, 5), 0, bytes.size(), hash)), mqtt::Reason::kSuccess);
+  EXPECT_EQ(world.answer(HearsPieces::piece(bytes.substr(5), 5, bytes.size(), hash)), mqtt::Reason::kSuccess);
+  whole.of.hash = hash;
+  world.hear(whole);
+  ASSERT_TRUE(world.verdict());
+  EXPECT_EQ(world.verdict()->reason, 0);
+  ASSERT_EQ(world.node.kept(false).size(), 1u);
+  EXPECT_EQ(world.node.kept(false).front().payload, bytes);
+  EXPECT_EQ(world.channel.closed, "");
+}
+
+TEST(LargeRecords, WhatAPeerMayLeaveHereIsBounded) {
+  HearsPieces world;
+  for (uint64_t i = 0; i < 3 * kHalvesMax; ++i) {
+    EXPECT_EQ(world.answer(HearsPieces::piece("bytes", 0, 100, 5, 1, "s" + std::to_string(i))), mqtt::Reason::kSuccess);
+  }
+  EXPECT_EQ(world.conversation.receiver().halves().size(), kHalvesMax);
+  // The oldest went; a piece of it that follows is refused, so that its sender begins anew.
+  EXPECT_EQ(world.answer(HearsPieces::piece("bytes", 5, 100, 5, 1, "s0")), mqtt::Reason::kUnspecifiedError);
+  // More than any record here may have.
+  EXPECT_EQ(world.answer(HearsPieces::piece("bytes", 0, 5 << 20, 5, 1, "huge")), mqtt::Reason::kPacketTooLarge);
+  world.conversation.end(world.node.base.now);
+  world.conversation.forget();
+  EXPECT_EQ(world.conversation.receiver().halves().size(), 0u);
+}
+
+// Nonsense about large records ends the conversation and changes nothing.
+TEST(LargeRecords, BrokenChunksEndTheConversation) {
+  const auto ends = [](const std::vector<Chunk>& chunks) {
+    HearsPieces world;
+    for (const Chunk& chunk : chunks) world.hear(chunk);
+    return !world.channel.closed.empty();
+  };
+  Chunk whole;
+  whole.kind = Chunk::Kind::kWhole;
+  whole.of = {{9, "telemetry"}, 1, 5, 0, 0};
+  whole.bytes = "no batch";
+  Chunk given_up;
+  given_up.kind = Chunk::Kind::kGivenUp;
+  given_up.of = whole.of;
+  Chunk verdict;
+  verdict.kind = Chunk::Kind::kVerdict;
+  verdict.of = whole.of;
+  Chunk halves;
+  EXPECT_FALSE(ends({halves}));
+  EXPECT_TRUE(ends({halves, halves}));
+  EXPECT_FALSE(ends({given_up}));
+  EXPECT_FALSE(ends({HearsPieces::piece("x", 0, 1), given_up}));
+  EXPECT_TRUE(ends({HearsPieces::piece("x", 0, 1), whole}));
+  whole.headers_size = 2;
+  EXPECT_TRUE(ends({HearsPieces::piece("x", 0, 1), whole}));
+  HearsPieces world;
+  world.conversation.received(Kind::kChunk, "x", 99, world.node.base.now);
+  EXPECT_NE(world.channel.closed, "");
 }
 
 // Two priorities of one stream, and then a parent that was put back to before the change: the order holds.
@@ -664,6 +1026,7 @@ void swarm(uint64_t seed, Restores restores) {
     if (prng.chance(1, 2)) {
       const uint64_t which = prng.below(3);
       world.write(static_cast<int>(prng.below(20)), streams[which], static_cast<uint8_t>(which * 4));
+      if (prng.chance(1, 12)) world.write_large(2'000 + prng.below(60'000), streams[which], static_cast<uint8_t>(which * 4));
     }
     world.child.step();
     world.parent.step();

@@ -21,6 +21,7 @@ namespace hf::link {
 
 inline constexpr uint64_t kProtocolVersion = 1;
 inline constexpr uint64_t kFeatureZstd = 1;
+inline constexpr uint64_t kFeatureChunks = 2;
 
 inline constexpr size_t kHelloBytesMax = 1 << 20;
 inline constexpr size_t kMarksMax = 65'536;

@@ -82,11 +82,14 @@ struct Kept {
 
 class TestNode : public Host {
  public:
-  TestNode(std::string name, uint64_t store_id) : base(store_id), name_(std::move(name)) {}
+  TestNode(std::string name, uint64_t store_id) : base(store_id), name_(std::move(name)) {
+    settings.name = name_;
+  }
 
   TestStore base;
   std::vector<std::string> log_lines;
   bool stalled = false;  // The disk does nothing.
+  Settings settings;
   uint32_t renewed = 0;
   // Whether a peer is owed a record; `from` is empty for one of our own.
   std::function<bool(const std::string& peer, const std::string& from, Bytes topic)> owed =
@@ -100,7 +103,7 @@ class TestNode : public Host {
     std::unique_ptr<Conversation>& conversation = conversations_[peer];
     if (conversation == nullptr) {
       conversation =
-          std::make_unique<Conversation>(store(), *this, base.entropy, Settings{name_, true}, peer);
+          std::make_unique<Conversation>(store(), *this, base.entropy, settings, peer);
     }
     return *conversation;
   }
@@ -120,6 +123,8 @@ class TestNode : public Host {
   void ingest(const std::string& peer, const store::NewRecord& record, const Now&) override {
     append(peer, record);
   }
+  bool begin_assembly(const std::string&) override { return true; }
+  void end_assembly(const std::string&) override {}
   void incarnation_renewed() override { ++renewed; }
   void log(const char* event, std::string text) override {
     log_lines.push_back(std::string(event) + " " + text);

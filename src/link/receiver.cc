@@ -17,11 +17,12 @@ namespace {
 
 // HELLO's head and a name fit into what is left.
 constexpr uint64_t kMarkBytesMax = kHelloBytesMax - 4096;
+constexpr uint32_t kPiecesPerPump = 64;
 
 }  // namespace
 
 Receiver::Receiver(Store& store, Host& host, std::string peer)
-    : store_(store), host_(host), peer_(std::move(peer)), pairs_(Pairs::received(store, peer_)) {}
+    : store_(store), host_(host), peer_(std::move(peer)), pairs_(Pairs::received(store, peer_)), halves_(store, peer_) {}
 
 std::vector<Mark> Receiver::marks() {
   std::vector<Mark> marks;
@@ -97,6 +98,10 @@ Receiver::Outcome Receiver::batch(Bytes message, const Now& now) {
   counters_.received_bytes += message.size();
   const Result<std::vector<Section>> sections = codec_.decode(message);
   if (!sections) return {mqtt::Reason::kMalformedPacket, 0, sections.error().text};
+  return take(*sections, now);
+}
+
+Receiver::Outcome Receiver::take(const std::vector<Section>& sections, const Now& now) {
   if (!counted_) marks();
 
   // First all checks, so that what is applied is applied whole.
@@ -104,7 +109,7 @@ Receiver::Outcome Receiver::batch(Bytes message, const Now& now) {
   uint64_t bytes_most = 0;
   uint64_t marks_new = 0;
   uint64_t mark_bytes_new = 0;
-  for (const Section& section : *sections) {
+  for (const Section& section : sections) {
     if (section.origin.size() + 1 + peer_.size() > kOriginBytesMax) {
       return {mqtt::Reason::kMalformedPacket, 0, "a batch from too many nodes away"};
     }
@@ -130,26 +135,173 @@ Receiver::Outcome Receiver::batch(Bytes message, const Now& now) {
     return refuse(mqtt::Reason::kQuotaExceeded, "it brings more streams than one peer may have");
   }
   if (bytes > 0) {
-    // The largest alone first: a batch is cut smaller by its sender, a record is not.
-    if (const Result<> admitted = store_.admit(bytes_most); !admitted) {
-      const Code code = admitted.error().code;
-      return refuse(code == Code::kTooLarge ? mqtt::Reason::kPacketTooLarge
-                    : code == Code::kFull   ? mqtt::Reason::kQuotaExceeded
-                                            : mqtt::Reason::kServerBusy,
-                    admitted.error().text);
-    }
-    if (const Result<> admitted = store_.admit(bytes); !admitted && admitted.error().code == Code::kFull) {
-      return refuse(mqtt::Reason::kQuotaExceeded, admitted.error().text);
-    }
+    if (const Result<> admitted = admit(bytes_most, bytes); !admitted) return refuse_for_space(admitted.error());
   }
 
   refusing_ = false;
-  for (const Section& section : *sections) apply(section, now);
+  for (const Section& section : sections) apply(section, now);
   return {mqtt::Reason::kSuccess, commit_, nullptr};
+}
+
+Result<> Receiver::admit(uint64_t record_bytes_most, uint64_t bytes) {
+  // The largest alone first: a batch is cut smaller by its sender, a record is not.
+  HF_TRY(store_.admit(record_bytes_most));
+  const Result<> admitted = store_.admit(bytes);
+  if (!admitted && admitted.error().code == Code::kFull) return admitted;
+  return {};
+}
+
+Receiver::Outcome Receiver::refuse_for_space(const Error& error) {
+  return refuse(error.code == Code::kTooLarge ? mqtt::Reason::kPacketTooLarge
+                : error.code == Code::kFull   ? mqtt::Reason::kQuotaExceeded
+                                              : mqtt::Reason::kServerBusy,
+                error.text);
+}
+
+// --- Records in pieces.
+
+Receiver::Outcome Receiver::chunk(const Chunk& chunk, const Now& now) {
+  const Half& of = chunk.of;
+  const Half* half = halves_.find(of.key);
+  switch (chunk.kind) {
+    case Chunk::Kind::kPiece:
+      return piece(chunk, now);
+    case Chunk::Kind::kWhole:
+      for (const Whole& whole : wholes_) {
+        // All went again after a refusal of something else.
+        if (whole.half.key == of.key && whole.half.number == of.number) return {};
+      }
+      if (half == nullptr || half->number != of.number || half->hash != of.hash || half->held != half->size) {
+        return refuse(mqtt::Reason::kUnspecifiedError, "not all pieces of a record are here");
+      }
+      if (chunk.headers_size > half->size)
+        return {mqtt::Reason::kProtocolError, 0, "a record with headers larger than itself"};
+      wholes_.push_back({*half, chunk.headers_size, std::string(chunk.bytes)});
+      more_ = true;
+      return {};
+    case Chunk::Kind::kGivenUp:
+      for (const Whole& whole : wholes_) {
+        if (whole.half.key == of.key)
+          return {mqtt::Reason::kProtocolError, 0, "a record that is whole is given up"};
+      }
+      if (half != nullptr && half->number == of.number) halves_.drop(of.key);
+      return {};
+    case Chunk::Kind::kHalves:
+    case Chunk::Kind::kVerdict:
+      break;
+  }
+  return {mqtt::Reason::kProtocolError, 0, "a chunk that is none of a sender's"};
+}
+
+Receiver::Outcome Receiver::piece(const Chunk& chunk, const Now& now) {
+  const Half& of = chunk.of;
+  counters_.received_bytes += chunk.bytes.size();
+  const Held held = this->held(of.key);
+  if (held.marked && of.number <= held.number) {
+    ++counters_.repeats_ignored;
+    return {mqtt::Reason::kSuccess, commit_, nullptr};
+  }
+  for (const Whole& whole : wholes_) {
+    if (whole.half.key == of.key) return {mqtt::Reason::kProtocolError, 0, "a piece of a record that is whole"};
+  }
+  const Half* half = halves_.find(of.key);
+  const bool known = half != nullptr && half->same_record(of);
+  const uint64_t here = known ? half->held : 0;
+  const uint64_t end = of.held + chunk.bytes.size();
+  if (end <= here) {
+    ++counters_.repeats_ignored;
+    return {mqtt::Reason::kSuccess, halves_.commit(), nullptr};
+  }
+  if (of.held != here) return refuse(mqtt::Reason::kUnspecifiedError, "a piece does not follow the one before");
+  if (const Result<> admitted = admit(of.size, chunk.bytes.size()); !admitted)
+    return refuse_for_space(admitted.error());
+  refusing_ = false;
+  if (!known) halves_.begin(of);
+  halves_.add(of.key, chunk.bytes, now);
+  ++counters_.pieces_received;
+  return {mqtt::Reason::kSuccess, halves_.commit(), nullptr};
+}
+
+bool Receiver::woken(store::ReaderId reader) {
+  if (!halves_.is_reader(reader)) return false;
+  waiting_ = false;
+  return true;
+}
+
+void Receiver::stop() {
+  if (assembling_) host_.end_assembly(peer_);
+  assembling_ = waiting_ = more_ = false;
+  wholes_.clear();
+  bytes_ = std::string();
+}
+
+std::optional<Receiver::Verdict> Receiver::pump(const Now& now) {
+  more_ = false;
+  if (wholes_.empty() || waiting_) return std::nullopt;
+  const Half half = wholes_.front().half;
+  if (!assembling_) {
+    if (!host_.begin_assembly(peer_)) return std::nullopt;
+    assembling_ = true;
+    halves_.rewind(half.key);
+  }
+  for (uint32_t pieces = 0;; ++pieces) {
+    if (pieces == kPiecesPerPump) {
+      more_ = true;
+      return std::nullopt;
+    }
+    const Halves::Read read = halves_.read(half.key, &bytes_);
+    if (read == Halves::Read::kPending) {
+      waiting_ = true;
+      return std::nullopt;
+    }
+    // The begin of one that was dropped meanwhile, or more than there was: either way it is not what it was to be.
+    if (read == Halves::Read::kEnd || bytes_.size() > half.size) break;
+  }
+  Verdict verdict{half.key, half.number, finish(now)};
+  host_.end_assembly(peer_);
+  assembling_ = false;
+  bytes_ = std::string();
+  wholes_.pop_front();
+  more_ = !wholes_.empty();
+  return verdict;
+}
+
+// All bytes that the log still has of it are in `bytes_`.
+Receiver::Outcome Receiver::finish(const Now& now) {
+  const Whole& whole = wholes_.front();
+  const auto damaged = [&](const char* why) {
+    halves_.drop(whole.half.key);
+    return refuse(mqtt::Reason::kUnspecifiedError, why);
+  };
+  if (bytes_.size() != whole.half.size)
+    return damaged("pieces of a large record can no longer be read; it comes again from its begin");
+  Result<std::vector<Section>> sections = codec_.decode(whole.batch);
+  if (!sections) return {mqtt::Reason::kMalformedPacket, 0, sections.error().text};
+  if (sections->size() != 1 || sections->front().records.size() != 1 ||
+      sections->front().key != whole.half.key || sections->front().last != whole.half.number) {
+    return {mqtt::Reason::kProtocolError, 0, "a whole that is not of its record"};
+  }
+  BatchRecord& record = sections->front().records.front();
+  if (!record.headers.empty() || !record.payload.empty())
+    return {mqtt::Reason::kProtocolError, 0, "a whole with bytes that belong into pieces"};
+  record.headers = Bytes(bytes_).substr(0, whole.headers_size);
+  record.payload = Bytes(bytes_).substr(whole.headers_size);
+  if (record_hash(record.sequence, record.arrival, record.topic, record.headers, record.payload) !=
+      whole.half.hash) {
+    return damaged("the pieces of a large record do not make what was sent; it comes again from its begin");
+  }
+  if (!record.headers.empty() && !headers_sound(record.headers))
+    return {mqtt::Reason::kMalformedPacket, 0, "a record with bad headers"};
+  const Outcome outcome = take(*sections, now);  // Drops what was here of it.
+  if (outcome.broken == nullptr && outcome.reason == mqtt::Reason::kSuccess) ++counters_.records_assembled;
+  return outcome;
 }
 
 void Receiver::apply(const Section& section, const Now& now) {
   Held held = this->held(section.key);
+  if (const Half* half = halves_.find(section.key); half != nullptr && half->number <= section.last) {
+    halves_.drop(section.key);  // It is whole, or it will never be.
+  }
   if (held.marked && section.last <= held.number) {
     counters_.repeats_ignored += section.records.size();
     return;

@@ -6,12 +6,21 @@
 // refused and nothing of it is applied. A stream keeps the key that its origin gave it, unless another peer
 // brought that key here first: then it is kept under a key of its own, so that no peer can write into what
 // came from elsewhere.
+//
+// A record that is larger than a batch comes in pieces (chunk.h). They are kept in the log (Halves) until the
+// last one is here; then they are read back, put together, checked against the record's hash, and what comes of
+// it is applied as a batch is: with its mark, once.
 #pragma once
 
+#include <algorithm>
+#include <deque>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "link/batch.h"
+#include "link/chunk.h"
+#include "link/halves.h"
 #include "link/hello.h"
 #include "link/host.h"
 #include "link/pairs.h"
@@ -26,6 +35,8 @@ struct ReceiverCounters {
   uint64_t repeats_ignored = 0;
   uint64_t absent_named = 0;  // Numbers that the peer said do not come, whatever the cause.
   uint64_t batches_refused = 0;
+  uint64_t pieces_received = 0;
+  uint64_t records_assembled = 0;
 };
 
 class Receiver {
@@ -36,7 +47,9 @@ class Receiver {
   // How far each stream of the peer is held here, for HELLO.
   std::vector<Mark> marks();
   // What HELLO and answers say holds once this commit is durable.
-  uint64_t commit() const { return commit_; }
+  uint64_t commit() const { return std::max(commit_, halves_.commit()); }
+  // Records of which the peer has brought only a part.
+  std::vector<Half> halves() const { return halves_.all(); }
   std::string answer(const store::StreamKey& key) const;
 
   struct Outcome {
@@ -45,6 +58,23 @@ class Receiver {
     const char* broken = nullptr;  // The peer breaks the protocol: close, nothing was applied.
   };
   Outcome batch(Bytes message, const Now& now);
+  // A piece, a whole, or word that no more of one comes.
+  Outcome chunk(const Chunk& chunk, const Now& now);
+  // What became of a record that is whole: to be told to the peer once `commit` is durable.
+  struct Verdict {
+    store::StreamKey key;
+    uint64_t number = 0;
+    Outcome outcome;
+  };
+  // Puts records together whose pieces are all here. Bounded: wants_more() says that there is more to do at once.
+  std::optional<Verdict> pump(const Now& now);
+  bool wants_more() const { return more_; }
+  // One of store.take_woken(); false if the reader is not of this.
+  bool woken(store::ReaderId reader);
+  // The conversation is over. What is here of records that are not whole stays.
+  void stop();
+  // The peer is gone for good.
+  void forget() { halves_.drop_all(); }
 
   const ReceiverCounters& counters() const { return counters_; }
 
@@ -60,17 +90,35 @@ class Receiver {
   store::StreamKey local_key(const Section& section, const std::string& origin) const;
   void apply(const Section& section, const Now& now);
   Outcome refuse(mqtt::Reason reason, const char* why);
+  // Checks and applies what a batch says; all or nothing.
+  Outcome take(const std::vector<Section>& sections, const Now& now);
+  Result<> admit(uint64_t record_bytes_most, uint64_t bytes);
+  Outcome refuse_for_space(const Error& error);
+  Outcome piece(const Chunk& chunk, const Now& now);
+  Outcome finish(const Now& now);
 
   store::Store& store_;
   Host& host_;
   const std::string peer_;
   Pairs pairs_;
   BatchCodec codec_;
+  Halves halves_;
   uint64_t commit_ = 0;
   bool counted_ = false;  // The next two are known.
   uint64_t mark_count_ = 0;
   uint64_t mark_bytes_ = 0;  // Of all marks in HELLO.
   bool refusing_ = false;    // The last batch was refused.
+  // Records whose pieces are all here; the first of them is being put together once it is `assembling_`.
+  struct Whole {
+    Half half;
+    uint64_t headers_size = 0;
+    std::string batch;
+  };
+  std::deque<Whole> wholes_;
+  bool assembling_ = false;
+  bool waiting_ = false;  // For the disk.
+  bool more_ = false;
+  std::string bytes_;
   ReceiverCounters counters_;
 };
 

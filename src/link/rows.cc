@@ -90,4 +90,12 @@ std::string reader_key(Bytes peer, uint8_t priority) {
 
 std::string memory_key(Bytes peer) { return tagged('P', peer); }
 
+std::string half_prefix(Bytes peer) { return tagged('H', peer); }
+
+std::string half_key(Bytes peer, const store::StreamKey& stream) {
+  std::string key = tagged('H', peer);
+  put_stream(key, stream);
+  return key;
+}
+
 }  // namespace hf::link

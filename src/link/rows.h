@@ -8,8 +8,9 @@
 //   kNode    'N' name                          -> registration (registry.cc)
 //            'R' peer priority:u8              -> reader varint
 //            'P' peer                          -> store u64, goodput varint
+//            'H' peer stream                   -> number varint, hash u64, size varint, held varint, reader varint
 //   kParent  'C'                               -> credentials (claim.cc)
-//            'R', 'P' as in kNode, of the parent
+//            'R', 'P', 'H' as in kNode, of the parent
 //
 //   peer     = sized name of a registered child, or "^" for the parent
 //   store    = u64be, the store id that the peer said in HELLO
@@ -56,5 +57,7 @@ std::string lane_key(Bytes peer, const store::StreamKey& stream);
 std::string reader_prefix(Bytes peer);
 std::string reader_key(Bytes peer, uint8_t priority);
 std::string memory_key(Bytes peer);
+std::string half_prefix(Bytes peer);
+std::string half_key(Bytes peer, const store::StreamKey& stream);
 
 }  // namespace hf::link

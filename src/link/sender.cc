@@ -53,10 +53,13 @@ Sender::~Sender() = default;
 
 // --- The conversation's beginning and end.
 
-void Sender::start(Channel& channel, const Hello& hello, bool compress, const Now& now) {
+void Sender::start(Channel& channel, const Hello& hello, bool compress, bool chunks, const Now& now) {
   channel_ = &channel;
   closing_ = false;
   compress_ = compress;
+  chunks_ = chunks;
+  halves_known_ = !chunks;
+  halves_.clear();
   if (travel_.meet(hello.store_id)) {
     host_.log("HF-LINK-006", std::string(peer_ == kParentName ? "the parent" : peer_) +
                                  " is another store than before (" + to_hex(hello.store_id) +
@@ -72,10 +75,15 @@ void Sender::start(Channel& channel, const Hello& hello, bool compress, const No
 
 void Sender::stop() {
   for (const Flight& flight : flights_) {
+    if (flight.piece) continue;
     for (const End& end : flight.ends) {
       std::vector<Pair>& pairs = unreceipted_[end.out->key];
       if (pairs.size() < kFlightsMax) pairs.push_back(end.pair);
     }
+  }
+  for (const Road& road : roads_) {
+    if (!road.large || !road.large->whole) continue;
+    unreceipted_[road.large->end.out->key].push_back(road.large->end.pair);
   }
   if (flowing()) travel_.remember_goodput(pace_.goodput());
   flights_.clear();
@@ -149,8 +157,10 @@ void Sender::flow() {
     out.last_sent = out.held;
     out.last_position = out.held_position;
     out.waiting.clear();
+    out.blocked.reset();
   }
   way_ = {};
+  forget_halves();
 }
 
 // Lanes may be made while the conversation lasts.
@@ -177,6 +187,7 @@ bool Sender::woken(ReaderId reader) {
     if (Road* road = road_of(lane.priority)) {
       road->ready = true;
       road->drained = false;
+      if (road->large) road->large->pending = false;
     }
     return true;
   }
@@ -207,7 +218,7 @@ void Sender::pump(const Now& now) {
     });
     const uint64_t room = pace_.room(true, urgent, now);
     if (room == 0) return;
-    const Sent outcome = send_batch(*road, room, now);
+    const Sent outcome = send_from(*road, room, now);
     // Many records may have been looked at of which none was to be sent: then it goes on in the next step.
     if (outcome == Sent::kStop || (outcome == Sent::kNothing && more_)) return;
     sent += outcome == Sent::kYes;
@@ -220,8 +231,8 @@ bool Sender::barred(const Road& road, Position position) {
     if (barrier.priority != road.lane.priority || position <= barrier.at) continue;
     const Road* before = road_of(barrier.before);
     if (before == nullptr) continue;
-    if (!before->stash.empty()) {
-      if (before->stash.front().record.position <= barrier.at) return true;
+    if (const std::optional<Position> first = before->first_left()) {
+      if (*first <= barrier.at) return true;
       continue;
     }
     const store::ReaderInfo* reader = store_.reader(before->lane.reader);
@@ -236,7 +247,8 @@ Sender::Road* Sender::choose() {
   Road* behind = nullptr;  // The first of those, for when the turns begin anew.
   for (Road& road : roads_) {
     if (!road.has()) continue;
-    if (!road.stash.empty() && barred(road, road.stash.front().record.position)) continue;
+    // (One that goes in pieces was let through already.)
+    if (!road.large_may_go() && !road.stash.empty() && barred(road, road.stash.front().record.position)) continue;
     if (first == nullptr) {
       first = &road;
       continue;
@@ -257,6 +269,33 @@ Sender::Road* Sender::choose() {
 void Sender::stash(Road& road, std::vector<Fetch>* records, size_t keep) {
   for (size_t i = records->size(); i > keep; --i) road.stash.push_front(std::move((*records)[i - 1]));
   records->resize(keep);
+}
+
+std::optional<Position> Sender::Road::first_left() const {
+  std::optional<Position> first;
+  const auto at = [&](Position position) { first = std::min(first.value_or(position), position); };
+  if (!stash.empty()) at(stash.front().record.position);
+  if (large) at(large->position);
+  if (!behind.empty()) at(behind.front());
+  if (!again.empty()) at(again.front());
+  return first;
+}
+
+// A large record and what else the lane holds take turns.
+Sender::Sent Sender::send_from(Road& road, uint64_t room, const Now& now) {
+  const auto piece = [&] {
+    road.large_turn = false;
+    return send_piece(road, room, now);
+  };
+  if (road.large_turn && road.large_may_go()) {
+    const Sent outcome = piece();
+    if (outcome != Sent::kNothing) return outcome;
+  }
+  const bool barred_now = !road.stash.empty() && barred(road, road.stash.front().record.position);
+  const Sent outcome = barred_now ? Sent::kNothing : send_batch(road, room, now);
+  road.large_turn = true;
+  if (outcome != Sent::kNothing || !road.large_may_go()) return outcome;
+  return piece();
 }
 
 Sender::Sent Sender::send_batch(Road& road, uint64_t room, const Now& now) {
@@ -315,22 +354,43 @@ Sender::Sent Sender::send_batch(Road& road, uint64_t room, const Now& now) {
     end.out->started = true;
   }
   flights_.push_back(std::move(flight));
+  if (road.large) road.large->pending = false;  // It may have waited for this.
 
   counters_.sent_bytes += message.size();
   counters_.sent_plain_bytes += plain_bytes;
   counters_.sent_payload_bytes += made.payload_bytes;
   counters_.records_sent += made.records;
   ++counters_.batches_sent;
+  account(road, message.size());
+  return Sent::kYes;
+}
 
+// Of every ten bytes one is for the lanes behind the first.
+void Sender::account(const Road& road, uint64_t bytes) {
   bool first = true;  // No lane before this one has anything.
   for (const Road& other : roads_) first &= other.lane.priority >= road.lane.priority || !other.has();
   if (first) {
-    share_debt_ = std::min(share_debt_ + message.size(), 18 * kBatchBytesMax);
+    share_debt_ = std::min(share_debt_ + bytes, 18 * kBatchBytesMax);
   } else {
-    share_debt_ -= std::min(share_debt_, 9 * static_cast<uint64_t>(message.size()));
+    share_debt_ -= std::min(share_debt_, 9 * bytes);
     share_last_ = road.lane.priority;
   }
-  return Sent::kYes;
+}
+
+// The next record of the lane; nothing: the store has none now.
+std::optional<Fetch> Sender::take(Road& road) {
+  while (!road.again.empty()) {
+    const Position position = road.again.front();
+    Fetch fetch = store_.at(position, road.lane.reader);
+    if (fetch.status == FetchStatus::kPending) return std::nullopt;
+    road.again.pop_front();
+    if (fetch.status == FetchStatus::kRecord) return fetch;
+    store_.acknowledge(road.lane.reader, position);  // It can no longer be read.
+  }
+  Fetch fetch = store_.next(road.lane.reader);
+  if (fetch.status == FetchStatus::kRecord) return fetch;
+  road.drained = fetch.status == FetchStatus::kNone;
+  return std::nullopt;
 }
 
 void Sender::collect(Road& road, uint64_t plain_bytes_max, std::vector<Fetch>* records, const Now& now) {
@@ -340,21 +400,38 @@ void Sender::collect(Road& road, uint64_t plain_bytes_max, std::vector<Fetch>* r
            (bytes + cost(fetch.record) <= plain_bytes_max && records->size() < kBatchRecordsMax);
   };
   while (!road.stash.empty()) {
-    if (!fits(road.stash.front()) || barred(road, road.stash.front().record.position)) return;
+    const Record& record = road.stash.front().record;
+    if (barred(road, record.position)) return;
+    // The pace may have become one for which it is large.
+    Out& out = *way_of(record.stream, record.sequence).out;
+    if (out.blocked || is_large(record)) {
+      block(road, out, record);
+      road.stash.pop_front();
+      continue;
+    }
+    if (!fits(road.stash.front())) return;
     bytes += cost(road.stash.front().record);
     records->push_back(std::move(road.stash.front()));
     road.stash.pop_front();
   }
   for (uint32_t looks = 0; looks < kLooksPerBatch; ++looks) {
-    if (bytes >= plain_bytes_max || !road.ready || closing_) return;
-    Fetch fetch = store_.next(road.lane.reader);
-    if (fetch.status != FetchStatus::kRecord) {
+    if (bytes >= plain_bytes_max || !road.readable() || closing_) return;
+    std::optional<Fetch> taken = take(road);
+    if (!taken) {
       road.ready = false;
-      road.drained = fetch.status == FetchStatus::kNone;
       return;
     }
-    if (!wanted(road, fetch, now)) continue;
-    if (!fits(fetch) || barred(road, fetch.record.position)) {
+    Fetch& fetch = *taken;
+    // (The stream may be blocked in the lane that it was in before: then this one is barred.)
+    Out& out = *way_of(fetch.record.stream, fetch.record.sequence).out;
+    const bool waits = out.blocked == road.lane.priority && fetch.record.sequence > out.held;
+    if (!waits && !wanted(road, fetch, now)) continue;
+    const bool barred_now = barred(road, fetch.record.position);
+    if (!barred_now && (waits || is_large(fetch.record))) {
+      block(road, out, fetch.record);
+      continue;
+    }
+    if (!fits(fetch) || barred_now) {
       road.stash.push_back(std::move(fetch));
       return;
     }
@@ -369,6 +446,10 @@ bool Sender::wanted(Road& road, const Fetch& fetch, const Now& now) {
   Out& out = *way_of(record.stream, record.sequence).out;
   if (record.sequence <= out.held) {
     ++counters_.records_held;
+    store_.acknowledge(road.lane.reader, record.position);
+    return false;
+  }
+  if (!given_up_.empty() && given_up_.contains({road.lane.reader, record.position})) {
     store_.acknowledge(road.lane.reader, record.position);
     return false;
   }
@@ -566,6 +647,11 @@ void Sender::give_up(const Road& road, const Record& record, const char* why, co
   store_.add_gap(gap);
   store_.acknowledge(road.lane.reader, record.position);
   ++counters_.records_given_up;
+  const Position low_water = store_.reader(road.lane.reader)->low_water;
+  std::erase_if(given_up_, [&](const auto& each) {
+    return each.first == road.lane.reader && each.second <= low_water;
+  });
+  if (record.position > low_water) given_up_.insert({road.lane.reader, record.position});
 }
 
 void Sender::flush_expired(const Road& road, const Now& now) {
@@ -595,6 +681,11 @@ bool Sender::receipt(uint16_t id, mqtt::Reason reason, const Now& now) {
     refused(flight, reason, now);
     return true;
   }
+  if (flight.piece) {
+    if (flight.piece->size > 0) halves_[flight.piece->key] = *flight.piece;
+    rest_ = {};
+    return true;
+  }
   for (const Position position : flight.positions) store_.acknowledge(flight.reader, position);
   for (const End& end : flight.ends) {
     if (end.pair.number > end.out->held) {
@@ -617,7 +708,7 @@ void Sender::refused(Flight& flight, mqtt::Reason reason, const Now& now) {
   // first.
   if (rest_until_) return;
   host_.log("HF-LINK-007", std::string("the peer refused a batch of ") + std::to_string(flight.records) +
-                               " records: " + mqtt::reason_name(reason));
+                               (flight.records == 1 ? " record: " : " records: ") + mqtt::reason_name(reason));
   if (reason == mqtt::Reason::kPacketTooLarge && flight.records == 1) {
     Record record;
     record.stream = flight.ends.front().stream;
@@ -625,6 +716,9 @@ void Sender::refused(Flight& flight, mqtt::Reason reason, const Now& now) {
     record.position = flight.positions.front();
     for (const Road& road : roads_) {
       if (road.lane.reader == flight.reader) give_up(road, record, "is larger than what the peer takes", now);
+    }
+    if (flight.piece) {
+      tell_given_up(*flight.piece);
     }
   } else if (reason != mqtt::Reason::kQuotaExceeded && reason != mqtt::Reason::kServerBusy) {
     return close("the peer refused a batch");

@@ -8,6 +8,10 @@
 // Which lane: the lowest priority number that has something; of every ten bytes one is for the lanes behind
 // it, in turn, so that a flood of the urgent does not stop the rest.
 //
+// A record that is larger than a batch goes in pieces (large.cc): one at a time in each lane, its pieces between the
+// batches of whatever else the lane holds. Only its own stream waits for it. It is read again for each piece, so
+// that what is in memory is a position.
+//
 // Invariant: a record is acknowledged at the store only when the peer is known to hold it (its receipt, or
 // its mark with the right hash), or when nobody can want it any more (expired, too large for the peer: then a
 // gap record says so).
@@ -17,6 +21,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -24,6 +29,7 @@
 #include "link/agreement.h"
 #include "link/batch.h"
 #include "link/channel.h"
+#include "link/chunk.h"
 #include "link/host.h"
 #include "link/pace.h"
 #include "link/pairs.h"
@@ -43,6 +49,8 @@ struct SenderCounters {
   uint64_t records_given_up = 0;  // Too large for the peer.
   uint64_t batches_refused = 0;
   uint64_t forks = 0;
+  uint64_t pieces_sent = 0;    // Of records that are larger than a batch.
+  uint64_t pieces_held = 0;    // Bytes of pieces that the peer had already when a record was begun.
 };
 
 class Sender {
@@ -54,11 +62,14 @@ class Sender {
   const Travel& travel() const { return travel_; }
 
   // The peer said HELLO. `peer_name` is for people.
-  void start(Channel& channel, const Hello& hello, bool compress, const Now& now);
+  void start(Channel& channel, const Hello& hello, bool compress, bool chunks, const Now& now);
   // The conversation is over; what is under way counts as not sent.
   void stop();
   // An answer to a question for pairs. False: nobody asked.
   bool pairs(const PairsMessage& message);
+  // What the peer holds of large records; what became of one. False: it should not have said so.
+  bool halves(const std::vector<Half>& halves);
+  bool verdict(const Chunk& chunk, const Now& now);
   // The peer acknowledged message `id`. False if it is none of ours.
   bool receipt(uint16_t id, mqtt::Reason reason, const Now& now);
   // One of store.take_woken(); false if the reader is not of this peer.
@@ -95,6 +106,7 @@ class Sender {
     bool started = false;  // The peer expects last_sent + 1 next.
     std::optional<NumberHash> ahead;
     std::vector<store::Position> waiting;  // Up to `ahead`: taken, neither sent nor given up.
+    std::optional<uint8_t> blocked;        // By a large record in the lane of this priority.
   };
   // The way of a run of numbers of one stream here.
   struct Way {
@@ -104,18 +116,37 @@ class Sender {
     uint64_t doubtful_last = 0;
     Out* out = nullptr;
   };
-  struct Road {  // A lane while the conversation lasts.
-    Lane lane;
-    bool ready = true;                      // next() may have something.
-    bool drained = false;                   // And nothing is on its way from the disk.
-    std::deque<store::Store::Fetch> stash;  // Taken and not sent yet.
-    bool has() const { return ready || !stash.empty(); }
-  };
   struct End {  // Of a section.
     Out* out = nullptr;
     store::StreamId stream = 0;
     Pair pair;
   };
+  // A record that goes in pieces.
+  struct Large {
+    Out* out = nullptr;
+    store::Position position;
+    Half half;          // `held` is what has left. Size 0: it was not looked at yet.
+    bool pending = false;  // Its bytes come from the disk.
+    bool whole = false;    // All of it has left; the verdict is to come.
+    uint64_t shrink = 16;  // As below, of its own bytes.
+    End end;               // Once whole.
+  };
+  struct Road {  // A lane while the conversation lasts.
+    Lane lane;
+    bool ready = true;                      // The store may have something.
+    bool drained = false;                   // And nothing is on its way from the disk.
+    std::deque<store::Store::Fetch> stash;  // Taken and not sent yet.
+    std::optional<Large> large;
+    bool large_turn = true;              // Its piece goes before a batch of the others.
+    std::deque<store::Position> behind;  // Taken, and left until `large` is through: its stream goes no further.
+    std::deque<store::Position> again;   // Those that may go on: they come before whatever next() has.
+    bool readable() const { return ready && (!again.empty() || behind.size() < kBehindMax); }
+    bool large_may_go() const { return large && !large->pending && !large->whole; }
+    bool has() const { return readable() || !stash.empty() || large_may_go(); }
+    // The first that was taken and has not left.
+    std::optional<store::Position> first_left() const;
+  };
+  static constexpr size_t kBehindMax = 1 << 16;
   struct Flight {
     uint16_t id = 0;
     store::ReaderId reader = 0;
@@ -127,6 +158,7 @@ class Sender {
     int64_t wall_us = 0;  // Arrival of its first record.
     std::vector<store::Position> positions;
     std::vector<End> ends;
+    std::optional<Half> piece;  // It is one, up to `held`, or the whole: no record is receipted by it.
   };
   struct Draft {
     std::vector<Section> sections;
@@ -151,7 +183,10 @@ class Sender {
   // Whether the road's next record must wait for another lane, in which its stream was before.
   bool barred(const Road& road, store::Position position);
   Road* choose();
+  Sent send_from(Road& road, uint64_t room, const Now& now);
   Sent send_batch(Road& road, uint64_t room, const Now& now);
+  void account(const Road& road, uint64_t bytes);
+  std::optional<store::Store::Fetch> take(Road& road);
   void collect(Road& road, uint64_t plain_bytes_max, std::vector<store::Store::Fetch>* records,
                const Now& now);
   // Decides about one record as it comes from the store: true if it is to be sent.
@@ -167,6 +202,16 @@ class Sender {
   void give_up(const Road& road, const store::Record& record, const char* why, const Now& now);
   void flush_expired(const Road& road, const Now& now);
   void refused(Flight& flight, mqtt::Reason reason, const Now& now);
+
+  // --- large.cc
+  bool is_large(const store::Record& record) const;
+  void block(Road& road, Out& out, const store::Record& record);
+  Sent send_piece(Road& road, uint64_t room, const Now& now);
+  Sent send_whole(Road& road, const store::Store::Fetch& fetch, const Now& now);
+  // The lane's large record is done with, one way or another.
+  void unblock(Road& road);
+  void tell_given_up(const Half& half);
+  void forget_halves();
   void close(const char* why);
 
   store::Store& store_;
@@ -195,6 +240,11 @@ class Sender {
   std::map<store::StreamId, std::vector<store::Gap>>
       gaps_;  // Looked up once a batch, when a number is absent.
   bool gaps_known_ = false;
+  ChunkCodec chunk_codec_;
+  bool chunks_ = false;                    // The peer takes records in pieces,
+  bool halves_known_ = false;              // and has said what it holds of such.
+  std::map<store::StreamKey, Half> halves_;
+  std::set<std::pair<store::ReaderId, store::Position>> given_up_;  // They may be handed out again after a rewind.
   uint64_t unsent_bytes_ = 0;
   uint64_t share_debt_ = 0;  // What the lanes behind are owed, times nine.
   uint8_t share_last_ = 0;   // Whose turn was last.

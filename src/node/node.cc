@@ -165,6 +165,7 @@ void Node::Impl::settle() {
     take_from_children();
     store->boundary();
     make_jobs();
+    busy |= std::exchange(assembly_freed_, false);
     if (!busy) break;
   }
   if (parent_ && parent_->uplink.take_dial(now_))
@@ -188,7 +189,7 @@ void Node::Impl::make_jobs() {
 }
 
 std::optional<Instant> Node::Impl::next_deadline() const {
-  if (identities_due_) return now_.mono;
+  if (identities_due_ || assembly_freed_) return now_.mono;
   std::optional<Instant> deadline = store->next_deadline();
   const auto at = [&](std::optional<Instant> instant) {
     if (instant && (!deadline || *instant < *deadline)) deadline = instant;

@@ -57,6 +57,8 @@ class Node::Impl final : public broker::Host, public link::Host, public link::Up
   void reserved_acknowledged(ConnectionId connection, uint16_t packet_id, mqtt::Reason reason) override;
   void ingest(const std::string& peer, const store::NewRecord& record, const Now& now) override;
   void incarnation_renewed() override;
+  bool begin_assembly(const std::string& peer) override;
+  void end_assembly(const std::string& peer) override;
 
   // --- report.cc
   Status status(const Now& now) const;
@@ -187,6 +189,8 @@ class Node::Impl final : public broker::Host, public link::Host, public link::Up
   uint64_t ended_commit_ = 0;
   std::unordered_map<ConnectionId, std::string> child_of_connection_;
   std::deque<FromChild> from_children_;
+  std::string assembling_;         // The peer whose large record is being put together.
+  bool assembly_freed_ = false;  // Others may want to.
   uint64_t durable_ = 0;
   std::vector<LogLine> early_log_;  // Of the start; leaves with the first step.
   bool stopping_ = false;

@@ -27,7 +27,7 @@ Node::Impl::Peer& Node::Impl::peer(const std::string& name) {
   Peer& peer = children_[name];
   if (peer.conversation == nullptr) {
     peer.conversation =
-        std::make_unique<link::Conversation>(*store, *this, entropy, link::Settings{config.name, true}, name);
+        std::make_unique<link::Conversation>(*store, *this, entropy, link::Settings{config.name}, name);
   }
   return peer;
 }
@@ -142,6 +142,18 @@ void Node::Impl::ingest(const std::string& peer, const store::NewRecord& record,
   if (source.kind == broker::Source::Kind::kChild) source.child = peer;
   source.stream = record.stream;
   broker_->ingest(record, source, now);
+}
+
+bool Node::Impl::begin_assembly(const std::string& peer) {
+  if (!assembling_.empty()) return false;
+  assembling_ = peer;
+  return true;
+}
+
+void Node::Impl::end_assembly(const std::string& peer) {
+  if (assembling_ != peer) return;
+  assembling_.clear();
+  assembly_freed_ = true;
 }
 
 void Node::Impl::incarnation_renewed() {
