@@ -17,7 +17,8 @@ constexpr int kZstdLevel = 1;
 constexpr size_t kCompressBytesMin = 64;  // Below, the frame costs more than it saves.
 constexpr size_t kCrcBytes = 4;
 constexpr uint64_t kNumberMax = uint64_t{1} << 62;
-constexpr uint64_t kSizeMax = uint64_t{1} << 40;  // Any record of any store; what this one takes it says itself.
+constexpr uint64_t kSizeMax = uint64_t{1}
+                              << 40;  // Any record of any store; what this one takes it says itself.
 
 void put_key(std::string& out, const Half& half) {
   put_u64(out, half.key.incarnation);
@@ -31,8 +32,7 @@ bool read_key(ByteReader& in, Half* half) {
   const Bytes name = in.sized();
   half->number = in.varint();
   half->key.name = name.substr(0, kStreamNameBytesMax + 1);
-  return !in.ok() ||
-         (name.size() <= kStreamNameBytesMax && half->number > 0 && half->number <= kNumberMax);
+  return !in.ok() || (name.size() <= kStreamNameBytesMax && half->number > 0 && half->number <= kNumberMax);
 }
 
 }  // namespace
@@ -78,11 +78,11 @@ std::string ChunkCodec::encode(Chunk chunk, bool compress) {
         if (state_->compressor == nullptr) state_->compressor = ZSTD_createCCtx();
         std::string& packed = state_->plain;
         packed.resize(chunk.bytes.size());  // No room for what would not be smaller.
-        const size_t size =
-            state_->compressor == nullptr
-                ? packed.size()
-                : ZSTD_compressCCtx(state_->compressor, packed.data(), packed.size() - varint_size(packed.size()),
-                                    chunk.bytes.data(), chunk.bytes.size(), kZstdLevel);
+        const size_t size = state_->compressor == nullptr
+                                ? packed.size()
+                                : ZSTD_compressCCtx(state_->compressor, packed.data(),
+                                                    packed.size() - varint_size(packed.size()),
+                                                    chunk.bytes.data(), chunk.bytes.size(), kZstdLevel);
         if (state_->compressor != nullptr && ZSTD_isError(size) == 0) {
           out[flags] = static_cast<char>(kFlagZstd);
           put_varint(out, chunk.bytes.size());

@@ -49,9 +49,9 @@ struct Half {
 struct Chunk {
   enum class Kind : uint8_t { kHalves, kPiece, kWhole, kVerdict, kGivenUp };
   Kind kind = Kind::kHalves;
-  std::vector<Half> halves;   // kHalves.
-  Half of;                    // The others: key and number; kPiece and kWhole hash; kPiece size. `held` is the offset.
-  Bytes bytes;                // kPiece: what follows the offset. kWhole: the batch.
+  std::vector<Half> halves;  // kHalves.
+  Half of;      // The others: key and number; kPiece and kWhole hash; kPiece size. `held` is the offset.
+  Bytes bytes;  // kPiece: what follows the offset. kWhole: the batch.
   uint64_t headers_size = 0;  // kWhole.
   uint8_t reason = 0;         // kVerdict: as of a PUBACK.
   bool operator==(const Chunk&) const = default;

@@ -15,6 +15,9 @@ namespace hf::link {
 
 // Of this node's own: no route can name it, and no list shows it.
 inline constexpr Bytes kHalvesStream = "$halves";
+inline bool of_halves(const store::StreamInfo& info) {
+  return info.options.origin.empty() && info.key.name == kHalvesStream;
+}
 
 class Halves {
  public:

@@ -282,7 +282,7 @@ std::vector<QueueStatus> Node::Impl::queue(Bytes name, const Now& now, bool* pen
 Result<Page<ExportRecord>> Node::Impl::export_records(const ExportQuery& query, bool* pending) {
   std::vector<store::StreamId> ids;
   store->for_each_stream([&](const store::StreamInfo& info) {
-    if (info.key.name == query.stream) ids.push_back(info.id);
+    if (info.key.name == query.stream && !link::of_halves(info)) ids.push_back(info.id);
   });
   if (ids.empty()) return fail(Code::kNotFound, "no such stream; see them with: holdfast stream ls");
   std::sort(ids.begin(), ids.end());

@@ -232,6 +232,7 @@ std::vector<TailRecord> Node::Impl::tail(Bytes stream, std::optional<store::Posi
 std::vector<StreamStatus> Node::Impl::streams() const {
   std::vector<StreamStatus> list;
   store->for_each_stream([&](const store::StreamInfo& info) {
+    if (link::of_halves(info)) return;
     list.push_back({info.key.name, info.options.origin, info.key.incarnation, info.options.priority,
                     info.options.time_to_live_s, info.sequence_last});
   });

@@ -201,8 +201,10 @@ class Swarm {
       const uint64_t count = prng_.chance(1, 8) ? 1 + prng_.below(8) : 1;
       for (uint64_t i = 0; i < count; ++i) {
         const bool large = prng_.chance(publisher.large_per_mille, 1000);
-        world.client(publisher.client)
-            .publish(topic, qos, false, prng_.below(large ? 20'000 : 300), world.now());
+        world
+            .client(publisher.client)
+            // More than a batch on most of these paths: such a record travels in pieces.
+            .publish(topic, qos, false, prng_.below(large ? 30'000 : 300), world.now());
       }
       world.serve(publisher.client);
       schedule_publish(publisher);
