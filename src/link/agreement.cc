@@ -16,6 +16,9 @@ using store::StreamKey;
 
 namespace {
 
+// Of one stream; each leaves about a seventeenth of the range.
+constexpr uint32_t kSearchesMax = 24;
+
 bool lists(const std::vector<Mark>& marks, const StreamKey& key) {
   const auto place =
       std::lower_bound(marks.begin(), marks.end(), key,
@@ -73,13 +76,14 @@ StreamKey fork_stream(Store& store, Travel& travel, Pairs& pairs, Entropy& entro
 }
 
 Agreement::Agreement(Store& store, Travel& travel, Pairs& pairs, Entropy& entropy, std::vector<Mark> marks,
-                     const Unreceipted& unreceipted, const Now& now)
+                     const Unreceipted& unreceipted, bool hashes, const Now& now)
     : store_(store),
       travel_(travel),
       pairs_(pairs),
       entropy_(entropy),
       marks_(std::move(marks)),
-      wall_us_(now.wall_us) {
+      wall_us_(now.wall_us),
+      hashes_(hashes) {
   std::map<StreamKey, Check> checks;
   store_.for_each_stream([&](const StreamInfo& info) {
     // The keys that the stream's numbers travel under, one after the other; all but the last are closed.
@@ -188,7 +192,13 @@ Agreement::State Agreement::step(uint32_t record_count_max) {
     }
     if (check.phase == Phase::kDone && i == done_) ++done_;
   }
-  if (waiting) return State::kWaiting;
+  if (waiting) {
+    // It is another stream's turn to be searched.
+    const bool turn = !asking_ && std::any_of(checks_.begin(), checks_.end(), [](const Check& check) {
+      return check.phase == Phase::kSearch;
+    });
+    return turn ? State::kMore : State::kWaiting;
+  }
   if (!finished_) finish();
   return State::kDone;
 }
@@ -196,13 +206,17 @@ Agreement::State Agreement::step(uint32_t record_count_max) {
 Agreement::State Agreement::advance(Check& check, uint32_t* budget) {
   switch (check.phase) {
     case Phase::kScanMark:
-    case Phase::kScanPairs: {
+    case Phase::kScanPairs:
+    case Phase::kScanHashes: {
       const State state = scan(check, budget);
       if (state == State::kDone) scanned(check);
       return state;
     }
     case Phase::kAsk:
+    case Phase::kAskHashes:
       return State::kWaiting;
+    case Phase::kSearch:
+      return search(check);
     case Phase::kMeasure:
       --*budget;
       return measure(check);
@@ -216,20 +230,28 @@ Agreement::State Agreement::scan(Check& check, uint32_t* budget) {
   while (check.goal < check.goals.size() && check.part < check.parts.size()) {
     if (*budget == 0) return State::kMore;
     --*budget;
-    const Store::Fetch fetch = store_.next_in_stream(check.parts[check.part], check.after, waiter(check));
+    const NumberHash& goal = check.goals[check.goal];
+    const StreamId part = check.parts[check.part];
+    const Position from = std::max(check.after, store_.before_number(part, goal.number));
+    const Store::Fetch fetch = store_.next_in_stream(part, from, waiter(check));
     if (fetch.status == Store::FetchStatus::kPending) return State::kWaiting;
     if (fetch.status != Store::FetchStatus::kRecord) {
       ++check.part;
       continue;
     }
     const store::Record& record = fetch.record;
+    if (record.sequence > goal.number) {  // Not here any more.
+      if (check.phase != Phase::kScanHashes) break;
+      ++check.goal;  // Which says nothing of the others.
+      continue;
+    }
     check.after = record.position;
-    const NumberHash& goal = check.goals[check.goal];
     if (record.sequence < goal.number) continue;
-    if (record.sequence > goal.number) break;  // Not here any more.
     if (record_hash(record.sequence, record.arrival, record.topic, record.headers, record.payload) !=
-        goal.hash)
+        goal.hash) {
+      check.differs = goal.number;
       break;
+    }
     check.agreed = {goal.number, goal.hash, record.position};
     ++check.goal;
   }
@@ -243,12 +265,51 @@ void Agreement::decide(Check& check, Verdict verdict) {
 
 void Agreement::scanned(Check& check) {
   if (check.agreed.number != check.mark->number) {
-    return check.phase == Phase::kScanMark ? disagree(check) : decide(check, Verdict::kForked);
+    if (check.phase == Phase::kScanMark) return disagree(check);
+    if (!hashes_) return decide(check, Verdict::kForked);
+    if (check.phase == Phase::kScanPairs) {
+      check.differs = check.goal < check.goals.size() ? check.goals[check.goal].number : check.mark->number;
+      check.differs = std::min(check.differs, check.sequence_last + 1);
+    } else {
+      asking_ = false;
+      // Of the goal and of what follows it nothing is here.
+      if (check.goal < check.goals.size() && check.part >= check.parts.size())
+        check.differs = std::min(check.differs, check.goals[check.goal].number);
+    }
+    check.phase = Phase::kSearch;
+    return;
   }
+  if (check.phase == Phase::kScanHashes) asking_ = false;
   if (!check.receipted || check.receipted->number <= check.agreed.number)
     return decide(check, Verdict::kAgreed);
   check.phase = Phase::kMeasure;
   check.part = 0;
+}
+
+// The histories are one up to some number and two from there on. It lies between `agreed` and `differs`: the peer is asked for
+// the hashes of a few records between the two, which leaves a part of that, and so on.
+Agreement::State Agreement::search(Check& check) {
+  if (check.differs <= check.agreed.number + 1 || check.searches >= kSearchesMax) {
+    decide(check, Verdict::kForked);
+    return State::kDone;
+  }
+  if (asking_) return State::kWaiting;
+  PairsMessage question;
+  question.single = true;
+  question.key = check.key;
+  const uint64_t distance = check.differs - check.agreed.number;
+  const uint64_t count = std::min<uint64_t>(kHashesMax, distance - 1);
+  for (uint64_t i = 1; i <= count; ++i) {
+    // Of equal parts, without the product that could overflow.
+    const uint64_t number =
+        check.agreed.number + distance / (count + 1) * i + distance % (count + 1) * i / (count + 1);
+    question.pairs.push_back({number, 0});
+  }
+  ++check.searches;
+  asking_ = true;
+  check.phase = Phase::kAskHashes;
+  questions_.push_back(std::move(question));
+  return State::kWaiting;
 }
 
 // The peer has less than it receipted: what of it is still here?
@@ -274,13 +335,30 @@ void Agreement::disagree(Check& check) {
   // Without streams here there is nothing to send again, so no agreed record is needed.
   if (check.parts.empty()) return decide(check, Verdict::kForked);
   check.phase = Phase::kAsk;
-  questions_.push_back(check.key);
+  PairsMessage question;
+  question.key = check.key;
+  questions_.push_back(std::move(question));
 }
 
-std::vector<StreamKey> Agreement::take_questions() { return std::exchange(questions_, {}); }
+std::vector<PairsMessage> Agreement::take_questions() { return std::exchange(questions_, {}); }
 
 bool Agreement::answer(const PairsMessage& message) {
   for (Check& check : checks_) {
+    if (message.single && check.phase == Phase::kAskHashes && check.key == message.key) {
+      check.goals.clear();
+      for (const NumberHash& theirs : message.pairs) {
+        if (theirs.number > check.agreed.number && theirs.number < check.differs)
+          check.goals.push_back(theirs);
+      }
+      // There is nothing to be compared: it stays at what is known.
+      if (check.goals.empty()) check.differs = check.agreed.number;
+      check.goal = 0;
+      check.part = 0;
+      check.after = check.agreed.position;
+      check.phase = Phase::kScanHashes;
+      return true;
+    }
+    if (message.single) continue;
     if (check.phase != Phase::kAsk || check.key != message.key) continue;
     std::map<uint64_t, Pair> ours;
     for (const Pair& pair : pairs_.all(check.key)) ours[pair.number] = pair;

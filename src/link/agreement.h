@@ -8,8 +8,9 @@
 //   n, less than that     pair or record n agrees               the peer was restored: rewind to n; what is
 //                                                               gone here is a gap, kRewound
 //   nothing               it was receipted                      likewise, to the beginning
-//   n                     never written, or another hash        fork: ask for the peer's pairs, find the last
-//                                                               agreed record, label what follows
+//   n                     never written, or another hash        fork: ask for the peer's pairs, and between the last
+//                                                               that agrees and the next for the hashes of single
+//                                                               records; label what follows the last agreed one
 //   anything              the stream is under a label by now    only what the peer lost below it goes again
 //   n                     not ours, and not here                we were restored, our own child will send it
 //                                                               again: hold back until n comes (`ahead`)
@@ -44,9 +45,9 @@ class Agreement {
   // By travelling key: what was sent and not receipted when the last conversation ended, ascending.
   using Unreceipted = std::map<store::StreamKey, std::vector<Pair>>;
 
-  // `marks` in ascending order, as HELLO has them.
+  // `marks` in ascending order, as HELLO has them. `hashes`: the peer tells those of single records.
   Agreement(store::Store& store, Travel& travel, Pairs& pairs, Entropy& entropy, std::vector<Mark> marks,
-            const Unreceipted& unreceipted, const Now& now);
+            const Unreceipted& unreceipted, bool hashes, const Now& now);
 
   enum class State : uint8_t {
     kMore,     // step() again.
@@ -54,8 +55,8 @@ class Agreement {
     kDone,
   };
   State step(uint32_t record_count_max);
-  // Streams whose pairs the peer is to be asked for, since the last call.
-  std::vector<store::StreamKey> take_questions();
+  // What the peer is to be asked, since the last call.
+  std::vector<PairsMessage> take_questions();
   // False: nobody asked.
   bool answer(const PairsMessage& pairs);
 
@@ -73,7 +74,16 @@ class Agreement {
   const std::vector<Line>& lines() const { return lines_; }
 
  private:
-  enum class Phase : uint8_t { kScanMark, kAsk, kScanPairs, kMeasure, kDone };
+  enum class Phase : uint8_t {
+    kScanMark,
+    kAsk,
+    kScanPairs,
+    kSearch,
+    kAskHashes,
+    kScanHashes,
+    kMeasure,
+    kDone
+  };
   enum class Verdict : uint8_t { kFresh, kAgreed, kAhead, kRewound, kForked, kClosed };
   struct Check {
     store::StreamKey key;                // Travelling.
@@ -92,6 +102,8 @@ class Agreement {
     size_t goal = 0;
     size_t part = 0;  // Where the scan is.
     store::Position after;
+    uint64_t differs = 0;  // The lowest number that is known not to agree.
+    uint32_t searches = 0;
   };
 
   void begin(Check& check, const Unreceipted& unreceipted);
@@ -102,6 +114,7 @@ class Agreement {
   void decide(Check& check, Verdict verdict);
   void disagree(Check& check);
   void scanned(Check& check);
+  State search(Check& check);
   // Writes what was decided, all in one group: half of it would be a lie to the next conversation.
   void finish();
   void resume(const Check& check);
@@ -120,7 +133,9 @@ class Agreement {
   std::vector<Check> checks_;
   size_t done_ = 0;  // Checks before this one are done.
   bool finished_ = false;
-  std::vector<store::StreamKey> questions_;
+  const bool hashes_;
+  bool asking_ = false;  // For single records: of one stream at a time.
+  std::vector<PairsMessage> questions_;
   std::map<store::StreamKey, Resumed> resumed_;
   std::map<uint8_t, store::Position> rewinds_;
   uint32_t forks_ = 0;

@@ -287,6 +287,35 @@ TEST(PairsMessage, ComesBackAndEveryPrefixFails) {
   const std::string bytes = encode_pairs(message);
   EXPECT_EQ(*decode_pairs(bytes), message);
   for (size_t size = 0; size < bytes.size(); ++size) EXPECT_FALSE(decode_pairs(Bytes(bytes).substr(0, size)));
+  message.single = true;
+  const std::string hashes = encode_pairs(message);
+  EXPECT_EQ(to_hex(Bytes(hashes)),
+            "0103"
+            "0700000000000000"
+            "0974656c656d65747279"
+            "02"
+            "050100000000000000"
+            "a7020200000000000000");
+  EXPECT_EQ(*decode_pairs(hashes), message);
+  message.answer = false;
+  message.pairs = {{5, 0}, {300, 0}};
+  const std::string question = encode_pairs(message);
+  EXPECT_EQ(to_hex(Bytes(question)),
+            "0102"
+            "0700000000000000"
+            "0974656c656d65747279"
+            "02"
+            "05"
+            "a702");
+  EXPECT_EQ(*decode_pairs(question), message);
+  for (const std::string& each : {hashes, question}) {
+    for (size_t size = 0; size < each.size(); ++size) EXPECT_FALSE(decode_pairs(Bytes(each).substr(0, size)));
+    EXPECT_FALSE(decode_pairs(each + "x"));
+  }
+  for (uint64_t i = 0; i <= kHashesMax; ++i) message.pairs.push_back({301 + i, 0});
+  EXPECT_FALSE(decode_pairs(encode_pairs(message)));
+  message = {};
+  message.answer = true;
   message.pairs = {{5, 1}, {5, 2}};
   EXPECT_FALSE(decode_pairs(encode_pairs(message)));
 }

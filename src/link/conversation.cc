@@ -11,6 +11,11 @@ namespace {
 
 constexpr Duration kHelloTimeout = seconds(30);
 
+uint64_t features_of(const Settings& settings) {
+  return (settings.compress ? kFeatureZstd : 0) | (settings.chunks ? kFeatureChunks : 0) |
+         (settings.hashes ? kFeatureHashes : 0);
+}
+
 }  // namespace
 
 Conversation::Conversation(store::Store& store, Host& host, Entropy& entropy, Settings settings,
@@ -33,7 +38,7 @@ void Conversation::begin(Channel& channel, const Now& now) {
   told_up_ = false;
   last_error_.clear();
   Hello hello;
-  hello.features = (settings_.compress ? kFeatureZstd : 0) | (settings_.chunks ? kFeatureChunks : 0);
+  hello.features = features_of(settings_);
   hello.name = settings_.name;
   hello.store_id = store_.store_id();
   hello.incarnation = store_.incarnation();
@@ -103,9 +108,9 @@ void Conversation::hello(Bytes message, const Now& now) {
     return close("HF-LINK-003", "it has this very store: a copy of this node, or the node itself");
   }
   state_ = State::kTalking;
-  chunks_ = settings_.chunks && (hello->features & kFeatureChunks) != 0;
-  sender_.start(*channel_, *hello, settings_.compress && (hello->features & kFeatureZstd) != 0, chunks_, now);
-  if (chunks_) {
+  features_ = features_of(settings_) & hello->features;
+  sender_.start(*channel_, *hello, features_, now);
+  if ((features_ & kFeatureChunks) != 0) {
     // Where the peer goes on with what it has begun.
     Chunk halves;
     halves.halves = receiver_.halves();
@@ -118,8 +123,12 @@ void Conversation::hello(Bytes message, const Now& now) {
 void Conversation::pairs(Bytes message, uint16_t id) {
   const Result<PairsMessage> pairs = decode_pairs(message);
   if (!pairs) return close("HF-LINK-003", pairs.error().text);
+  if (pairs->single && (features_ & kFeatureHashes) == 0)
+    return close("HF-LINK-003", "it spoke of single hashes, which was not agreed");
   if (pairs->answer) {
     if (!sender_.pairs(*pairs)) return close("HF-LINK-003", "it answered a question that nobody asked");
+  } else if (pairs->single) {
+    if (!receiver_.asked(*pairs)) return close("HF-LINK-003", "it asked before it was answered");
   } else {
     channel_->send(Kind::kPairs, receiver_.answer(pairs->key), receiver_.commit());
   }
@@ -127,11 +136,12 @@ void Conversation::pairs(Bytes message, uint16_t id) {
 }
 
 void Conversation::chunk(Bytes message, uint16_t id, const Now& now) {
-  if (!chunks_) return close("HF-LINK-003", "it sent a chunk, which was not agreed");
+  if ((features_ & kFeatureChunks) == 0) return close("HF-LINK-003", "it sent a chunk, which was not agreed");
   const Result<Chunk> chunk = chunk_codec_.decode(message);
   if (!chunk) return close("HF-LINK-003", chunk.error().text);
   if (chunk->kind == Chunk::Kind::kHalves || chunk->kind == Chunk::Kind::kVerdict) {
-    const bool asked = chunk->kind == Chunk::Kind::kHalves ? sender_.halves(chunk->halves) : sender_.verdict(*chunk, now);
+    const bool asked =
+        chunk->kind == Chunk::Kind::kHalves ? sender_.halves(chunk->halves) : sender_.verdict(*chunk, now);
     if (!asked) return close("HF-LINK-003", "it spoke of a large record that was not sent");
     return channel_->acknowledge(id, mqtt::Reason::kSuccess, 0);
   }
@@ -178,6 +188,9 @@ void Conversation::pump(const Now& now) {
     told.of.number = verdict->number;
     told.reason = static_cast<uint8_t>(verdict->outcome.reason);
     channel_->send(Kind::kChunk, chunk_codec_.encode(std::move(told), false), verdict->outcome.commit);
+  }
+  if (const std::optional<PairsMessage> answer = receiver_.hashes()) {
+    channel_->send(Kind::kPairs, encode_pairs(*answer), receiver_.commit());
   }
   const bool awaiting = sender_.awaiting();
   sender_.pump(now);

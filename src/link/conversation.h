@@ -30,7 +30,8 @@ namespace hf::link {
 struct Settings {
   std::string name;      // Our own.
   bool compress = true;  // Offer zstd.
-  bool chunks = true;    // Offer to take and to send large records in pieces.
+  bool chunks = true;    // Offer to take and to send large records in pieces,
+  bool hashes = true;    // and to tell the hashes of single records.
 };
 
 class Conversation {
@@ -90,7 +91,7 @@ class Conversation {
   Sender sender_;
   Receiver receiver_;
   ChunkCodec chunk_codec_;
-  bool chunks_ = false;  // Both sides know them.
+  uint64_t features_ = 0;  // Those of both sides.
   State state_ = State::kSilent;
   Channel* channel_ = nullptr;
   Instant began_{};

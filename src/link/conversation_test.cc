@@ -42,8 +42,9 @@ struct TwoNodes {
   Wire wire{child, parent};
   int written = 0;
 
+  // Without `chunks` the child is of an earlier version.
   explicit TwoNodes(bool chunks = true) {
-    child.settings.chunks = chunks;
+    child.settings.chunks = child.settings.hashes = chunks;
     child.with(std::string(kParentName));
     parent.with("ship-7");
   }
@@ -251,6 +252,71 @@ TEST(Conversation, RestoredBacklogIsVerifiedNotDoubled) {
   std::map<std::string, int> expected;
   for (int i = 1; i <= 240; ++i) expected["telemetry:r" + std::to_string(i)] = 1;
   EXPECT_EQ(payloads(world.parent.kept(false)), expected);
+}
+
+// Goal: what both hold behind the last agreed pair is neither labelled nor sent again. Method: pairs far apart, a fork at a
+// number between two of them, and two more streams that forked elsewhere.
+TEST(Conversation, AForkIsFoundToTheRecordBySingleHashes) {
+  for (const int at : {1, 2, 17, 400, 1199, 1200}) {
+    SCOPED_TRACE("fork after " + std::to_string(at));
+    TwoNodes world;
+    world.write(10);
+    world.write(3, "alarm", 0);
+    world.wire.connect();
+    world.settle();
+    world.wire.cut();
+    world.write(at);
+    world.write(at, "audit", 7);
+    const auto backup = world.child.copy();
+    world.write(1500 - at);
+    world.write(40, "audit", 7);
+    world.write(40, "alarm", 0);
+    world.child.base.run();
+    world.wire.connect();
+    world.settle();
+    world.wire.cut();
+    // Of the receiver's pairs those in between are gone, as after weeks: only the first and the last are left.
+    for (const char* stream : {"telemetry", "audit"}) {
+      const store::StreamKey key{world.child.store().incarnation(), stream};
+      Pairs pairs = Pairs::received(world.parent.store(), "ship-7");
+      const std::vector<Pair> all = pairs.all(key);
+      pairs.cut(key, all.size() > 1 && all.front().number <= 10 ? all.front().number : 0);
+      if (all.back().number > 10) pairs.put(key, all.back(), store::Haste::kCommit);
+    }
+    world.parent.base.run();
+    const std::vector<Kept> before = world.parent.kept(false);
+    world.child.restore(backup);
+    world.write(5);
+    world.wire.connect();
+    world.settle();
+    EXPECT_EQ(world.sender().counters().forks, 3u);
+    std::map<std::string, int> expected = payloads(before);
+    for (int i = world.written - 4; i <= world.written; ++i) expected["telemetry:r" + std::to_string(i)] = 1;
+    const std::map<std::string, int> held = payloads(world.parent.kept(false));
+    for (const auto& [payload, count] : held) EXPECT_EQ(expected[payload], count) << payload;
+    EXPECT_EQ(held.size(), expected.size());
+    EXPECT_TRUE(world.drained());
+    if (testing::Test::HasFailure()) return;
+  }
+}
+
+// Without them, as with a peer of an earlier version, what follows the last agreed pair comes twice and says so.
+TEST(Conversation, AForkIsFoundToThePairByAPeerWithoutSingleHashes) {
+  TwoNodes world(/*chunks=*/false);
+  world.write(300);
+  const auto backup = world.child.copy();
+  world.write(10);
+  world.wire.connect();
+  world.settle();
+  world.wire.cut();
+  world.child.restore(backup);
+  world.wire.connect();
+  world.settle();
+  EXPECT_EQ(world.sender().counters().forks, 1u);
+  std::map<std::string, int> sure;
+  for (const Kept& record : world.parent.kept(false)) sure[record.payload] += record.may_double ? 0 : 1;
+  EXPECT_EQ(sure.size(), 310u);
+  for (const auto& [payload, count] : sure) EXPECT_EQ(count, 1) << payload;
 }
 
 // Two live copies of one directory take turns at the parent.
@@ -818,8 +884,10 @@ TEST(LargeRecords, PiecesThatDoNotMakeTheRecordAreForgotten) {
   EXPECT_EQ(world.node.kept(false).size(), 0u);
   // With the hash of what the pieces make it is taken, once.
   const uint64_t hash = record_hash(1, {}, "t", "", bytes);
-  EXPECT_EQ(world.answer(HearsPieces::piece(bytes.substr(0, 5), 0, bytes.size(), hash)), mqtt::Reason::kSuccess);
-  EXPECT_EQ(world.answer(HearsPieces::piece(bytes.substr(0, 5), 0, bytes.size(), hash)), mqtt::Reason::kSuccess);
+  EXPECT_EQ(world.answer(HearsPieces::piece(bytes.substr(0, 5), 0, bytes.size(), hash)),
+            mqtt::Reason::kSuccess);
+  EXPECT_EQ(world.answer(HearsPieces::piece(bytes.substr(0, 5), 0, bytes.size(), hash)),
+            mqtt::Reason::kSuccess);
   EXPECT_EQ(world.answer(HearsPieces::piece(bytes.substr(5), 5, bytes.size(), hash)), mqtt::Reason::kSuccess);
   whole.of.hash = hash;
   world.hear(whole);
@@ -833,13 +901,15 @@ TEST(LargeRecords, PiecesThatDoNotMakeTheRecordAreForgotten) {
 TEST(LargeRecords, WhatAPeerMayLeaveHereIsBounded) {
   HearsPieces world;
   for (uint64_t i = 0; i < 3 * kHalvesMax; ++i) {
-    EXPECT_EQ(world.answer(HearsPieces::piece("bytes", 0, 100, 5, 1, "s" + std::to_string(i))), mqtt::Reason::kSuccess);
+    EXPECT_EQ(world.answer(HearsPieces::piece("bytes", 0, 100, 5, 1, "s" + std::to_string(i))),
+              mqtt::Reason::kSuccess);
   }
   EXPECT_EQ(world.conversation.receiver().halves().size(), kHalvesMax);
   // The oldest went; a piece of it that follows is refused, so that its sender begins anew.
   EXPECT_EQ(world.answer(HearsPieces::piece("bytes", 5, 100, 5, 1, "s0")), mqtt::Reason::kUnspecifiedError);
   // More than any record here may have.
-  EXPECT_EQ(world.answer(HearsPieces::piece("bytes", 0, 5 << 20, 5, 1, "huge")), mqtt::Reason::kPacketTooLarge);
+  EXPECT_EQ(world.answer(HearsPieces::piece("bytes", 0, 5 << 20, 5, 1, "huge")),
+            mqtt::Reason::kPacketTooLarge);
   world.conversation.end(world.node.base.now);
   world.conversation.forget();
   EXPECT_EQ(world.conversation.receiver().halves().size(), 0u);
@@ -959,6 +1029,19 @@ TEST(Conversation, BrokenMessagesEndItAndApplyNothing) {
   PairsMessage answer;
   answer.answer = true;
   EXPECT_TRUE(ends({{Kind::kHello, good}, {Kind::kPairs, encode_pairs(answer)}}));
+  answer.single = true;
+  EXPECT_TRUE(ends({{Kind::kHello, good}, {Kind::kPairs, encode_pairs(answer)}}));
+  PairsMessage question;
+  question.single = true;
+  EXPECT_TRUE(ends({{Kind::kHello, good}, {Kind::kPairs, encode_pairs(question)}}));
+  hello.features = kFeatureHashes;
+  const std::string with_hashes = encode_hello(hello);
+  EXPECT_FALSE(ends({{Kind::kHello, with_hashes}, {Kind::kPairs, encode_pairs(question)}}));
+  EXPECT_TRUE(ends({{Kind::kHello, with_hashes},
+                    {Kind::kPairs, encode_pairs(question)},
+                    {Kind::kPairs, encode_pairs(question)}}));
+  EXPECT_TRUE(ends({{Kind::kHello, with_hashes}, {Kind::kPairs, encode_pairs(answer)}}));
+  hello.features = 0;
   hello.version_min = hello.version_max = 2;
   EXPECT_TRUE(ends({{Kind::kHello, encode_hello(hello)}}));
   hello = {};
@@ -1026,7 +1109,8 @@ void swarm(uint64_t seed, Restores restores) {
     if (prng.chance(1, 2)) {
       const uint64_t which = prng.below(3);
       world.write(static_cast<int>(prng.below(20)), streams[which], static_cast<uint8_t>(which * 4));
-      if (prng.chance(1, 12)) world.write_large(2'000 + prng.below(60'000), streams[which], static_cast<uint8_t>(which * 4));
+      if (prng.chance(1, 12))
+        world.write_large(2'000 + prng.below(60'000), streams[which], static_cast<uint8_t>(which * 4));
     }
     world.child.step();
     world.parent.step();

@@ -89,15 +89,15 @@ Result<Hello> decode_hello(Bytes message) {
 std::string encode_pairs(const PairsMessage& message) {
   std::string out;
   put_u8(out, kFormat);
-  put_u8(out, message.answer ? 1 : 0);
+  put_u8(out, static_cast<uint8_t>((message.answer ? 1 : 0) | (message.single ? 2 : 0)));
   put_u64(out, message.key.incarnation);
   put_sized(out, message.key.name);
-  if (message.answer) {
+  if (message.answer || message.single) {
     put_varint(out, message.pairs.size());
     uint64_t last = 0;
     for (const NumberHash& pair : message.pairs) {
       put_varint(out, pair.number - last);
-      put_u64(out, pair.hash);
+      if (message.answer) put_u64(out, pair.hash);
       last = pair.number;
     }
   }
@@ -110,21 +110,23 @@ Result<PairsMessage> decode_pairs(Bytes message) {
     return fail(Code::kUnsupported, "pairs of an unknown format", format);
   }
   PairsMessage pairs;
-  const uint8_t answer = in.u8();
+  const uint8_t what = in.u8();
   pairs.key.incarnation = in.u64();
   const Bytes name = in.sized();
   if (!in.ok()) return fail(Code::kTruncated, "pairs end early", message.size());
-  if (answer > 1) return fail(Code::kInvalid, "pairs that are neither question nor answer", answer);
+  if (what > 3) return fail(Code::kInvalid, "pairs that are neither question nor answer", what);
   if (!name_sound(name)) return fail(Code::kInvalid, "pairs of a stream name that is too long", name.size());
-  pairs.answer = answer == 1;
+  pairs.answer = (what & 1) != 0;
+  pairs.single = (what & 2) != 0;
   pairs.key.name = name;
-  if (pairs.answer) {
+  if (pairs.answer || pairs.single) {
     const uint64_t count = in.varint();
-    if (count > kPairsMax) return fail(Code::kTooLarge, "too many pairs", count);
+    if (count > (pairs.single ? kHashesMax : kPairsMax))
+      return fail(Code::kTooLarge, "too many pairs", count);
     uint64_t last = 0;
     for (uint64_t i = 0; i < count && in.ok(); ++i) {
       const uint64_t distance = in.varint();
-      const uint64_t hash = in.u64();
+      const uint64_t hash = pairs.answer ? in.u64() : 0;
       if (!in.ok()) break;
       if (distance == 0 || distance > UINT64_MAX - last) return fail(Code::kInvalid, "pairs out of order");
       last += distance;

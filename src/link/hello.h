@@ -3,8 +3,11 @@
 //   hello   = format:u8 (1), version_min, version_max, features (varints), name (sized), store:u64,
 //             incarnation:u64, wall_us (svarint), quality:u8, count (varint), mark ...
 //   mark    = incarnation:u64, name (sized), number (varint), hash:u64     ascending by (incarnation, name)
-//   pairs   = format:u8 (1), answer:u8 (0 or 1), incarnation:u64, name (sized) [ count (varint), pair ... ]
-//   pair    = number (varint, distance from the one before), hash:u64            ascending; only in an answer
+//   pairs   = format:u8 (1), what:u8, incarnation:u64, name (sized) [ count (varint), item ... ]
+//   item    = number (varint, distance from the one before) [hash:u64]           ascending
+//
+// what: 0 asks for the pairs of the stream; 1 is the answer, with number and hash; 2 asks for the hashes of single
+// records, by number; 3 is the answer, with number and hash of the first record at or behind each of them.
 //
 // docs/formats/link.md tells what they are for.
 #pragma once
@@ -22,10 +25,13 @@ namespace hf::link {
 inline constexpr uint64_t kProtocolVersion = 1;
 inline constexpr uint64_t kFeatureZstd = 1;
 inline constexpr uint64_t kFeatureChunks = 2;
+inline constexpr uint64_t kFeatureHashes = 4;
 
 inline constexpr size_t kHelloBytesMax = 1 << 20;
 inline constexpr size_t kMarksMax = 65'536;
 inline constexpr size_t kPairsMax = 1024;
+// Numbers of which the hashes are asked for at once.
+inline constexpr size_t kHashesMax = 16;
 
 // The last number that the writer holds of a stream it receives from the other side, and that record's hash.
 struct Mark {
@@ -63,8 +69,10 @@ struct NumberHash {
 
 struct PairsMessage {
   bool answer = false;
+  bool single = false;  // Of records that are named by number.
   store::StreamKey key;
-  std::vector<NumberHash> pairs;  // Ascending; empty in a question.
+  std::vector<NumberHash>
+      pairs;  // Ascending; empty in a question for pairs, without hashes in one for single records.
   bool operator==(const PairsMessage&) const = default;
 };
 

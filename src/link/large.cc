@@ -96,7 +96,8 @@ Sender::Sent Sender::send_piece(Road& road, uint64_t room, const Now& now) {
   }
   if (large.half.size == 0) {
     large.half.key = large.out->key;
-    large.half.hash = record_hash(record.sequence, record.arrival, record.topic, record.headers, record.payload);
+    large.half.hash =
+        record_hash(record.sequence, record.arrival, record.topic, record.headers, record.payload);
     large.half.size = size_of(record);
     const auto known = halves_.find(large.half.key);
     if (known != halves_.end() && known->second.same_record(large.half)) {
@@ -106,8 +107,10 @@ Sender::Sent Sender::send_piece(Road& road, uint64_t room, const Now& now) {
   }
   if (large.half.held == large.half.size) return send_whole(road, fetch, now);
 
-  const uint64_t most = channel_->message_bytes_max() - std::min<uint64_t>(channel_->message_bytes_max(), kPieceHeadBytesMax);
-  uint64_t size = std::clamp(room * large.shrink / 16, kPieceBytesMin, std::clamp(most, kPieceBytesMin, kPieceBytesMax));
+  const uint64_t most =
+      channel_->message_bytes_max() - std::min<uint64_t>(channel_->message_bytes_max(), kPieceHeadBytesMax);
+  uint64_t size =
+      std::clamp(room * large.shrink / 16, kPieceBytesMin, std::clamp(most, kPieceBytesMin, kPieceBytesMax));
   size = std::min(size, large.half.size - large.half.held);
   Chunk piece;
   piece.kind = Chunk::Kind::kPiece;
@@ -122,7 +125,8 @@ Sender::Sent Sender::send_piece(Road& road, uint64_t room, const Now& now) {
     size = std::max(size / 2, kPieceBytesMin);
     large.shrink = std::max<uint64_t>(16, large.shrink / 2);
   }
-  large.shrink = std::clamp<uint64_t>((large.shrink * 3 + size * 16 / message.size()) / 4, 16, kPieceShrinkMax);
+  large.shrink =
+      std::clamp<uint64_t>((large.shrink * 3 + size * 16 / message.size()) / 4, 16, kPieceShrinkMax);
 
   Flight flight;
   flight.id = channel_->send(Kind::kChunk, message, labels_commit_);
@@ -239,7 +243,8 @@ bool Sender::verdict(const Chunk& chunk, const Now& now) {
     return each.large && each.large->whole && each.large->half.key == chunk.of.key &&
            each.large->half.number == chunk.of.number;
   });
-  if (road == roads_.end()) return chunks_;  // All went again after a refusal, this one too: it will be said again.
+  if (road == roads_.end())
+    return chunks_;  // All went again after a refusal, this one too: it will be said again.
   const Large large = *road->large;
   const auto reason = static_cast<mqtt::Reason>(chunk.reason);
   if (chunk.reason >= 0x80) {

@@ -102,8 +102,7 @@ class TestNode : public Host {
   Conversation& with(const std::string& peer) {
     std::unique_ptr<Conversation>& conversation = conversations_[peer];
     if (conversation == nullptr) {
-      conversation =
-          std::make_unique<Conversation>(store(), *this, base.entropy, settings, peer);
+      conversation = std::make_unique<Conversation>(store(), *this, base.entropy, settings, peer);
     }
     return *conversation;
   }

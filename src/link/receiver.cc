@@ -18,11 +18,16 @@ namespace {
 // HELLO's head and a name fit into what is left.
 constexpr uint64_t kMarkBytesMax = kHelloBytesMax - 4096;
 constexpr uint32_t kPiecesPerPump = 64;
+constexpr uint32_t kLooksPerPump = 4096;
 
 }  // namespace
 
 Receiver::Receiver(Store& store, Host& host, std::string peer)
-    : store_(store), host_(host), peer_(std::move(peer)), pairs_(Pairs::received(store, peer_)), halves_(store, peer_) {}
+    : store_(store),
+      host_(host),
+      peer_(std::move(peer)),
+      pairs_(Pairs::received(store, peer_)),
+      halves_(store, peer_) {}
 
 std::vector<Mark> Receiver::marks() {
   std::vector<Mark> marks;
@@ -53,6 +58,50 @@ std::string Receiver::answer(const StreamKey& key) const {
   if (answer.pairs.size() > kPairsMax)
     answer.pairs.erase(answer.pairs.begin(), answer.pairs.end() - kPairsMax);
   return encode_pairs(answer);
+}
+
+bool Receiver::asked(const PairsMessage& question) {
+  if (asked_) return false;
+  asked_ = question;
+  answer_ = {};
+  answer_.answer = answer_.single = true;
+  answer_.key = question.key;
+  asked_next_ = 0;
+  asked_after_ = {};
+  asked_more_ = true;
+  return true;
+}
+
+std::optional<PairsMessage> Receiver::hashes() {
+  asked_more_ = false;
+  if (!asked_ || asked_waiting_) return std::nullopt;
+  if (looker_ == 0) looker_ = store_.create_reader(false);
+  const Held held = this->held(asked_->key);
+  const std::vector<NumberHash>& numbers = asked_->pairs;
+  for (uint32_t looks = 0; held.marked && asked_next_ < numbers.size(); ++looks) {
+    const uint64_t number =
+        std::max(numbers[asked_next_].number, answer_.pairs.empty() ? 0 : answer_.pairs.back().number + 1);
+    if (looks == kLooksPerPump) {
+      asked_more_ = true;
+      return std::nullopt;
+    }
+    asked_after_ = std::max(asked_after_, store_.before_number(held.stream, number));
+    const Store::Fetch fetch = store_.next_in_stream(held.stream, asked_after_, looker_);
+    if (fetch.status == Store::FetchStatus::kPending) {
+      asked_waiting_ = true;
+      return std::nullopt;
+    }
+    if (fetch.status != Store::FetchStatus::kRecord) break;
+    const store::Record& record = fetch.record;
+    asked_after_ = record.position;
+    if (record.sequence < number) continue;
+    answer_.pairs.push_back({record.sequence, record_hash(record.sequence, record.arrival, record.topic,
+                                                          record.headers, record.payload)});
+    // The next one may be behind this record too.
+    while (asked_next_ < numbers.size() && numbers[asked_next_].number <= record.sequence) ++asked_next_;
+  }
+  asked_.reset();
+  return std::move(answer_);
 }
 
 Receiver::Held Receiver::held(const StreamKey& key) const {
@@ -135,7 +184,8 @@ Receiver::Outcome Receiver::take(const std::vector<Section>& sections, const Now
     return refuse(mqtt::Reason::kQuotaExceeded, "it brings more streams than one peer may have");
   }
   if (bytes > 0) {
-    if (const Result<> admitted = admit(bytes_most, bytes); !admitted) return refuse_for_space(admitted.error());
+    if (const Result<> admitted = admit(bytes_most, bytes); !admitted)
+      return refuse_for_space(admitted.error());
   }
 
   refusing_ = false;
@@ -202,7 +252,8 @@ Receiver::Outcome Receiver::piece(const Chunk& chunk, const Now& now) {
     return {mqtt::Reason::kSuccess, commit_, nullptr};
   }
   for (const Whole& whole : wholes_) {
-    if (whole.half.key == of.key) return {mqtt::Reason::kProtocolError, 0, "a piece of a record that is whole"};
+    if (whole.half.key == of.key)
+      return {mqtt::Reason::kProtocolError, 0, "a piece of a record that is whole"};
   }
   const Half* half = halves_.find(of.key);
   const bool known = half != nullptr && half->same_record(of);
@@ -212,7 +263,8 @@ Receiver::Outcome Receiver::piece(const Chunk& chunk, const Now& now) {
     ++counters_.repeats_ignored;
     return {mqtt::Reason::kSuccess, halves_.commit(), nullptr};
   }
-  if (of.held != here) return refuse(mqtt::Reason::kUnspecifiedError, "a piece does not follow the one before");
+  if (of.held != here)
+    return refuse(mqtt::Reason::kUnspecifiedError, "a piece does not follow the one before");
   if (const Result<> admitted = admit(of.size, chunk.bytes.size()); !admitted)
     return refuse_for_space(admitted.error());
   refusing_ = false;
@@ -223,6 +275,10 @@ Receiver::Outcome Receiver::piece(const Chunk& chunk, const Now& now) {
 }
 
 bool Receiver::woken(store::ReaderId reader) {
+  if (reader == looker_ && looker_ != 0) {
+    asked_waiting_ = false;
+    return true;
+  }
   if (!halves_.is_reader(reader)) return false;
   waiting_ = false;
   return true;
@@ -231,6 +287,10 @@ bool Receiver::woken(store::ReaderId reader) {
 void Receiver::stop() {
   if (assembling_) host_.end_assembly(peer_);
   assembling_ = waiting_ = more_ = false;
+  asked_.reset();
+  asked_waiting_ = asked_more_ = false;
+  if (looker_ != 0) store_.remove_reader(looker_, std::nullopt);
+  looker_ = 0;
   wholes_.clear();
   bytes_ = std::string();
 }

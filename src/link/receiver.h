@@ -51,6 +51,10 @@ class Receiver {
   // Records of which the peer has brought only a part.
   std::vector<Half> halves() const { return halves_.all(); }
   std::string answer(const store::StreamKey& key) const;
+  // A question for the hashes of single records. False: the one before is not answered yet.
+  bool asked(const PairsMessage& question);
+  // Its answer, once the records were read. Bounded, like pump().
+  std::optional<PairsMessage> hashes();
 
   struct Outcome {
     mqtt::Reason reason = mqtt::Reason::kSuccess;  // Acknowledge with this...
@@ -68,7 +72,7 @@ class Receiver {
   };
   // Puts records together whose pieces are all here. Bounded: wants_more() says that there is more to do at once.
   std::optional<Verdict> pump(const Now& now);
-  bool wants_more() const { return more_; }
+  bool wants_more() const { return more_ || asked_more_; }
   // One of store.take_woken(); false if the reader is not of this.
   bool woken(store::ReaderId reader);
   // The conversation is over. What is here of records that are not whole stays.
@@ -115,6 +119,13 @@ class Receiver {
     std::string batch;
   };
   std::deque<Whole> wholes_;
+  std::optional<PairsMessage> asked_;
+  PairsMessage answer_;
+  size_t asked_next_ = 0;        // Of the numbers in it.
+  store::Position asked_after_;  // Where the look for that one goes on.
+  bool asked_waiting_ = false;   // For the disk.
+  bool asked_more_ = false;
+  store::ReaderId looker_ = 0;  // Owed nothing: it is woken when the disk is done.
   bool assembling_ = false;
   bool waiting_ = false;  // For the disk.
   bool more_ = false;

@@ -53,12 +53,12 @@ Sender::~Sender() = default;
 
 // --- The conversation's beginning and end.
 
-void Sender::start(Channel& channel, const Hello& hello, bool compress, bool chunks, const Now& now) {
+void Sender::start(Channel& channel, const Hello& hello, uint64_t features, const Now& now) {
   channel_ = &channel;
   closing_ = false;
-  compress_ = compress;
-  chunks_ = chunks;
-  halves_known_ = !chunks;
+  compress_ = (features & kFeatureZstd) != 0;
+  chunks_ = (features & kFeatureChunks) != 0;
+  halves_known_ = !chunks_;
   halves_.clear();
   if (travel_.meet(hello.store_id)) {
     host_.log("HF-LINK-006", std::string(peer_ == kParentName ? "the parent" : peer_) +
@@ -68,8 +68,8 @@ void Sender::start(Channel& channel, const Hello& hello, bool compress, bool chu
   pairs_ = Pairs::sent(store_, peer_, hello.store_id);
   pace_.begin();
   marks_ = hello.marks;
-  agreement_ =
-      std::make_unique<Agreement>(store_, travel_, *pairs_, entropy_, hello.marks, unreceipted_, now);
+  agreement_ = std::make_unique<Agreement>(store_, travel_, *pairs_, entropy_, hello.marks, unreceipted_,
+                                           (features & kFeatureHashes) != 0, now);
   unreceipted_.clear();
 }
 
@@ -111,9 +111,7 @@ bool Sender::pairs(const PairsMessage& message) {
 
 void Sender::agree(const Now&) {
   const Agreement::State state = agreement_->step(kLooksPerAgreementStep);
-  for (StreamKey& key : agreement_->take_questions()) {
-    PairsMessage question;
-    question.key = std::move(key);
+  for (const PairsMessage& question : agreement_->take_questions()) {
     if (channel_->send(Kind::kPairs, encode_pairs(question), 0) == 0) return;
   }
   more_ = state == Agreement::State::kMore;
@@ -248,7 +246,8 @@ Sender::Road* Sender::choose() {
   for (Road& road : roads_) {
     if (!road.has()) continue;
     // (One that goes in pieces was let through already.)
-    if (!road.large_may_go() && !road.stash.empty() && barred(road, road.stash.front().record.position)) continue;
+    if (!road.large_may_go() && !road.stash.empty() && barred(road, road.stash.front().record.position))
+      continue;
     if (first == nullptr) {
       first = &road;
       continue;
@@ -648,9 +647,8 @@ void Sender::give_up(const Road& road, const Record& record, const char* why, co
   store_.acknowledge(road.lane.reader, record.position);
   ++counters_.records_given_up;
   const Position low_water = store_.reader(road.lane.reader)->low_water;
-  std::erase_if(given_up_, [&](const auto& each) {
-    return each.first == road.lane.reader && each.second <= low_water;
-  });
+  std::erase_if(given_up_,
+                [&](const auto& each) { return each.first == road.lane.reader && each.second <= low_water; });
   if (record.position > low_water) given_up_.insert({road.lane.reader, record.position});
 }
 
@@ -708,7 +706,8 @@ void Sender::refused(Flight& flight, mqtt::Reason reason, const Now& now) {
   // first.
   if (rest_until_) return;
   host_.log("HF-LINK-007", std::string("the peer refused a batch of ") + std::to_string(flight.records) +
-                               (flight.records == 1 ? " record: " : " records: ") + mqtt::reason_name(reason));
+                               (flight.records == 1 ? " record: " : " records: ") +
+                               mqtt::reason_name(reason));
   if (reason == mqtt::Reason::kPacketTooLarge && flight.records == 1) {
     Record record;
     record.stream = flight.ends.front().stream;

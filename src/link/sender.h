@@ -49,8 +49,8 @@ struct SenderCounters {
   uint64_t records_given_up = 0;  // Too large for the peer.
   uint64_t batches_refused = 0;
   uint64_t forks = 0;
-  uint64_t pieces_sent = 0;    // Of records that are larger than a batch.
-  uint64_t pieces_held = 0;    // Bytes of pieces that the peer had already when a record was begun.
+  uint64_t pieces_sent = 0;  // Of records that are larger than a batch.
+  uint64_t pieces_held = 0;  // Bytes of pieces that the peer had already when a record was begun.
 };
 
 class Sender {
@@ -62,7 +62,8 @@ class Sender {
   const Travel& travel() const { return travel_; }
 
   // The peer said HELLO. `peer_name` is for people.
-  void start(Channel& channel, const Hello& hello, bool compress, bool chunks, const Now& now);
+  // `features`: those that both sides have.
+  void start(Channel& channel, const Hello& hello, uint64_t features, const Now& now);
   // The conversation is over; what is under way counts as not sent.
   void stop();
   // An answer to a question for pairs. False: nobody asked.
@@ -125,7 +126,7 @@ class Sender {
   struct Large {
     Out* out = nullptr;
     store::Position position;
-    Half half;          // `held` is what has left. Size 0: it was not looked at yet.
+    Half half;             // `held` is what has left. Size 0: it was not looked at yet.
     bool pending = false;  // Its bytes come from the disk.
     bool whole = false;    // All of it has left; the verdict is to come.
     uint64_t shrink = 16;  // As below, of its own bytes.
@@ -137,9 +138,10 @@ class Sender {
     bool drained = false;                   // And nothing is on its way from the disk.
     std::deque<store::Store::Fetch> stash;  // Taken and not sent yet.
     std::optional<Large> large;
-    bool large_turn = true;              // Its piece goes before a batch of the others.
-    std::deque<store::Position> behind;  // Taken, and left until `large` is through: its stream goes no further.
-    std::deque<store::Position> again;   // Those that may go on: they come before whatever next() has.
+    bool large_turn = true;  // Its piece goes before a batch of the others.
+    std::deque<store::Position>
+        behind;  // Taken, and left until `large` is through: its stream goes no further.
+    std::deque<store::Position> again;  // Those that may go on: they come before whatever next() has.
     bool readable() const { return ready && (!again.empty() || behind.size() < kBehindMax); }
     bool large_may_go() const { return large && !large->pending && !large->whole; }
     bool has() const { return readable() || !stash.empty() || large_may_go(); }
@@ -241,10 +243,11 @@ class Sender {
       gaps_;  // Looked up once a batch, when a number is absent.
   bool gaps_known_ = false;
   ChunkCodec chunk_codec_;
-  bool chunks_ = false;                    // The peer takes records in pieces,
-  bool halves_known_ = false;              // and has said what it holds of such.
+  bool chunks_ = false;        // The peer takes records in pieces,
+  bool halves_known_ = false;  // and has said what it holds of such.
   std::map<store::StreamKey, Half> halves_;
-  std::set<std::pair<store::ReaderId, store::Position>> given_up_;  // They may be handed out again after a rewind.
+  std::set<std::pair<store::ReaderId, store::Position>>
+      given_up_;  // They may be handed out again after a rewind.
   uint64_t unsent_bytes_ = 0;
   uint64_t share_debt_ = 0;  // What the lanes behind are owed, times nine.
   uint8_t share_last_ = 0;   // Whose turn was last.

@@ -189,7 +189,7 @@ class Node::Impl final : public broker::Host, public link::Host, public link::Up
   uint64_t ended_commit_ = 0;
   std::unordered_map<ConnectionId, std::string> child_of_connection_;
   std::deque<FromChild> from_children_;
-  std::string assembling_;         // The peer whose large record is being put together.
+  std::string assembling_;       // The peer whose large record is being put together.
   bool assembly_freed_ = false;  // Others may want to.
   uint64_t durable_ = 0;
   std::vector<LogLine> early_log_;  // Of the start; leaves with the first step.

@@ -413,6 +413,16 @@ Position Store::Impl::before_time(int64_t wall_us) const {
   return at;
 }
 
+Position Store::Impl::before_number(StreamId stream, uint64_t sequence) const {
+  Position at;
+  for (const std::unique_ptr<Segment>& segment : segments) {
+    const auto numbers = segment->streams.find(stream);
+    if (numbers != segment->streams.end() && numbers->second.last >= sequence) break;
+    at = std::max(at, segment->position_last);
+  }
+  return at;
+}
+
 std::optional<Position> Store::Impl::before_last(StreamId stream, uint64_t count, ReaderId waiter) {
   uint64_t behind = 0;
   for (size_t i = segments.size(); i-- > 0 && behind < count;) {

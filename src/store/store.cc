@@ -671,6 +671,9 @@ std::optional<Position> Store::before_last(StreamId stream, uint64_t count, Read
   return impl_->before_last(stream, count, waiter);
 }
 Position Store::before_time(int64_t wall_us) const { return impl_->before_time(wall_us); }
+Position Store::before_number(StreamId stream, uint64_t sequence) const {
+  return impl_->before_number(stream, sequence);
+}
 Store::Fetch Store::next_in_stream(StreamId stream, Position after, ReaderId waiter) {
   return impl_->next_in_stream(stream, after, waiter);
 }

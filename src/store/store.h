@@ -217,6 +217,9 @@ class Store {
   // A position with at least the last `count` records of the stream behind it and not many more, for looking back. Nothing while
   // the disk is asked (the waiter is woken).
   std::optional<Position> before_last(StreamId stream, uint64_t count, ReaderId waiter);
+  // A position behind which all records of the stream lie whose number is `sequence` or higher: older segments are passed over as a
+  // whole.
+  Position before_number(StreamId stream, uint64_t sequence) const;
   // A position behind which all records lie that arrived at `wall_us` or later, for looking back: older segments are passed over
   // as a whole.
   Position before_time(int64_t wall_us) const;

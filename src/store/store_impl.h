@@ -247,6 +247,7 @@ class Store::Impl {
   Fetch at(Position position, ReaderId waiter);
   Fetch next_in_stream(StreamId stream, Position after, ReaderId waiter);
   Position before_time(int64_t wall_us) const;
+  Position before_number(StreamId stream, uint64_t sequence) const;
   std::optional<Position> before_last(StreamId stream, uint64_t count, ReaderId waiter);
   std::vector<ReaderId> take_woken();
 
