@@ -146,11 +146,13 @@ class Node:
             return json.loads(self.command("status", "-o", "json", seconds=10).stdout)
         return {}
 
-    def claim_for(self, child, path, down=()):
+    def claim_for(self, child, path, down=(), prefix=None):
         """Registers a child here and leaves its claim in the file `path`."""
         arguments = ["node", "add", child, "--claim", path]
         for each in down:
             arguments += ["--down", each]
+        if prefix is not None:
+            arguments += ["--prefix", prefix]
         done = self.command(*arguments)
         if done.returncode != 0:
             raise Failed(f"holdfast node add {child} ended with {done.returncode}: {done.stderr.strip()}")

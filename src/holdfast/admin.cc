@@ -148,6 +148,7 @@ Json nodes_json(const std::vector<node::NodeStatus>& nodes) {
                     {"connected", node.connected},
                     {"claimed", node.claimed},
                     {"down", node.down_filters},
+                    {"prefix", node.prefix.empty() ? Json(nullptr) : Json(node.prefix)},
                     {"backlog_count", node.backlog_count},
                     {"backlog_bytes", node.backlog_bytes},
                     {"records_received", node.records_received},
@@ -177,7 +178,8 @@ std::optional<AdminRequest> decode_request(Bytes line, std::string* error) {
                read_text(json, "name", &request.name) && read_text(json, "claim", &request.claim) &&
                read_text(json, "client", &request.client) && read_text(json, "topic", &request.topic) &&
                read_text(json, "filter", &request.filter) && read_text(json, "since", &request.since) &&
-               read_text(json, "until", &request.until) && read_text(json, "key", &request.key);
+               read_text(json, "until", &request.until) && read_text(json, "key", &request.key) &&
+               read_text(json, "prefix", &request.prefix);
   if (const auto forget = json.find("forget"); forget != json.end()) {
     sound = sound && forget->is_boolean();
     request.forget = forget->is_boolean() && forget->get<bool>();
@@ -271,6 +273,7 @@ std::string encode_request(const AdminRequest& request) {
   if (request.count != 0) json["count"] = request.count;
   put("name", request.name);
   if (request.command == "node-add") json["down"] = request.down;
+  put("prefix", request.prefix);
   put("claim", request.claim);
   put("cursor", to_base64(request.cursor));
   put("client", request.client);
@@ -473,7 +476,8 @@ std::string Admin::write(ConnectionId connection, const AdminRequest& request, c
     return "";
   }
   std::string claim;
-  const auto commit = command == "node-add"     ? node_->node_add(request.name, request.down, &claim)
+  const auto commit = command == "node-add"
+                          ? node_->node_add(request.name, request.down, request.prefix, &claim)
                       : command == "node-renew" ? node_->node_renew(request.name, &claim)
                       : command == "node-rm"    ? node_->node_remove(request.name)
                                                 : node_->claim(request.claim);

@@ -26,6 +26,7 @@ struct AdminRequest {
   uint64_t count = 0;                    // tail, and lists; 0: 10 records, 100 rows
   std::string name;                      // node-add, node-renew, node-rm, client, client-kick, queue
   std::vector<std::string> down;         // node-add
+  std::string prefix;                    // node-add; empty: none
   std::string claim;                     // claim: the content of a claim file
   std::string cursor;                    // lists: that of the page before; empty: begins
   std::string client;                    // subscriptions; empty: all

@@ -50,7 +50,11 @@ const std::vector<HttpRoute>& table() {
        201,
        "Register a node; the answer holds its claim, a secret that is good once and is not shown again",
        {{"name", Where::kBody, Kind::kText, true, "What it is called"},
-        {"down", Where::kBody, Kind::kTexts, false, "Topic filters of what goes down to it"}}},
+        {"down", Where::kBody, Kind::kTexts, false,
+         "Topic filters of what goes down to it, as topics are called here; without them all behind its "
+         "prefix, or its name"},
+        {"prefix", Where::kBody, Kind::kText, false,
+         "What its topics begin with here, such as sites/NAME/; taken off again on the way down"}}},
       {"POST",
        "/api/v1/nodes/{name}/renew",
        "node-renew",

@@ -157,6 +157,9 @@ TEST_F(HttpServerTest, FieldsComeFromPathQueryAndBody) {
   EXPECT_EQ(admin_.asked, Json::parse(R"({"command":"tail","stream":"a/b c","count":5,"after":"3:4"})"));
   EXPECT_EQ(status("POST", "/api/v1/nodes", "administer", R"({"name":"n","down":["a/#"]})"), 201);
   EXPECT_EQ(admin_.asked, Json::parse(R"({"command":"node-add","name":"n","down":["a/#"]})"));
+  EXPECT_EQ(status("POST", "/api/v1/nodes", "administer", R"({"name":"n","prefix":"sites/n/"})"), 201);
+  EXPECT_EQ(admin_.asked, Json::parse(R"({"command":"node-add","name":"n","prefix":"sites/n/"})"));
+  EXPECT_EQ(status("POST", "/api/v1/nodes", "administer", R"({"name":"n","prefix":1})"), 400);
   EXPECT_EQ(status("DELETE", "/api/v1/nodes/n", "administer"), 200);
   EXPECT_EQ(admin_.asked, Json::parse(R"({"command":"node-rm","name":"n"})"));
 

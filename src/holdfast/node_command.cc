@@ -42,13 +42,15 @@ struct AddOptions {
   std::string output;
   std::string name;
   std::vector<std::string> down;
+  std::string prefix;
   std::string claim;
 };
 
 // Registers (or, with "node-renew", only makes a new claim) and writes the claim file.
 int write_claim(const AddOptions& options, const std::string& request, const char* done) {
   const auto answer =
-      ask(options.target.admin_socket(), {.command = request, .name = options.name, .down = options.down});
+      ask(options.target.admin_socket(),
+          {.command = request, .name = options.name, .down = options.down, .prefix = options.prefix});
   if (!answer) return report(answer.error());
   const bool json = options.output == "json";
   if (options.claim == "-" && json) {
@@ -125,8 +127,12 @@ void add_node(CLI::App& app, int* exit_code) {
   add->add_option("name", options->name, "Name of the node: letters, digits, '.', '_' and '-'")
       ->required()
       ->type_name("NAME");
-  add->add_option("--down", options->down, "Topics that go down to it (repeat; default NAME/#)")
+  add->add_option("--down", options->down,
+                  "Topics that go down to it, as they are called here (repeat; default PREFIX# or NAME/#)")
       ->type_name("FILTER");
+  add->add_option("--prefix", options->prefix,
+                  "What its topics begin with here; taken off on the way down (sites/NAME/; default none)")
+      ->type_name("PREFIX");
   add->add_option("--claim", options->claim,
                   "Where to write the claim file (default NAME.claim; - prints it)")
       ->type_name("FILE");
@@ -135,7 +141,8 @@ void add_node(CLI::App& app, int* exit_code) {
   add->footer(
       "Examples:\n"
       "  holdfast node add ship-7\n"
-      "  holdfast node add ship-7 --down 'cmd/ship-7/#' --claim ship-7.claim");
+      "  holdfast node add ship-7 --down 'cmd/ship-7/#' --claim ship-7.claim\n"
+      "  holdfast node add plant-2 --prefix sites/plant-2/");
   add->callback([options, exit_code] { *exit_code = write_claim(*options, "node-add", "Registered"); });
 
   auto renewed = std::make_shared<AddOptions>();

@@ -244,7 +244,8 @@ std::string streams_text(const std::vector<node::StreamStatus>& streams) {
 
 std::string nodes_text(const std::vector<node::NodeStatus>& nodes, int64_t now_wall_us) {
   if (nodes.empty()) return "No nodes are registered; add one with: holdfast node add NAME\n";
-  std::vector<std::vector<std::string>> rows = {{"NODE", "STATE", "LAST SEEN", "RECEIVED", "OWED", "DOWN"}};
+  std::vector<std::vector<std::string>> rows = {
+      {"NODE", "STATE", "LAST SEEN", "RECEIVED", "OWED", "DOWN", "PREFIX"}};
   for (const node::NodeStatus& node : nodes) {
     std::string seen = "never";
     if (node.connected) {
@@ -258,7 +259,8 @@ std::string nodes_text(const std::vector<node::NodeStatus>& nodes, int64_t now_w
                     : node.claimed ? "away"
                                    : "not yet claimed",
                     seen, format_count(node.records_received), format_count(node.backlog_count),
-                    node.down_filters.empty() ? "-" : joined(node.down_filters)});
+                    node.down_filters.empty() ? "-" : joined(node.down_filters),
+                    node.prefix.empty() ? "-" : printable(node.prefix)});
   }
   return format_table(rows);
 }

@@ -153,8 +153,10 @@ TEST(StatusTextTest, ListsNodesAndStreams) {
   node.last_seen_wall_us = kNowUs - 2 * kHourUs;
   node.down_filters = {"cmd/ship-7/#"};
   EXPECT_EQ(nodes_text({node}, kNowUs),
-            "NODE    STATE  LAST SEEN  RECEIVED  OWED  DOWN\n"
-            "ship-7  away   2 h ago           0     0  cmd/ship-7/#\n");
+            "NODE    STATE  LAST SEEN  RECEIVED  OWED  DOWN          PREFIX\n"
+            "ship-7  away   2 h ago           0     0  cmd/ship-7/#  -\n");
+  node.prefix = "sites/ship-7/";
+  EXPECT_NE(nodes_text({node}, kNowUs).find("  cmd/ship-7/#  sites/ship-7/\n"), std::string::npos);
   node::StreamStatus stream;
   stream.name = "telemetry";
   stream.incarnation = 1;

@@ -247,8 +247,7 @@ Agreement::State Agreement::scan(Check& check, uint32_t* budget) {
     }
     check.after = record.position;
     if (record.sequence < goal.number) continue;
-    if (record_hash(record.sequence, record.arrival, record.topic, record.headers, record.payload) !=
-        goal.hash) {
+    if (travel_.hash_of(record) != goal.hash) {
       check.differs = goal.number;
       break;
     }

@@ -25,8 +25,8 @@ Conversation::Conversation(store::Store& store, Host& host, Entropy& entropy, Se
       settings_(std::move(settings)),
       peer_(std::move(peer)),
       called_(peer_ == kParentName ? "the parent" : peer_),
-      sender_(store, host, entropy, peer_),
-      receiver_(store, host, peer_) {}
+      sender_(store, host, entropy, peer_, settings_.prefix),
+      receiver_(store, host, peer_, settings_.prefix) {}
 
 void Conversation::begin(Channel& channel, const Now& now) {
   HF_ASSERT(state_ == State::kSilent);

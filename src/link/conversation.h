@@ -29,6 +29,7 @@ namespace hf::link {
 
 struct Settings {
   std::string name;      // Our own.
+  std::string prefix;    // Of the peer's topics here, of a child (prefix.h).
   bool compress = true;  // Offer zstd.
   bool chunks = true;    // Offer to take and to send large records in pieces,
   bool hashes = true;    // and to tell the hashes of single records.

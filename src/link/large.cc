@@ -96,8 +96,7 @@ Sender::Sent Sender::send_piece(Road& road, uint64_t room, const Now& now) {
   }
   if (large.half.size == 0) {
     large.half.key = large.out->key;
-    large.half.hash =
-        record_hash(record.sequence, record.arrival, record.topic, record.headers, record.payload);
+    large.half.hash = travel_.hash_of(record);
     large.half.size = size_of(record);
     const auto known = halves_.find(large.half.key);
     if (known != halves_.end() && known->second.same_record(large.half)) {

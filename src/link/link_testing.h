@@ -88,7 +88,8 @@ class TestNode : public Host {
 
   TestStore base;
   std::vector<std::string> log_lines;
-  bool stalled = false;  // The disk does nothing.
+  std::vector<std::string> topics;  // Of what came over links.
+  bool stalled = false;             // The disk does nothing.
   Settings settings;
   uint32_t renewed = 0;
   // Whether a peer is owed a record; `from` is empty for one of our own.
@@ -102,7 +103,9 @@ class TestNode : public Host {
   Conversation& with(const std::string& peer) {
     std::unique_ptr<Conversation>& conversation = conversations_[peer];
     if (conversation == nullptr) {
-      conversation = std::make_unique<Conversation>(store(), *this, base.entropy, settings, peer);
+      Settings own = settings;
+      if (peer == kParentName) own.prefix.clear();  // It is of children.
+      conversation = std::make_unique<Conversation>(store(), *this, base.entropy, own, peer);
     }
     return *conversation;
   }
@@ -120,6 +123,7 @@ class TestNode : public Host {
   }
 
   void ingest(const std::string& peer, const store::NewRecord& record, const Now&) override {
+    topics.emplace_back(record.topic);
     append(peer, record);
   }
   bool begin_assembly(const std::string&) override { return true; }

@@ -321,6 +321,43 @@ TEST(Registry, SaysWhoseTopicItIs) {
   EXPECT_EQ(names("cmd/x/all"), "a");
 }
 
+TEST(Registry, KeepsThePrefixAndSaysWhatIsWrongWithOne) {
+  TestStore world;
+  store::TestEntropy entropy;
+  Registry registry(*world.store);
+  for (const char* bad :
+       {"sites/+/", "sites/#", "#", "$SYS/", "sites", "/sites/", "sites//a/", "/", "a\xff/"}) {
+    const Result<std::string> added = registry.add("a", {}, entropy, {}, bad);
+    ASSERT_FALSE(added) << bad;
+    EXPECT_EQ(added.error().code, Code::kInvalid);
+    EXPECT_TRUE(Bytes(added.error().text).starts_with("the prefix ")) << added.error().text;
+  }
+  EXPECT_FALSE(registry.add("a", {}, entropy, {}, std::string(255, 'a') + "/"));
+  EXPECT_EQ(registry.find("a"), nullptr);
+  ASSERT_TRUE(registry.add("a", {"sites/a/#", "all/#"}, entropy, {}, "sites/a/"));
+  ASSERT_TRUE(registry.add("b", {"#"}, entropy));
+  // A topic of which nothing would be left, or one of the child's own, is not for the child.
+  const auto names = [](const Registry& asked, Bytes topic) {
+    std::string text;
+    for (const Child* child : asked.children_for(topic)) text += child->name;
+    return text;
+  };
+  for (int restarts = 0; restarts < 2; ++restarts) {
+    Registry again(*world.store);
+    EXPECT_EQ(again.find("a")->prefix, "sites/a/");
+    EXPECT_EQ(again.find("b")->prefix, "");
+    EXPECT_EQ(names(again, "sites/a/cmd"), "ab");
+    EXPECT_EQ(names(again, "sites/a/"), "b");
+    EXPECT_EQ(names(again, "sites/a/$SYS/x"), "b");
+    EXPECT_EQ(names(again, "sites/a/$hf/batch"), "b");
+    EXPECT_EQ(names(again, "all/x"), "ab");
+    again.seen("a", 5);
+    ASSERT_TRUE(again.reissue("a", entropy));
+    world.run();
+    world.restart();
+  }
+}
+
 TEST(Credentials, SurviveARestart) {
   TestStore world;
   store::TestEntropy entropy;

@@ -5,7 +5,9 @@
 
 #include "base/assert.h"
 #include "crypto/crypto.h"
+#include "link/prefix.h"
 #include "link/rows.h"
+#include "mqtt/topic.h"
 
 namespace hf::link {
 
@@ -22,10 +24,11 @@ constexpr uint32_t kLooksPerPump = 4096;
 
 }  // namespace
 
-Receiver::Receiver(Store& store, Host& host, std::string peer)
+Receiver::Receiver(Store& store, Host& host, std::string peer, std::string prefix)
     : store_(store),
       host_(host),
       peer_(std::move(peer)),
+      prefix_(std::move(prefix)),
       pairs_(Pairs::received(store, peer_)),
       halves_(store, peer_) {}
 
@@ -95,7 +98,8 @@ std::optional<PairsMessage> Receiver::hashes() {
     const store::Record& record = fetch.record;
     asked_after_ = record.position;
     if (record.sequence < number) continue;
-    answer_.pairs.push_back({record.sequence, record_hash(record.sequence, record.arrival, record.topic,
+    answer_.pairs.push_back({record.sequence, record_hash(record.sequence, record.arrival,
+                                                          travelling_topic(prefix_, record.topic),
                                                           record.headers, record.payload)});
     // The next one may be behind this record too.
     while (asked_next_ < numbers.size() && numbers[asked_next_].number <= record.sequence) ++asked_next_;
@@ -175,8 +179,9 @@ Receiver::Outcome Receiver::take(const std::vector<Section>& sections, const Now
     }
     for (const BatchRecord& record : section.records) {
       if (record.sequence <= held.number) continue;
-      const uint64_t size = record.topic.size() + record.headers.size() + record.payload.size();
-      bytes += size;
+      // The store that sent it counted its topic as it was there; here it may be longer, and that is to cost no record.
+      const uint64_t size = record.headers.size() + record.payload.size();
+      bytes += size + prefix_.size() + record.topic.size();
       bytes_most = std::max(bytes_most, size);
     }
   }
@@ -303,6 +308,7 @@ std::optional<Receiver::Verdict> Receiver::pump(const Now& now) {
     if (!host_.begin_assembly(peer_)) return std::nullopt;
     assembling_ = true;
     halves_.rewind(half.key);
+    bytes_.reserve(half.size);  // No more than a record may have here: the first piece was asked for.
   }
   for (uint32_t pieces = 0;; ++pieces) {
     if (pieces == kPiecesPerPump) {
@@ -357,6 +363,20 @@ Receiver::Outcome Receiver::finish(const Now& now) {
   return outcome;
 }
 
+// It counts as held, or nothing behind it could come.
+void Receiver::too_long(store::StreamId stream, const BatchRecord& record, const Now& now) {
+  host_.log("HF-LINK-014", "record " + std::to_string(record.sequence) + " of stream " +
+                               store_.stream(stream)->key.name + " from " + peer_ +
+                               " is not kept: with the prefix of the node its topic is longer than " +
+                               "65,535 bytes or 128 levels");
+  store::Gap gap;
+  gap.stream = stream;
+  gap.first = gap.last = record.sequence;
+  gap.cause = store::GapCause::kDropped;
+  gap.wall_us = now.wall_us;
+  store_.add_gap(gap);
+}
+
 void Receiver::apply(const Section& section, const Now& now) {
   Held held = this->held(section.key);
   if (const Half* half = halves_.find(section.key); half != nullptr && half->number <= section.last) {
@@ -400,7 +420,17 @@ void Receiver::apply(const Section& section, const Now& now) {
     store::NewRecord fresh;
     fresh.stream = held.stream;
     fresh.sequence = record.sequence;
-    fresh.topic = record.topic;
+    std::string topic;
+    if (prefix_.empty()) {
+      fresh.topic = record.topic;
+    } else {
+      topic = prefix_ + std::string(record.topic);
+      if (!mqtt::topic_name_valid(topic)) {
+        too_long(held.stream, record, now);
+        continue;
+      }
+      fresh.topic = topic;
+    }
     fresh.headers = record.headers;
     fresh.payload = record.payload;
     fresh.qos = record.qos;

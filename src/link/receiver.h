@@ -42,7 +42,8 @@ struct ReceiverCounters {
 class Receiver {
  public:
   // `peer`: a registered name, or kParentName.
-  Receiver(store::Store& store, Host& host, std::string peer);
+  // `prefix`: of the peer's topics here (prefix.h).
+  Receiver(store::Store& store, Host& host, std::string peer, std::string prefix = {});
 
   // How far each stream of the peer is held here, for HELLO.
   std::vector<Mark> marks();
@@ -93,6 +94,7 @@ class Receiver {
   // Under which key the stream is kept here.
   store::StreamKey local_key(const Section& section, const std::string& origin) const;
   void apply(const Section& section, const Now& now);
+  void too_long(store::StreamId stream, const BatchRecord& record, const Now& now);
   Outcome refuse(mqtt::Reason reason, const char* why);
   // Checks and applies what a batch says; all or nothing.
   Outcome take(const std::vector<Section>& sections, const Now& now);
@@ -104,6 +106,7 @@ class Receiver {
   store::Store& store_;
   Host& host_;
   const std::string peer_;
+  const std::string prefix_;
   Pairs pairs_;
   BatchCodec codec_;
   Halves halves_;

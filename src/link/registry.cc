@@ -4,6 +4,7 @@
 
 #include "crypto/crypto.h"
 #include "link/claim.h"
+#include "link/prefix.h"
 #include "link/rows.h"
 
 namespace hf::link {
@@ -14,6 +15,7 @@ using store::Table;
 namespace {
 
 constexpr uint8_t kFormat = 1;
+constexpr uint8_t kFormatPrefix = 2;
 
 std::string row_key(Bytes name) { return "N" + std::string(name); }
 
@@ -34,7 +36,8 @@ Registry::Registry(store::Store& store) : store_(store) {
     child.last_seen_wall_us = in.svarint();
     const uint64_t count = in.varint();
     for (uint64_t i = 0; i < count && in.ok(); ++i) child.down_filters.emplace_back(in.sized());
-    if (format != kFormat || !in.done()) return true;
+    if (format == kFormatPrefix) child.prefix = in.sized();
+    if (format == 0 || format > kFormatPrefix || !in.done()) return true;
     for (const std::string& filter : child.down_filters) filters_.insert(filter, child.name);
     children_.emplace(child.name, std::move(child));
     return true;
@@ -43,12 +46,13 @@ Registry::Registry(store::Store& store) : store_(store) {
 
 void Registry::put(const Child& child, Haste haste) {
   std::string row;
-  put_u8(row, kFormat);
+  put_u8(row, child.prefix.empty() ? kFormat : kFormatPrefix);
   put_sized(row, child.token_hash);
   put_sized(row, child.secret_hash);
   put_svarint(row, child.last_seen_wall_us);
   put_varint(row, child.down_filters.size());
   for (const std::string& filter : child.down_filters) put_sized(row, filter);
+  if (!child.prefix.empty()) put_sized(row, child.prefix);
   store_.put(Table::kNode, row_key(child.name), row, haste);
 }
 
@@ -66,7 +70,7 @@ std::string Registry::claim(Child& child, Entropy& entropy, Bytes address) {
 }
 
 Result<std::string> Registry::add(Bytes name, const std::vector<std::string>& down_filters, Entropy& entropy,
-                                  Bytes address) {
+                                  Bytes address, Bytes prefix) {
   if (!node_name_valid(name)) {
     return fail(Code::kInvalid,
                 "a node's name is 1 to 64 letters, digits, '-', '_' and '.', not starting with '.'");
@@ -76,8 +80,10 @@ Result<std::string> Registry::add(Bytes name, const std::vector<std::string>& do
     if (!filter_sound(filter))
       return fail(Code::kInvalid, "a filter of the node is not a valid topic filter");
   }
+  HF_TRY(check_prefix(prefix));
   Child& child = children_[std::string(name)];
   child.name = name;
+  child.prefix = prefix;
   child.down_filters = down_filters;
   for (const std::string& filter : down_filters) filters_.insert(filter, child.name);
   return claim(child, entropy, address);
@@ -149,7 +155,10 @@ void Registry::for_each(const std::function<void(const Child&)>& visit) const {
 
 std::vector<const Child*> Registry::children_for(Bytes topic) const {
   std::vector<const Child*> children;
-  filters_.match(topic, [&](const std::string& name) { children.push_back(find(name)); });
+  filters_.match(topic, [&](const std::string& name) {
+    const Child* child = find(name);
+    if (topic_travels(child->prefix, topic)) children.push_back(child);
+  });
   std::sort(children.begin(), children.end(),
             [](const Child* a, const Child* b) { return a->name < b->name; });
   children.erase(std::unique(children.begin(), children.end()), children.end());

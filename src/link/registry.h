@@ -1,8 +1,8 @@
 // The nodes that are registered below this one: who they are, and which topics go down to them.
 //
-//   row kNode 'N' name:  format:u8 (1), token hash (sized: 32 bytes, or none once used),
+//   row kNode 'N' name:  format:u8 (1, or 2 with a prefix), token hash (sized: 32 bytes, or none once used),
 //                        secret hash (sized: likewise), last seen (svarint, wall microseconds; 0: never),
-//                        filter count (varint), filter (sized) ...
+//                        filter count (varint), filter (sized) ..., [prefix (sized)]
 //
 // Of tokens and secrets only the SHA-256 is kept: both are 256 random bits, so nothing slower is needed. A
 // token is void in the same commit that makes its secret valid, and never valid again.
@@ -25,9 +25,10 @@ namespace hf::link {
 
 struct Child {
   std::string name;
-  std::vector<std::string> down_filters;
-  std::string token_hash;   // Empty: the claim was used, or there is none.
-  std::string secret_hash;  // Empty: never claimed.
+  std::vector<std::string> down_filters;  // Of topics as they are called here.
+  std::string prefix;                     // Of its topics here (prefix.h); for as long as it is registered.
+  std::string token_hash;                 // Empty: the claim was used, or there is none.
+  std::string secret_hash;                // Empty: never claimed.
   int64_t last_seen_wall_us = 0;
   bool claimed() const { return !secret_hash.empty(); }
 };
@@ -37,9 +38,9 @@ class Registry {
   explicit Registry(store::Store& store);
 
   // Registers a child and returns its claim, the only time that the token is there to see. kExists; kInvalid:
-  // the name or a filter. Holds once store.open_commit() (as it is now) is durable.
+  // the name, a filter or the prefix. Holds once store.open_commit() (as it is now) is durable.
   Result<std::string> add(Bytes name, const std::vector<std::string>& down_filters, Entropy& entropy,
-                          Bytes address = {});
+                          Bytes address = {}, Bytes prefix = {});
   // A new claim for a node that lost its secret (its disk was replaced); the old secret goes on until the
   // claim is used.
   Result<std::string> reissue(Bytes name, Entropy& entropy, Bytes address = {});
@@ -63,7 +64,7 @@ class Registry {
   size_t count() const { return children_.size(); }
   // By name.
   void for_each(const std::function<void(const Child&)>& visit) const;
-  // The children one of whose filters matches the topic, by name.
+  // The children one of whose filters matches the topic, by name; without those to whom it could not be told.
   std::vector<const Child*> children_for(Bytes topic) const;
 
  private:

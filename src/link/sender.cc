@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "base/planted_bugs.h"
+#include "link/prefix.h"
 #include "link/rows.h"
 
 namespace hf::link {
@@ -35,18 +36,14 @@ constexpr Duration kPatienceMin = seconds(10);
 
 uint64_t cost(const Record& record) { return record.size_bytes() + kRecordCostBytes; }
 
-uint64_t hash_of(const Record& record) {
-  return record_hash(record.sequence, record.arrival, record.topic, record.headers, record.payload);
-}
-
 }  // namespace
 
-Sender::Sender(Store& store, Host& host, Entropy& entropy, std::string peer)
+Sender::Sender(Store& store, Host& host, Entropy& entropy, std::string peer, std::string prefix)
     : store_(store),
       host_(host),
       entropy_(entropy),
       peer_(std::move(peer)),
-      travel_(store, peer_),
+      travel_(store, peer_, std::move(prefix)),
       pace_(travel_.goodput()) {}
 
 Sender::~Sender() = default;
@@ -478,7 +475,7 @@ bool Sender::held_back(Road& road, Out& out, const Fetch& fetch) {
     return false;
   }
   const NumberHash ahead = *std::exchange(out.ahead, std::nullopt);
-  if (record.sequence == ahead.number && hash_of(record) == ahead.hash) {
+  if (record.sequence == ahead.number && travel_.hash_of(record) == ahead.hash) {
     for (const Position position : out.waiting) store_.acknowledge(road.lane.reader, position);
     store_.acknowledge(road.lane.reader, record.position);
     counters_.records_held += out.waiting.size() + 1;
@@ -574,7 +571,7 @@ void Sender::draft(const Road& road, std::span<const Fetch> records, Draft* draf
     end.pair.position = record.position;
     BatchRecord& sent = section.records.emplace_back();
     sent.sequence = record.sequence;
-    sent.topic = record.topic;
+    sent.topic = travelling_topic(travel_.prefix(), record.topic);
     sent.headers = record.headers;
     sent.payload = record.payload;
     sent.qos = record.qos;

@@ -55,7 +55,7 @@ struct SenderCounters {
 
 class Sender {
  public:
-  Sender(store::Store& store, Host& host, Entropy& entropy, std::string peer);
+  Sender(store::Store& store, Host& host, Entropy& entropy, std::string peer, std::string prefix = {});
   ~Sender();
 
   Travel& travel() { return travel_; }

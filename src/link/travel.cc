@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "base/assert.h"
+#include "link/hello.h"
+#include "link/prefix.h"
 #include "link/rows.h"
 
 namespace hf::link {
@@ -32,7 +34,8 @@ std::optional<Course> parse_course(Bytes row) {
 
 }  // namespace
 
-Travel::Travel(store::Store& store, std::string peer) : store_(store), peer_(std::move(peer)) {
+Travel::Travel(store::Store& store, std::string peer, std::string topic_prefix)
+    : store_(store), peer_(std::move(peer)), prefix_(std::move(topic_prefix)) {
   const std::string prefix = reader_prefix(peer_);
   store_.scan(table_of(peer_), prefix, [&](Bytes key, Bytes value) {
     ByteReader priority(key.substr(prefix.size()));
@@ -46,6 +49,11 @@ Travel::Travel(store::Store& store, std::string peer) : store_(store), peer_(std
     store_id_ = memory.u64();
     goodput_ = memory.varint();
   }
+}
+
+uint64_t Travel::hash_of(const store::Record& record) const {
+  return record_hash(record.sequence, record.arrival, travelling_topic(prefix_, record.topic), record.headers,
+                     record.payload);
 }
 
 ReaderId Travel::lane_reader(uint8_t priority) {

@@ -54,7 +54,8 @@ struct Barrier {
 class Travel {
  public:
   // `peer`: a registered name, or kParentName.
-  Travel(store::Store& store, std::string peer);
+  // `topic_prefix`: of the peer's topics here (prefix.h).
+  Travel(store::Store& store, std::string peer, std::string topic_prefix = {});
 
   // The reader to which a new record of the stream is owed. Makes it if there is none yet.
   store::ReaderId reader_for(store::StreamId stream);
@@ -65,6 +66,10 @@ class Travel {
   void put_course(const store::StreamKey& travelling, const Course& course);
   // Of all streams that changed lanes.
   std::vector<Barrier> barriers() const;
+
+  const std::string& prefix() const { return prefix_; }
+  // As in marks and pairs: of what travels.
+  uint64_t hash_of(const store::Record& record) const;
 
   // The store that the labels are of; from its HELLO, remembered over restarts. 0: none was met yet.
   uint64_t store_id() const { return store_id_; }
@@ -88,6 +93,7 @@ class Travel {
 
   store::Store& store_;
   const std::string peer_;
+  const std::string prefix_;
   std::vector<Lane> lanes_;
   uint64_t store_id_ = 0;
   uint64_t goodput_ = 0;

@@ -59,7 +59,8 @@ Node::Impl::Impl(Config config_in, Entropy& entropy_in, std::unique_ptr<store::S
 }
 
 Node::Impl::Parent::Parent(Impl& node, const Config& config)
-    : conversation(*node.store, node, node.entropy, {config.name, config.upstream->compress},
+    : conversation(*node.store, node, node.entropy,
+                   {.name = config.name, .compress = config.upstream->compress},
                    std::string(link::kParentName)),
       credentials(*node.store),
       uplink(*node.store, conversation, credentials, node,
@@ -366,9 +367,9 @@ void Node::step(std::span<Input> inputs, const Now& now, Effects& out) { impl_->
 std::optional<Instant> Node::next_deadline() const { return impl_->next_deadline(); }
 Status Node::status(const Now& now) const { return impl_->status(now); }
 uint64_t Node::durable_commit() const { return impl_->store->durable_commit(); }
-Result<uint64_t> Node::node_add(Bytes name, const std::vector<std::string>& down_filters,
+Result<uint64_t> Node::node_add(Bytes name, const std::vector<std::string>& down_filters, Bytes prefix,
                                 std::string* claim_text) {
-  return impl_->node_add(name, down_filters, claim_text);
+  return impl_->node_add(name, down_filters, prefix, claim_text);
 }
 Result<uint64_t> Node::node_renew(Bytes name, std::string* claim_text) {
   return impl_->node_renew(name, claim_text);

@@ -105,9 +105,10 @@ class Node {
   Status status(const Now& now) const;
   uint64_t durable_commit() const;
   // Registers a child and returns its one-time claim in *claim_text (the content of a claim file). Topics that
-  // match `down_filters` go down to it; none given: everything under its name, "NAME/#". kExists, kInvalid
-  // (name, filter).
-  Result<uint64_t> node_add(Bytes name, const std::vector<std::string>& down_filters,
+  // match `down_filters` go down to it; none given: everything under its prefix, or without one under its name,
+  // "NAME/#". Its topics appear here behind `prefix`, which may be empty (link/prefix.h). kExists, kInvalid (name, filter,
+  // prefix).
+  Result<uint64_t> node_add(Bytes name, const std::vector<std::string>& down_filters, Bytes prefix,
                             std::string* claim_text);
   // A new claim for a child that lost its secret (its disk was replaced); the old secret goes on until the claim is used.
   // kNotFound.

@@ -66,7 +66,7 @@ class Node::Impl final : public broker::Host, public link::Host, public link::Up
                                bool* pending);
   std::vector<StreamStatus> streams() const;
   std::vector<NodeStatus> nodes() const;
-  Result<uint64_t> node_add(Bytes name, const std::vector<std::string>& down_filters,
+  Result<uint64_t> node_add(Bytes name, const std::vector<std::string>& down_filters, Bytes prefix,
                             std::string* claim_text);
   Result<uint64_t> node_renew(Bytes name, std::string* claim_text);
   Result<uint64_t> node_remove(Bytes name);

@@ -26,8 +26,10 @@ uint64_t Node::Impl::ChildChannel::message_bytes_max() const { return node_.conf
 Node::Impl::Peer& Node::Impl::peer(const std::string& name) {
   Peer& peer = children_[name];
   if (peer.conversation == nullptr) {
-    peer.conversation =
-        std::make_unique<link::Conversation>(*store, *this, entropy, link::Settings{config.name}, name);
+    const link::Child* child = registry_.find(name);
+    const std::string prefix = child == nullptr ? "" : child->prefix;
+    peer.conversation = std::make_unique<link::Conversation>(
+        *store, *this, entropy, link::Settings{.name = config.name, .prefix = prefix}, name);
   }
   return peer;
 }
@@ -63,7 +65,8 @@ void Node::Impl::take_from_children() {
 void Node::Impl::cut_off_removed() {
   for (const std::string& name : std::exchange(removed_, {})) {
     const auto found = children_.find(name);
-    // It may have been registered anew meanwhile: then it keeps its readers, but has to come with the new claim.
+    // It may have been registered anew meanwhile: then it keeps its readers, but has to come with the new claim, and may have
+    // another prefix.
     if (found == children_.end()) continue;
     Peer& peer = found->second;
     if (peer.connection != 0) {
@@ -72,9 +75,10 @@ void Node::Impl::cut_off_removed() {
       if (peer.conversation->begun()) peer.conversation->end(now_);
       peer.connection = 0;
     }
-    if (registry_.find(name) != nullptr) continue;
-    peer.conversation->forget();
+    const bool anew = registry_.find(name) != nullptr;
+    if (!anew) peer.conversation->forget();
     children_.erase(found);
+    if (anew) this->peer(name);
   }
 }
 

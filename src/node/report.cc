@@ -5,6 +5,7 @@
 #include <deque>
 #include <iterator>
 
+#include "link/prefix.h"
 #include "node/node_impl.h"
 
 namespace hf::node {
@@ -246,6 +247,7 @@ std::vector<NodeStatus> Node::Impl::nodes() const {
     status.name = child.name;
     status.claimed = child.claimed();
     status.down_filters = child.down_filters;
+    status.prefix = child.prefix;
     if (child.last_seen_wall_us != 0) status.last_seen_wall_us = child.last_seen_wall_us;
     const auto peer = children_.find(child.name);
     if (peer != children_.end()) {
@@ -260,14 +262,16 @@ std::vector<NodeStatus> Node::Impl::nodes() const {
   return list;
 }
 
-Result<uint64_t> Node::Impl::node_add(Bytes name, const std::vector<std::string>& down_filters,
+Result<uint64_t> Node::Impl::node_add(Bytes name, const std::vector<std::string>& down_filters, Bytes prefix,
                                       std::string* claim_text) {
   if (name == config.name)
     return fail(Code::kInvalid, "this is the node's own name; a child needs another one");
-  // What a hub publishes under a node's name is for that node, unless the operator says otherwise.
+  // What a hub publishes under a node's prefix, or its name, is for that node, unless the operator says otherwise.
   std::vector<std::string> filters = down_filters;
-  if (filters.empty()) filters.push_back(std::string(name) + "/#");
-  HF_TRY_ASSIGN(*claim_text, registry_.add(name, filters, entropy));
+  if (filters.empty())
+    filters.push_back((prefix.empty() ? std::string(name) + "/" : std::string(prefix)) + "#");
+  HF_TRY(link::check_prefix(prefix));
+  HF_TRY_ASSIGN(*claim_text, registry_.add(name, filters, entropy, {}, prefix));
   peer(std::string(name));
   // Topics that match its filters have another route now.
   ++routing_epoch_;

@@ -47,6 +47,7 @@ struct NodeStatus {  // A child registered here.
   bool connected = false;
   bool claimed = false;  // The one-time claim has been used.
   std::vector<std::string> down_filters;
+  std::string prefix;          // Of its topics here; may be empty.
   uint64_t backlog_count = 0;  // Owed to it.
   uint64_t backlog_bytes = 0;
   uint64_t records_received = 0;  // Since start.

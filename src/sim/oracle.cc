@@ -38,8 +38,8 @@ void Oracle::violate(const char* promise, const char* format, ...) {
 // --- The world.
 
 uint32_t Oracle::add_node(std::string name, std::optional<uint32_t> parent,
-                          std::vector<std::string> down_filters) {
-  nodes_.push_back({std::move(name), parent, std::move(down_filters)});
+                          std::vector<std::string> down_filters, std::string prefix) {
+  nodes_.push_back({std::move(name), parent, std::move(down_filters), std::move(prefix)});
   return static_cast<uint32_t>(nodes_.size() - 1);
 }
 
@@ -59,29 +59,36 @@ void Oracle::share(uint32_t first, uint32_t other) {
   clients_[other].counted_as = first;
 }
 
-bool Oracle::reaches(uint32_t from, const std::string& topic, uint32_t node) const {
-  // A walk over the tree: up always (the default route), down where a filter of the child matches, never back.
+std::optional<std::string> Oracle::topic_at(uint32_t from, const std::string& topic, uint32_t node) const {
+  // A walk over the tree: up always (the default route), behind the child's prefix; down where a filter of the child matches,
+  // without it; never back.
   struct Step {
     uint32_t node;
     std::optional<uint32_t> came_from;
+    std::string topic;
   };
-  std::vector<Step> steps = {{from, std::nullopt}};
+  std::vector<Step> steps = {{from, std::nullopt, topic}};
   while (!steps.empty()) {
-    const Step step = steps.back();
+    const Step step = std::move(steps.back());
     steps.pop_back();
-    if (step.node == node) return true;
-    const std::optional<uint32_t> parent = nodes_[step.node].parent;
-    if (parent && parent != step.came_from && !topic.starts_with('$')) steps.push_back({*parent, step.node});
+    if (step.node == node) return step.topic;
+    const Node& here = nodes_[step.node];
+    if (here.parent && here.parent != step.came_from && !step.topic.starts_with('$'))
+      steps.push_back({*here.parent, step.node, here.prefix + step.topic});
     for (uint32_t child = 0; child < nodes_.size(); ++child) {
       if (nodes_[child].parent != step.node || child == step.came_from) continue;
       const auto& filters = nodes_[child].down_filters;
+      const std::string& prefix = nodes_[child].prefix;
+      const std::string below =
+          step.topic.starts_with(prefix) ? step.topic.substr(prefix.size()) : step.topic;
+      if (below.empty() || below.starts_with('$')) continue;
       if (std::any_of(filters.begin(), filters.end(),
-                      [&](const std::string& filter) { return mqtt::topic_matches(filter, topic); })) {
-        steps.push_back({child, step.node});
+                      [&](const std::string& filter) { return mqtt::topic_matches(filter, step.topic); })) {
+        steps.push_back({child, step.node, below});
       }
     }
   }
-  return false;
+  return std::nullopt;
 }
 
 bool Oracle::is_above(uint32_t node, uint32_t other) const {
@@ -94,13 +101,14 @@ bool Oracle::is_above(uint32_t node, uint32_t other) const {
 std::optional<uint8_t> Oracle::owed(const Client& client, const Message& message) const {
   if (!client.persistent || message.qos == 0) return std::nullopt;
   std::optional<uint8_t> qos;
+  if (client.subscriptions.empty()) return std::nullopt;
+  const std::optional<std::string> topic = topic_at(message.node, message.topic, client.node);
+  if (!topic) return std::nullopt;
   for (const Subscription& subscription : client.subscriptions) {
-    if (message.sent_at <= subscription.since || !mqtt::topic_matches(subscription.filter, message.topic))
-      continue;
+    if (message.sent_at <= subscription.since || !mqtt::topic_matches(subscription.filter, *topic)) continue;
     const uint8_t granted = std::min(subscription.qos, message.qos);
     if (granted > 0) qos = std::max(qos.value_or(0), granted);
   }
-  if (!qos || !reaches(message.node, message.topic, client.node)) return std::nullopt;
   return qos;
 }
 
@@ -109,7 +117,8 @@ bool Oracle::stored_at(const Message& message, uint32_t node) const {
   if (node != message.node) return true;  // What a link brings is always stored.
   if (nodes_[node].parent && !message.topic.starts_with('$')) return true;
   for (uint32_t child = 0; child < nodes_.size(); ++child) {
-    if (nodes_[child].parent == node && reaches(node, message.topic, child)) return true;
+    if (nodes_[child].parent == node && reaches(node, message.topic, child))
+      return true;  // (It was published here.)
   }
   return std::any_of(clients_.begin(), clients_.end(), [&](const Client& client) {
     return client.node == node && owed(client, message).has_value();
@@ -184,13 +193,14 @@ void Oracle::delivered(uint32_t number, Bytes topic, Bytes payload, uint8_t qos,
             payload.size(), static_cast<int>(topic.size()), topic.data(), printable(payload).c_str());
     return;
   }
-  if (message->checksum != crc32c(payload) || message->size != payload.size() || message->topic != topic) {
-    violate("true", "%s was given %s on %.*s, changed", client.name.c_str(), describe(*id).c_str(),
-            static_cast<int>(topic.size()), topic.data());
+  const std::optional<std::string> here = topic_at(message->node, message->topic, client.node);
+  if (!here) {
+    violate("true", "%s was given %s, which has no way to it", client.name.c_str(), describe(*id).c_str());
     return;
   }
-  if (!reaches(message->node, message->topic, client.node)) {
-    violate("true", "%s was given %s, which has no way to it", client.name.c_str(), describe(*id).c_str());
+  if (message->checksum != crc32c(payload) || message->size != payload.size() || *here != topic) {
+    violate("true", "%s was given %s on %.*s, changed", client.name.c_str(), describe(*id).c_str(),
+            static_cast<int>(topic.size()), topic.data());
     return;
   }
   if (message->retain && retain) return;  // What SUBSCRIBE brought: another matter.

@@ -52,8 +52,9 @@ class Oracle {
 
   // --- The world it judges. Numbers count from 0.
 
-  // `down_filters`: what the parent sends down to it.
-  uint32_t add_node(std::string name, std::optional<uint32_t> parent, std::vector<std::string> down_filters);
+  // `down_filters`: what the parent sends down to it. `prefix`: of its topics there.
+  uint32_t add_node(std::string name, std::optional<uint32_t> parent, std::vector<std::string> down_filters,
+                    std::string prefix = {});
   uint32_t add_client(std::string name, uint32_t node, bool persistent);
   // The two take turns at one shared subscription: what either is given, `first` was given. `first` keeps its session.
   void share(uint32_t first, uint32_t other);
@@ -115,8 +116,11 @@ class Oracle {
   size_t message_count() const { return messages_.size(); }
   uint64_t deliveries() const { return deliveries_; }
   uint64_t acknowledgements() const { return acknowledgements_; }
-  // Whether a message published at `from` on `topic` comes by `node`.
-  bool reaches(uint32_t from, const std::string& topic, uint32_t node) const;
+  // What a message published at `from` on `topic` is called at `node`; nothing: it does not come by.
+  std::optional<std::string> topic_at(uint32_t from, const std::string& topic, uint32_t node) const;
+  bool reaches(uint32_t from, const std::string& topic, uint32_t node) const {
+    return topic_at(from, topic, node).has_value();
+  }
   // How often `client` got the message.
   uint32_t count(uint32_t client, MessageId id) const;
 
@@ -125,6 +129,7 @@ class Oracle {
     std::string name;
     std::optional<uint32_t> parent;
     std::vector<std::string> down_filters;
+    std::string prefix;
     bool sessions_may_be_lost = false;
     bool damaged = false;
     bool rolled_back = false;

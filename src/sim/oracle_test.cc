@@ -213,6 +213,15 @@ TEST_F(Judge, WaysThroughTheTree) {
   EXPECT_TRUE(oracle.reaches(site, "down/other/x", other));
   EXPECT_TRUE(oracle.reaches(hub, "down/x", site));
   EXPECT_FALSE(oracle.reaches(site, "$SYS/x", hub));
+  // By another name.
+  const uint32_t named = oracle.add_node("named", hub, {"sites/named/cmd/#", "all"}, "sites/named/");
+  EXPECT_EQ(oracle.topic_at(named, "t", hub), "sites/named/t");
+  EXPECT_EQ(oracle.topic_at(hub, "sites/named/cmd/x", named), "cmd/x");
+  EXPECT_EQ(oracle.topic_at(hub, "all", named), "all");
+  EXPECT_EQ(oracle.topic_at(site, "sites/named/cmd/x", named), "cmd/x");
+  EXPECT_EQ(oracle.topic_at(named, "sites/named/cmd/x", named), "sites/named/cmd/x");
+  EXPECT_FALSE(oracle.topic_at(hub, "cmd/x", named));
+  EXPECT_EQ(oracle.topic_at(named, "down/other/x", other), std::nullopt);
 }
 
 }  // namespace

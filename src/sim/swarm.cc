@@ -64,10 +64,18 @@ class Swarm {
     const bool fast_disk = prng_.chance(1, 3);
     const auto machine = [&](const char* name, std::optional<uint32_t> parent,
                              std::vector<std::string> down) {
+      // Half of them are called by a prefix at their parent, and reached by it.
+      std::string prefix;
+      if (parent && prng_.chance(1, 2)) {
+        prefix = std::string("sites/") + name + "/";
+        down.push_back(prefix + "cmd/#");
+        if (std::string(name) == "fleet") down.push_back(prefix + "sites/ship-1/cmd/#");
+      }
       MachineOptions options;
       options.name = name;
       options.parent = parent;
       options.down_filters = std::move(down);
+      options.prefix = prefix;
       options.config = small_config();
       options.config.segment_bytes_min = uint64_t{64 << 10} << prng_.below(3);
       options.config.segment_bytes_max = options.config.segment_bytes_min << prng_.below(2);
@@ -133,6 +141,12 @@ class Swarm {
         const std::string ship = ships[prng_.below(3)];
         const std::string qos = std::to_string(1 + prng_.below(2));
         publisher.topics.push_back("down/" + ship + "/q" + qos + "/" + name);
+      }
+      if (prng_.chance(1, 2)) {
+        const char* places[] = {"fleet", "ship-1", "ship-2", "fleet/sites/ship-1"};
+        const std::string to = places[prng_.below(4)];
+        publisher.topics.push_back("sites/" + to + "/cmd/q" + std::to_string(1 + prng_.below(2)) + "/" +
+                                   name);
       }
       publisher.mean = milliseconds(static_cast<int64_t>(100 + prng_.below(1200)));
       publisher.large_per_mille = prng_.chance(1, 2) ? prng_.below(200) : 0;

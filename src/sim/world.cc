@@ -78,7 +78,7 @@ uint32_t World::add_machine(MachineOptions options) {
     if (!own.config.upstream) own.config.upstream.emplace();
     own.config.upstream->host = machines_[*own.parent]->options.name;
   }
-  HF_ASSERT(oracle_.add_node(own.name, own.parent, own.down_filters) == number);
+  HF_ASSERT(oracle_.add_node(own.name, own.parent, own.down_filters, own.prefix) == number);
   machines_.push_back(std::move(machine));
   return number;
 }
@@ -102,8 +102,8 @@ bool World::set_up() {
     if (!machine.options.parent) continue;
     Machine& parent = *machines_[*machine.options.parent];
     std::string claim;
-    const Result<uint64_t> added =
-        parent.node->node_add(machine.options.name, machine.options.down_filters, &claim);
+    const Result<uint64_t> added = parent.node->node_add(machine.options.name, machine.options.down_filters,
+                                                         machine.options.prefix, &claim);
     if (!added) {
       oracle_.violate("set up", "%s refuses to register %s: %s", parent.options.name.c_str(),
                       machine.options.name.c_str(), added.error().text);

@@ -58,6 +58,7 @@ struct MachineOptions {
   std::string name;
   std::optional<uint32_t> parent;
   std::vector<std::string> down_filters;  // What the parent is to send down to it.
+  std::string prefix;                     // Of its topics at the parent.
   node::Config config;                    // Name and upstream are filled in.
   DiskTimes disk_times;
   int64_t drift_ppm = 0;

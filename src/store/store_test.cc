@@ -405,6 +405,34 @@ TEST(Store, LooksBackFromTheNewest) {
   }
 }
 
+// A look for a number reads what lies behind it, and none of the segments before.
+TEST(Store, LooksForANumberPastOlderSegments) {
+  World world;
+  const StreamId streams[2] = {world.store->open_local_stream("a", 5, 0),
+                               world.store->open_local_stream("b", 5, 0)};
+  std::vector<Position> positions[2];
+  for (size_t i = 0; i < 3000; ++i) {
+    const size_t which = i % 3 == 0 ? 0 : 1;
+    positions[which].push_back(world.append(streams[which], std::string(900, 'f')).position);
+    if (i % 20 == 0) world.settle();
+  }
+  world.settle();
+  ASSERT_GT(world.store->figures().segment_count, 2u);
+  for (const size_t which : {0, 1}) {
+    const std::vector<Position>& all = positions[which];
+    uint64_t passed = 0;
+    for (const uint64_t number : {uint64_t{1}, uint64_t{2}, all.size() / 2, all.size()}) {
+      const Position at = world.store->before_number(streams[which], number);
+      EXPECT_LT(at, all[number - 1]) << number;
+      passed +=
+          static_cast<uint64_t>(std::count_if(all.begin(), all.end(), [&](Position p) { return p <= at; }));
+    }
+    EXPECT_GT(passed, all.size() / 2);
+    const Position end = world.store->before_number(streams[which], all.size() + 1);
+    EXPECT_EQ(world.store->next_in_stream(streams[which], end, 0).status, Store::FetchStatus::kNone);
+  }
+}
+
 TEST(Store, SmallSegmentsAreJoinedAndPositionsStay) {
   World world;
   const StreamId stream = world.store->open_local_stream("s", 5, 0);

@@ -119,9 +119,9 @@ class Case(unittest.TestCase):
     def hub(self):
         return self.node("hub").start()
 
-    def site(self, hub, name="site", port=None, down=(), extra=""):
+    def site(self, hub, name="site", port=None, down=(), extra="", prefix=None):
         """A registered site of the hub, not started yet. `port`: of a link to the hub, if not of the hub itself."""
-        claim = hub.claim_for(name, self.directory / f"{name}.claim", down)
+        claim = hub.claim_for(name, self.directory / f"{name}.claim", down, prefix)
         return self.node(name, claim=claim, upstream_port=port or hub.port, extra=extra)
 
     def link(self, target_port):

@@ -213,6 +213,64 @@ class Link(Case):
         self.assertEqual([len(payload) for payload in payloads], [len(message.payload) for message in at_hub.messages])
         self.assertTrue(all(got.payload == sent for got, sent in zip(at_hub.messages, payloads)))
 
+    def test_large_messages_go_on_where_they_were_cut(self):
+        """Goal: messages that travel in pieces arrive whole, in order, once, through cuts and a hub that dies, and what was
+        receipted of them is not sent again. Method: a backlog, and the link cut whenever so much more has passed."""
+        hub = self.hub()
+        link = self.link(hub.port)
+        site = self.site(hub, port=link.port).start()
+        self.wait_online(site)
+        at_hub = self.client(hub.port, "at-hub", subscribe=[("site/#", 2)], reconnect=True).open()
+        link.cut()
+        payloads = [b"%d " % number + self.random.randbytes(1_000_000) for number in range(12)]
+        sender = self.client(site.port, "sender", window=4).open()
+        sender.publish_all(("site/x", payload, 1) for payload in payloads)
+        before = link.bytes_up
+        link.mend(forget=True)
+        for step in range(1, 4):
+            wait_for("some of it to pass", lambda: link.bytes_up > before + step * 2_300_000, 30)
+            link.cut()
+            if step == 2:
+                hub.kill()
+                hub.start()
+            link.mend(forget=True)
+        at_hub.wait_until("all of them", lambda: len(at_hub.messages) >= len(payloads), 60)
+        time.sleep(0.3)
+        self.assertEqual(list(range(12)), numbers(at_hub.messages))
+        self.assertTrue(all(got.payload == sent for got, sent in zip(at_hub.messages, payloads)))
+        self.note = f"{(link.bytes_up - before) / 1e6:.1f} MB for {sum(map(len, payloads)) / 1e6:.1f} MB"
+
+    def test_topics_of_a_site_have_its_prefix_at_the_hub(self):
+        """Goal: two sites with the same topics are told apart at the hub, and each gets what is behind its prefix."""
+        hub = self.hub()
+        for bad, said in (("sites/#/", "stand for other topics"), ("sites", "end with '/'"), ("$x/", "begins with '$'")):
+            refused = hub.command("node", "add", "x", "--prefix", bad)
+            self.assertNotEqual(0, refused.returncode)
+            self.assertIn(said, refused.stderr)
+        sites = {name: self.site(hub, name, prefix=f"sites/{name}/").start() for name in ("one", "two")}
+        at_hub = self.client(hub.port, "at-hub", subscribe=[("sites/+/press/#", 2)]).open()
+        devices = {}
+        for name, site in sites.items():
+            self.wait_online(site)
+            devices[name] = self.client(site.port, "device", subscribe=[("#", 2)]).open()
+            devices[name].publish("press/state", f"of {name}", qos=1)
+            publish(site.port, "press/last", f"of {name}", "-r", qos=1)
+        at_hub.wait_until("all states", lambda: len(at_hub.messages) >= 4, 10)
+        self.assertEqual(
+            sorted((f"sites/{name}/press/{what}", f"of {name}".encode()) for name in sites for what in ("last", "state")),
+            sorted((message.topic, message.payload) for message in at_hub.messages),
+        )
+        listener = self.listener(hub.port, "sites/two/#", qos=1)
+        self.assertEqual([("sites/two/press/last", 1, True, b"of two")], listener.messages(1))
+        publish(hub.port, "sites/two/press/start", "now", qos=1)
+        device = devices["two"]
+        device.wait_until("the command", lambda: any(message.topic == "press/start" for message in device.messages), 10)
+        time.sleep(0.3)
+        self.assertFalse([message for message in devices["one"].messages if message.payload == b"now"])
+        listed = {node["name"]: node for node in hub_nodes(hub)}
+        self.assertEqual(("sites/two/", ["sites/two/#"]), (listed["two"]["prefix"], listed["two"]["down"]))
+        self.assertIn("sites/one/", hub.command("node", "ls").stdout)
+
     def test_what_is_retained_at_a_site_is_retained_at_the_hub(self):
         """Goal: QoS 0 and retained messages take the same way; an empty payload clears both."""
         hub = self.hub()
