@@ -109,7 +109,8 @@ TEST(Chunk, ComesBackAsItWas) {
   }
   for (const Chunk::Kind kind : kKinds) {
     Chunk chunk = chunk_of(kind);
-    const Result<Chunk> back = decoder.decode(encoder.encode(chunk, true));
+    const std::string message = encoder.encode(chunk, true);
+    const Result<Chunk> back = decoder.decode(message);
     if (!chunk.halves.empty()) std::swap(chunk.halves[0], chunk.halves[1]);
     ASSERT_TRUE(back);
     EXPECT_EQ(*back, chunk);

@@ -50,7 +50,7 @@ bool Sender::is_large(const Record& record) const {
 // The record, or one that follows it in its stream, waits. Its bytes do not: they are read when they are due.
 void Sender::block(Road& road, Out& out, const Record& record) {
   if (!road.large && !out.blocked) {
-    road.large.emplace();
+    road.large = std::make_unique<Large>();
     road.large->out = &out;
     road.large->position = record.position;
     road.large->half.number = record.sequence;

@@ -137,7 +137,7 @@ class Sender {
     bool ready = true;                      // The store may have something.
     bool drained = false;                   // And nothing is on its way from the disk.
     std::deque<store::Store::Fetch> stash;  // Taken and not sent yet.
-    std::optional<Large> large;
+    std::unique_ptr<Large> large;
     bool large_turn = true;  // Its piece goes before a batch of the others.
     std::deque<store::Position>
         behind;  // Taken, and left until `large` is through: its stream goes no further.
