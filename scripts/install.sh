@@ -16,7 +16,7 @@ build_packages=(
   libgtest-dev
   libmosquitto-dev mosquitto-clients python3 # the clients of the story
 )
-test_packages=(clang-19 clang-tidy-19 clang-format-19 libclang-rt-19-dev mosquitto openssl zstd strace)
+test_packages=(clang-19 clang-tidy-19 clang-format-19 libclang-rt-19-dev mosquitto openssl zstd strace iproute2)
 bench_packages=(redis-server nats-server mosquitto)
 
 # Packages that bring a daemon we run only by hand, from tests and benchmarks.

@@ -258,6 +258,7 @@ std::expected<bool, Failure> run(const Options& options) {
         return std::unexpected(Failure{kExitConfiguration, loaded.error()});
     }
   }
+  if (node && config.upstream) loop.watch_network();
   for (const ListenerConfig& listener : data->config.listeners) {
     // A node that is locked says so to probes too.
     if (!node && !listener.door.http) continue;

@@ -1,6 +1,7 @@
 #include "io/address.h"
 
 #include <arpa/inet.h>
+#include <ifaddrs.h>
 #include <netdb.h>
 #include <netinet/in.h>
 
@@ -108,6 +109,27 @@ SocketAddress local_address(int socket) {
   address.size = sizeof address.storage;
   ::getsockname(socket, reinterpret_cast<sockaddr*>(&address.storage), &address.size);
   return address;
+}
+
+bool address_is_here(const SocketAddress& address) {
+  if (address.loopback()) return true;  // 127.0.0.2 is here, and no interface says so.
+  // Not bind(): that refuses an IPv6 address while its link comes up, and takes any where the system allows foreign ones.
+  ifaddrs* all = nullptr;
+  if (::getifaddrs(&all) != 0) return true;
+  bool found = false;
+  for (const ifaddrs* at = all; at != nullptr && !found; at = at->ifa_next) {
+    if (at->ifa_addr == nullptr || at->ifa_addr->sa_family != address.family()) continue;
+    if (address.family() == AF_INET) {
+      found = reinterpret_cast<const sockaddr_in*>(at->ifa_addr)->sin_addr.s_addr ==
+              reinterpret_cast<const sockaddr_in*>(address.get())->sin_addr.s_addr;
+    } else if (address.family() == AF_INET6) {
+      found = std::memcmp(&reinterpret_cast<const sockaddr_in6*>(at->ifa_addr)->sin6_addr,
+                          &reinterpret_cast<const sockaddr_in6*>(address.get())->sin6_addr,
+                          sizeof(in6_addr)) == 0;
+    }
+  }
+  ::freeifaddrs(all);
+  return found;
 }
 
 bool host_is_loopback(const std::string& host) {

@@ -40,6 +40,8 @@ struct SocketAddress {
 std::optional<SocketAddress> parse_address(const std::string& host, uint16_t port);
 SocketAddress peer_address(int socket);
 SocketAddress local_address(int socket);
+// Whether one of the interfaces of this machine has it now. True if that cannot be found out.
+bool address_is_here(const SocketAddress& address);
 
 // Whether a host as written in a configuration can only mean this machine: a loopback address or "localhost".
 bool host_is_loopback(const std::string& host);

@@ -28,6 +28,16 @@ void Dialer::start(const node::Dial& dial, Instant now, Duration timeout) {
   }
 }
 
+void Dialer::network_changed(Instant now, Duration timeout) {
+  // Only once: where the network never rests, no dial would ever have its time.
+  if (dialing_ && dialing_->begun_again) return;
+  resolver_.give_up();
+  if (!dialing_) return;
+  const node::Dial again{dialing_->host, dialing_->port};
+  start(again, now, timeout);
+  if (dialing_) dialing_->begun_again = true;
+}
+
 // Tries addresses in their order; each may take its share of the time that is left.
 void Dialer::next(Instant now) {
   while (dialing_->next < dialing_->addresses.size()) {

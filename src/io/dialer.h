@@ -1,5 +1,6 @@
 // Makes the one connection that the core asks for: looks the name up, tries the addresses in their order, each for its
-// share of the time.
+// share of the time. When the network changes meanwhile it begins again, once: what was asked and said in the old network may
+// never be answered.
 #pragma once
 
 #include <memory>
@@ -29,6 +30,7 @@ class Dialer {
 
   // In the place of one that is still out.
   void start(const node::Dial& dial, Instant now, Duration timeout);
+  void network_changed(Instant now, Duration timeout);
   // The socket has an answer for us.
   void answered(Instant now);
   bool has_answer() const { return resolver_.has_answer(); }
@@ -50,6 +52,7 @@ class Dialer {
     size_t next = 0;  // Index of the address to try next.
     FileDescriptor socket;
     Instant deadline;
+    bool begun_again = false;
     Instant attempt_deadline;
     std::string last_error;
   };

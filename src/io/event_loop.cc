@@ -47,6 +47,7 @@ constexpr uint64_t kTagWakeup = kTag | 1;
 constexpr uint64_t kTagSignal = kTag | 2;
 constexpr uint64_t kTagDial = kTag | 3;
 constexpr uint64_t kTagFiles = kTag | 4;
+constexpr uint64_t kTagNetwork = kTag | 5;
 constexpr uint64_t kTagListener = kTag | 1024;  // Plus the listener's index.
 
 template <typename... Visitors>
@@ -157,6 +158,20 @@ void EventLoop::set_listening(const Listener& listener, bool listening) {
 
 void EventLoop::watch_files(std::vector<std::string> files, std::function<void()> changed) {
   files_.watch(std::move(files), std::move(changed));
+}
+
+void EventLoop::watch_network() {
+  network_.emplace();
+  if (network_->descriptor() < 0) {
+    log("HF-IO-006",
+        "changes of the network cannot be watched (" + network_->error() +
+            "): when it returns, the parent is dialed at the next attempt and not at once; allow this "
+            "process sockets of AF_NETLINK");
+    network_.reset();
+    return;
+  }
+  epoll_event event{.events = EPOLLIN, .data = {.u64 = kTagNetwork}};
+  HF_ASSERT(::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, network_->descriptor(), &event) == 0);
 }
 
 std::vector<std::string> EventLoop::addresses() const {
@@ -600,8 +615,26 @@ void EventLoop::take_dialed() {
     begin_dialed_opening(std::move(outcome->socket), outcome->host);
   } else {
     const Connection& connection = add_connection(std::move(outcome->socket), Kind::kMqtt);
+    dialed_ = connection.id;
     inputs_.emplace_back(node::Dialed{connection.id, ""});
   }
+}
+
+// What stands on an address that is gone will never be answered again. What stands on one that is still here may live, even
+// if the route changed: its keep alive knows.
+void EventLoop::network_changed() {
+  Connection* const connection = find(dialed_);
+  if (connection != nullptr && connection->kind != Kind::kClosing) {
+    const SocketAddress own = local_address(connection->socket.get());
+    if (!address_is_here(own)) {
+      log("HF-IO-005",
+          "closed the connection to the parent: its address, " + own.host() + ", is gone from this machine");
+      lose(*connection);
+    }
+  }
+  dialer_.network_changed(now_.mono, options_.dial_timeout);
+  take_dialed();
+  inputs_.emplace_back(node::NetworkChanged{});
 }
 
 // --- The turn.
@@ -652,6 +685,7 @@ int EventLoop::timeout_ms(Instant now_mono) {
   std::optional<Instant> due = core_.next_deadline();
   if (!dialer_.idle()) due = earlier(due, dialer_.deadline());
   if (files_.pending()) due = earlier(due, files_.deadline());
+  if (network_ && network_->pending()) due = earlier(due, network_->deadline());
   if (doors_shut_) due = earlier(due, doors_deadline());
   for (const ConnectionId id : with_deadline_) {
     if (const Connection* connection = find(id)) due = earlier(due, connection->deadline);
@@ -691,6 +725,7 @@ void EventLoop::handle(const epoll_event& event) {
   if (tag == kTagWakeup) return wakeup_->drain();
   if (tag == kTagSignal) return handle_signal();
   if (tag == kTagFiles) return files_.readable(now_.mono);
+  if (tag == kTagNetwork) return network_->readable(now_.mono);
   if (tag == kTagDial) {
     dialer_.answered(now_.mono);
     return take_dialed();
@@ -723,6 +758,7 @@ void EventLoop::expire() {
     take_dialed();
   }
   if (files_.pending()) files_.expire(now_.mono);
+  if (network_ && network_->expire(now_.mono)) network_changed();
   if (doors_shut_ && (openings_.size() < options_.openings_max || evictable() != nullptr))
     set_doors_shut(false);
   if (with_deadline_.empty()) return;

@@ -42,6 +42,7 @@
 #include "io/handshake_thread.h"
 #include "io/http_service.h"
 #include "io/login_thread.h"
+#include "io/network_watch.h"
 #include "io/storage_threads.h"
 #include "io/wakeup.h"
 #include "node/node.h"
@@ -143,6 +144,8 @@ class EventLoop {
   std::expected<void, std::string> open_door(const DoorOptions& options);
   // Dials use TLS from now on.
   std::expected<void, std::string> dial_with_tls(const TlsClientFiles& files);
+  // Tells the core when the network changes, and closes what was dialed when its address is gone from this machine.
+  void watch_network();
   // Calls `changed` between turns when one of the files changes, and at SIGHUP.
   void watch_files(std::vector<std::string> files, std::function<void()> changed);
   // Who answers behind doors that speak HTTP; before the first of them is opened. It outlives the loop.
@@ -252,6 +255,7 @@ class EventLoop {
   void deliver_replies();
 
   void take_dialed();
+  void network_changed();
 
   // Doors: event_loop_doors.cc.
   Connection& begin_opening(FileDescriptor socket, std::unique_ptr<Passage> passage);
@@ -323,6 +327,8 @@ class EventLoop {
   bool doors_shut_ = false;
   DoorCounters door_counters_;
   FileWatch files_;
+  std::optional<NetworkWatch> network_;  // Null: nobody dials.
+  ConnectionId dialed_ = 0;              // The last one that we dialed, opening or open or gone.
 
   HttpHandler* http_ = nullptr;
   std::set<ConnectionId> https_;  // Those that speak HTTP or will once their chain stands. Older ones first.

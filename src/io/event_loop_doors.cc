@@ -76,7 +76,9 @@ void EventLoop::begin_dialed_opening(FileDescriptor socket, const std::string& h
   passage->chain = std::make_unique<FilterChain>();
   passage->chain->add(std::make_unique<TlsFilter>(dial_tls_->current(),
                                                   dial_server_name_.empty() ? host : dial_server_name_));
-  through_filters(begin_opening(std::move(socket), std::move(passage)), {});
+  Connection& connection = begin_opening(std::move(socket), std::move(passage));
+  dialed_ = connection.id;
+  through_filters(connection, {});
 }
 
 // At the limit the oldest that keeps us waiting makes room, once it had its chance; else whoever comes waits in the kernel.

@@ -39,6 +39,8 @@ class TestCore final : public Core {
       } else if (auto* dialed = std::get_if<node::Dialed>(&input)) {
         diary_.push_back(dialed->connection != 0 ? "dialed" : "not dialed: " + dialed->error);
         if (dialed->connection != 0) connections_.push_back(dialed->connection);
+      } else if (std::holds_alternative<node::NetworkChanged>(input)) {
+        diary_.push_back("network changed");
       }
     }
     for (auto& action : std::exchange(actions_, {})) action(out);

@@ -22,16 +22,22 @@ struct Resolver::Shared {
   std::condition_variable work;
   bool stopping = false;
   bool started = false;
+  bool busy = false;  // With a question that was begun.
   std::optional<Question> question;
   std::optional<Resolution> answer;
   std::atomic<bool> answered{false};
 };
 
-Resolver::Resolver(std::shared_ptr<Wakeup> wakeup) : shared_(std::make_shared<Shared>()) {
-  shared_->wakeup = std::move(wakeup);
+Resolver::Resolver(std::shared_ptr<Wakeup> wakeup) : wakeup_(std::move(wakeup)) { start(); }
+
+Resolver::~Resolver() { stop(); }
+
+void Resolver::start() {
+  shared_ = std::make_shared<Shared>();
+  shared_->wakeup = wakeup_;
 }
 
-Resolver::~Resolver() {
+void Resolver::stop() {
   {
     std::lock_guard lock(shared_->mutex);
     shared_->stopping = true;
@@ -45,10 +51,20 @@ void Resolver::ask(uint64_t serial, const std::string& host, uint16_t port) {
     shared_->question = Shared::Question{serial, host, port};
     if (!shared_->started) {  // A node that names nobody has no such thread.
       shared_->started = true;
-      std::thread([shared = shared_] { serve(shared); }).detach();
+      std::thread([shared = shared_, counted = threads_] { serve(shared); }).detach();
     }
   }
   shared_->work.notify_one();
+}
+
+void Resolver::give_up() {
+  {
+    std::lock_guard lock(shared_->mutex);
+    shared_->question.reset();
+    if (!shared_->busy || threads_.use_count() - 1 > kLeftMax) return;
+  }
+  stop();
+  start();
 }
 
 bool Resolver::has_answer() const { return shared_->answered.load(std::memory_order_seq_cst); }
@@ -68,6 +84,7 @@ void Resolver::serve(const std::shared_ptr<Shared>& shared) {
     if (shared->stopping) return;
     const Shared::Question question = std::move(*shared->question);
     shared->question.reset();
+    shared->busy = true;
     lock.unlock();
 
     Resolution answer;
@@ -80,6 +97,8 @@ void Resolver::serve(const std::shared_ptr<Shared>& shared) {
     }
 
     lock.lock();
+    shared->busy = false;
+    if (shared->stopping) return;
     shared->answer = std::move(answer);
     shared->answered.store(true, std::memory_order_seq_cst);
     lock.unlock();

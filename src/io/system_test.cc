@@ -30,6 +30,14 @@ TEST(ClockTest, GoesForwardWithinOneBoot) {
   EXPECT_EQ(first.boot, Clock(entropy).now().boot);
 }
 
+TEST(AddressTest, KnowsWhatIsHere) {
+  for (const char* here : {"127.0.0.1", "127.0.0.2", "::1"})
+    EXPECT_TRUE(address_is_here(*parse_address(here, 1)));
+  // For documentation, RFC 5737 and RFC 3849: nobody has them.
+  for (const char* elsewhere : {"192.0.2.1", "2001:db8::1"})
+    EXPECT_FALSE(address_is_here(*parse_address(elsewhere, 1)));
+}
+
 TEST(ClockTest, ReadsBootIds) {
   const BootId boot = parse_boot_id("00000000-0000-0001-0200-000000000000\n");
   EXPECT_EQ(boot.high, uint64_t{1} << 56);

@@ -17,6 +17,7 @@ constexpr Duration kAnswerTimeout = seconds(10);  // For CONNACK, and for the cl
 constexpr Duration kSettled = seconds(10);        // Up for so long: the next failure is a first one.
 constexpr size_t kPacketBytesMax = 5 << 20;       // A batch at its largest, and its PUBLISH.
 constexpr uint64_t kPublishHeadBytes = 64;
+constexpr Duration kHurryInterval = seconds(1);
 constexpr size_t kLoggedMax = 8;
 constexpr uint16_t kReceiveMaximum = 128;
 constexpr uint16_t kReceiveMaximumMin = 80;  // What we may have under way, and some.
@@ -54,14 +55,30 @@ void Uplink::connect_now(const Now& now) {
   dial_at_ = now.mono;
 }
 
-void Uplink::plan_dial(const Now& now) {
+void Uplink::network_changed(const Now& now) {
+  if (state_ == State::kDialing) hurry_ = true;
+  if (state_ == State::kIdle) hurry(now);
+}
+
+void Uplink::hurry(const Now& now) {
+  hurry_ = false;
+  // Without an attempt it has no backoff either.
+  if (unwanted_ || !dial_at_) return;
+  const Instant from = std::max(now.mono, hurried_at_ + kHurryInterval);
+  if (*dial_at_ <= from) return;
+  hurried_at_ = from;
+  failures_ = 0;
+  plan_dial(from);
+}
+
+void Uplink::plan_dial(Instant from) {
   Duration delay = options_.backoff_min;
   for (uint32_t i = 0; i < failures_ && delay < options_.backoff_max; ++i) delay = delay * 2;
   delay = std::min(delay, options_.backoff_max);
   ++failures_;
   // Between half of it and all of it, so that a hundred sites do not knock as one after a cut.
   delay = delay / 2 + Duration{static_cast<int64_t>(jitter_.below(static_cast<uint64_t>(delay.ns / 2) + 1))};
-  dial_at_ = now.mono + delay;
+  dial_at_ = from + delay;
 }
 
 void Uplink::dialed(ConnectionId connection, Bytes error, const Now& now) {
@@ -80,6 +97,8 @@ void Uplink::dialed(ConnectionId connection, Bytes error, const Now& now) {
 
 void Uplink::connect(const Now& now) {
   state_ = State::kConnecting;
+  unwanted_ = false;
+  hurry_ = false;
   started_ = sent_at_ = alive_at_ = now.mono;
   in_.clear();
   out_.clear();
@@ -127,6 +146,7 @@ void Uplink::connack(const mqtt::Connack& connack, const Now& now) {
 }
 
 void Uplink::refused(Reason reason, const Now& now) {
+  unwanted_ = true;
   std::string why = std::string("the parent refused us: ") + mqtt::reason_name(reason);
   if (reason == Reason::kBadUserNameOrPassword || reason == Reason::kNotAuthorized) {
     ++refusals_;
@@ -251,7 +271,8 @@ void Uplink::end(const std::string& why, bool close, const Now& now, Duration ag
   if (logged_.size() > kLoggedMax) logged_.clear();
   // Once, not at every attempt; attempts may fail in turn for two reasons.
   if (logged_.insert(why).second) output_.log("HF-LINK-009", "no link to the parent: " + why);
-  plan_dial(now);
+  plan_dial(now.mono);
+  if (hurry_) hurry(now);
 }
 
 // The conversation asked for its end; its call has returned by now.
@@ -265,6 +286,7 @@ void Uplink::settle(const Now& now) {
   if (conversation_.stranger()) {  // It lets anybody in, but does not know us: it may know the claim.
     ++refusals_;
     other_first_ = with_token_;
+    unwanted_ = true;
   }
   end(why, true, now);
 }

@@ -4,6 +4,8 @@
 //     ^                                                                                            |
 //     +------------- backoff, 0.2 s doubling to 30 s, each with jitter <-------- any end ----------+
 //
+// When the network changes the backoff begins anew, at most once a second, and so with a dial soon.
+//
 // A link that goes without a word (no FIN, no RST) is noticed by what does not come: nothing at all for one
 // and a half keep alives, or no receipt for as long as Conversation's patience. No subscription is needed: to
 // be a registered node is to be owed the reserved topics.
@@ -59,6 +61,8 @@ class Uplink final : public Channel {
   void pump(const Now& now);
   std::optional<Instant> next_deadline() const;
 
+  // What failed may succeed now. Changes nothing while a connection stands, or where it was the parent that did not want us.
+  void network_changed(const Now& now);
   // Dials at once, whatever the backoff says.
   void connect_now(const Now& now);
   // Says goodbye and dials no more.
@@ -103,7 +107,8 @@ class Uplink final : public Channel {
   // `ago`: for how long nothing has been heard of the parent.
   void end(const std::string& why, bool close, const Now& now, Duration ago = {});
   void settle(const Now& now);
-  void plan_dial(const Now& now);
+  void plan_dial(Instant from);
+  void hurry(const Now& now);
   Duration keep_alive() const { return seconds(keep_alive_s_); }
 
   store::Store& store_;
@@ -117,6 +122,9 @@ class Uplink final : public Channel {
   ConnectionId connection_ = 0;
   std::optional<Instant> dial_at_;  // Idle, and when that ends; nothing: at the next look.
   uint32_t failures_ = 0;           // In a row; decides the backoff.
+  bool hurry_ = false;              // The network changed since the dial that is out began.
+  Instant hurried_at_{};
+  bool unwanted_ = false;  // The last attempt reached a parent that refused us.
   bool stopped_ = false;
   bool with_token_ = false;   // What this CONNECT shows.
   bool other_first_ = false;  // The last one was refused: show the other.

@@ -266,6 +266,73 @@ TEST(Uplink, BackoffDoublesWithJitterAndConnectNowSkipsIt) {
   EXPECT_TRUE(site.uplink->up());
 }
 
+// Whatever the backoff has grown to: a dial within a fifth of a second, and more of them soon after.
+TEST(Uplink, AChangeOfTheNetworkBeginsTheBackoffAnew) {
+  Site site;
+  site.claim();
+  site.refuse_dials = true;
+  site.run(seconds(600), milliseconds(50));
+  while (*site.uplink->next_dial() <= site.child.base.now.mono + seconds(10)) site.run(seconds(1));
+  const int before = site.dials;
+  site.uplink->network_changed(site.child.base.now);
+  site.run(milliseconds(210));
+  EXPECT_EQ(site.dials, before + 1);
+  site.run(seconds(1));
+  EXPECT_GE(site.dials, before + 3);
+  site.refuse_dials = false;
+  site.uplink->network_changed(site.child.base.now);
+  site.run(seconds(2));
+  EXPECT_TRUE(site.uplink->up());
+  // While it stands nothing is to be done.
+  const int connected = site.dials;
+  for (int i = 0; i < 100; ++i) {
+    site.uplink->network_changed(site.child.base.now);
+    site.run(milliseconds(100));
+  }
+  EXPECT_TRUE(site.uplink->up());
+  EXPECT_EQ(site.dials, connected);
+}
+
+TEST(Uplink, ANetworkThatNeverRestsMakesNoFlood) {
+  Site site;
+  site.claim();
+  site.refuse_dials = true;
+  site.run(seconds(60), milliseconds(50));
+  const int before = site.dials;
+  for (int i = 0; i < 3'000; ++i) {
+    site.uplink->network_changed(site.child.base.now);
+    site.run(milliseconds(20));
+  }
+  EXPECT_GE(site.dials - before, 60);
+  EXPECT_LE(site.dials - before, 240);
+}
+
+// It is not the network that keeps it out.
+TEST(Uplink, AChangeOfTheNetworkDoesNotHurryToAParentThatRefuses) {
+  Site site;
+  site.claim();
+  ASSERT_TRUE(site.registry.remove("ship-7"));
+  site.run(seconds(60));
+  const size_t before = site.passwords.size();
+  for (int i = 0; i < 600; ++i) {
+    site.uplink->network_changed(site.child.base.now);
+    site.run(milliseconds(100));
+  }
+  EXPECT_LE(site.passwords.size() - before, 6u);
+}
+
+TEST(Uplink, AChangeDuringADialThatFailsHurriesTheNext) {
+  Site site;
+  site.claim();
+  site.refuse_dials = true;
+  site.run(seconds(300), milliseconds(50));
+  while (!site.uplink->take_dial(site.child.base.now))
+    site.child.base.now.mono = site.child.base.now.mono + seconds(1);
+  site.uplink->network_changed(site.child.base.now);
+  site.uplink->dialed(0, "connection timed out", site.child.base.now);
+  EXPECT_LE(*site.uplink->next_dial(), site.child.base.now.mono + milliseconds(200));
+}
+
 // No FIN, no RST: only silence.
 TEST(Uplink, ASilentCutIsNoticedByPings) {
   Site site;

@@ -136,6 +136,10 @@ void Node::Impl::take(Input& input) {
     broker::Verdict verdict = logins_.finish(*event->work, &connection, now_.mono);
     return broker_->authenticated(connection, counted(std::move(verdict)), now_);
   }
+  if (std::holds_alternative<NetworkChanged>(input)) {
+    if (parent_) parent_->uplink.network_changed(now_);
+    return;
+  }
   if (auto* event = std::get_if<Dialed>(&input)) {
     if (parent_) return parent_->uplink.dialed(event->connection, event->error, now_);
     if (event->connection != 0) out_->closes.push_back({event->connection});

@@ -57,7 +57,9 @@ struct JobDone {
 struct LoginDone {
   std::unique_ptr<LoginWork> work;
 };
-using Input = std::variant<Connected, Received, Closed, Unsent, Dialed, JobDone, LoginDone>;
+// A link, an address or a route came (or an address went): who could not be reached may be reached now.
+struct NetworkChanged {};
+using Input = std::variant<Connected, Received, Closed, Unsent, Dialed, JobDone, LoginDone, NetworkChanged>;
 
 // --- Effects.
 

@@ -24,6 +24,7 @@ struct FaultRates {
   Duration disk_errors;
   Duration disk_full;
   Duration clock_step;
+  Duration network_change;
 };
 
 // Draws stand in statements of their own: the order in which a call's arguments are evaluated is the compiler's, and the same
@@ -204,7 +205,8 @@ class Swarm {
               .client_leaves = rate(4'000),
               .disk_errors = prng_.chance(1, 3) ? rate(15'000) : Duration{},
               .disk_full = prng_.chance(1, 3) ? rate(15'000) : Duration{},
-              .clock_step = rate(15'000)};
+              .clock_step = rate(15'000),
+              .network_change = rate(6'000)};
   }
 
   void schedule_publish(const Publisher& publisher) {
@@ -246,6 +248,7 @@ class Swarm {
     every(rates_.disk_errors, &Swarm::disk_errors);
     every(rates_.disk_full, &Swarm::disk_full);
     every(rates_.clock_step, &Swarm::clock_step);
+    every(rates_.network_change, &Swarm::network_change);
     for (uint32_t i = 0; i < world.machine_count(); ++i) {
       world.after(up_to(span_), [this, i] { world.set_clock(i); });
     }
@@ -290,6 +293,7 @@ class Swarm {
     });
   }
   void partition() { cut_path(true, true); }
+  void network_change() { world.change_network(any_machine()); }
   void one_way() {
     const bool there = prng_.chance(1, 2);
     cut_path(there, !there);

@@ -14,7 +14,9 @@ constexpr uint64_t kPendingBytesMax = 32 << 20;
 constexpr uint64_t kUnsentBytesMax = 8 << 20;
 
 const char* input_name(const node::Input& input) {
-  constexpr const char* kNames[] = {"connected", "received", "closed", "unsent", "dialed", "job done"};
+  constexpr const char* kNames[] = {"connected", "received", "closed",     "unsent",
+                                    "dialed",    "job done", "login done", "network changed"};
+  static_assert(std::size(kNames) == std::variant_size_v<node::Input>);
   return kNames[input.index()];
 }
 
@@ -262,6 +264,11 @@ void World::unblock_all() {
   for (uint32_t a = 0; a < machine_count(); ++a) {
     for (uint32_t b = 0; b < machine_count(); ++b) network_.block(host(a), host(b), false, now_);
   }
+}
+
+void World::change_network(uint32_t number) {
+  trace_.say("%s: its network changes", machines_[number]->options.name.c_str());
+  if (machines_[number]->node != nullptr) input(number, node::NetworkChanged{});
 }
 
 void World::heal() {

@@ -100,6 +100,8 @@ class World {
   void set_cut_model(uint32_t machine, CutModel model) { machines_[machine]->cut_model = model; }
   void block(uint32_t a, uint32_t b, bool there, bool back);
   void unblock_all();
+  // The machine's kernel says that its network changed, whether that means anything or not.
+  void change_network(uint32_t machine);
   // All faults end: paths, disks, clocks; every machine runs.
   void heal();
 
