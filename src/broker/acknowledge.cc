@@ -57,7 +57,10 @@ void Broker::Impl::on_pubrec(Connection& connection, Session& session, const mqt
 void Broker::Impl::on_pubrel(Connection& connection, Session& session, const mqtt::Ack& packet) {
   const auto found = session.inbound.find(packet.packet_id);
   if (found == session.inbound.end()) {
-    return send_ack(connection, 0, PacketType::kPubcomp, packet.packet_id, Reason::kPacketIdentifierNotFound);
+    // In a session from before it is one whose PUBCOMP was lost: that "is not an error during recovery" (3.7.2.1 of 5.0), and
+    // MQTT.js tells its user that a message failed for every reason but success.
+    const Reason reason = connection.resumed ? Reason::kSuccess : Reason::kPacketIdentifierNotFound;
+    return send_ack(connection, 0, PacketType::kPubcomp, packet.packet_id, reason);
   }
   uint64_t commit = found->second;
   // [MQTT-4.3.3-12]: the identifier is new from here on. The message may have expired meanwhile [MQTT-4.3.3-13].

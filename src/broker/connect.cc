@@ -157,6 +157,7 @@ void Broker::Impl::admit_client(Connection& connection, const mqtt::Connect& pac
   timers_.disarm(Timer::Kind::kConnection, connection.id, &connection.timer);
   if (connection.keep_alive > Duration{}) arm_connection(connection, now_.mono + connection.keep_alive);
 
+  connection.resumed = present;
   mqtt::Connack connack{.session_present = present};
   std::string response_information;
   if (v5) {

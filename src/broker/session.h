@@ -127,6 +127,7 @@ struct Connection {
   bool gated = false;         // In the list of those that wait for a commit.
   bool doomed = false;        // To be given up when the present call ends.
   bool connack_sent = false;  // Nothing else may leave before it.
+  bool resumed = false;       // Its session is from before.
 
   uint16_t receive_maximum = UINT16_MAX;   // The client's.
   uint32_t packet_bytes_max = UINT32_MAX;  // The client's.

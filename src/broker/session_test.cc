@@ -24,6 +24,22 @@ TEST(Session, AwayClientGetsWhatCameMeanwhileInOrder) {
                                  "PUBLISH q1 #3 t '3'", "PUBLISH q1 #4 t '4'", "PUBLISH q1 #5 t '5'"}));
 }
 
+// [MQTT-4.3.3-11] Whoever sends PUBREL again after a reconnect did nothing wrong, and hears of nothing wrong.
+TEST(Session, APubcompThatWasLostIsGivenAgain) {
+  Site site;
+  Client pub(site, "pub");
+  pub.keep().connect();
+  pub.publish("t", "x", 2, 5);
+  EXPECT_EQ(pub.synced(), Lines{"PUBREC #5 10"});
+  pub.pubrel(5);
+  EXPECT_EQ(pub.synced(), Lines{"PUBCOMP #5 00"});
+  pub.drop();
+  pub.dial();
+  EXPECT_EQ(pub.synced(), Lines{"CONNACK 00 present"});
+  pub.pubrel(5);
+  EXPECT_EQ(pub.synced(), Lines{"PUBCOMP #5 00"});
+}
+
 TEST(Session, SessionSurvivesRestartAndResendsInOrder) {
   Site site;
   Client sub(site, "sub"), pub(site, "pub");
