@@ -2,11 +2,12 @@
 # Installs the Debian 12 packages the project needs, and only those that are missing.
 #
 #   scripts/install.sh build         what `make run` and `make build` need
-#   scripts/install.sh build test    adds clang, its linters and sanitizers, and a broker to test against
+#   scripts/install.sh build test    adds clang, its linters and sanitizers, a broker to test against, and MQTT.js
 #   scripts/install.sh build bench   adds the servers Holdfast is measured against
 #
 # Safe to run before every build: with nothing missing it asks dpkg once and returns. Nothing comes from
-# anywhere but the Debian archive, and no service is started (see block_services).
+# anywhere but the Debian archive, except MQTT.js for the end-to-end tests, by npm from its registry, pinned with hashes in
+# tests/e2e/js/package-lock.json. No service is started (see block_services).
 set -euo pipefail
 
 build_packages=(
@@ -17,6 +18,8 @@ build_packages=(
   libmosquitto-dev mosquitto-clients python3 # the clients of the story
 )
 test_packages=(clang-19 clang-tidy-19 clang-format-19 libclang-rt-19-dev mosquitto openssl zstd strace iproute2)
+# Debian's npm brings hundreds of small packages. Who has it from elsewhere, with a Node.js of his own, keeps that.
+command -v npm >/dev/null && command -v node >/dev/null || test_packages+=(nodejs npm)
 bench_packages=(redis-server nats-server mosquitto)
 
 # Packages that bring a daemon we run only by hand, from tests and benchmarks.
@@ -52,7 +55,31 @@ for name in "${wanted[@]}"; do
     seen[$name]=1
   fi
 done
-[ ${#missing[@]} -gt 0 ] || exit 0
+
+# MQTT.js, into build/js. What cannot be had is said, and the tests that need it are left out and say so too.
+install_js() {
+  case " $* " in *" test "*) ;; *) return 0 ;; esac
+  local from to=build/js log
+  cd "$(dirname "${BASH_SOURCE[0]}")/.."
+  from=tests/e2e/js
+  cmp -s $from/package-lock.json $to/installed.json && return 0
+  say "MQTT.js"
+  mkdir -p $to
+  cp $from/package.json $from/package-lock.json $to/
+  log=$(mktemp)
+  if (cd $to && npm ci --ignore-scripts --no-audit --no-fund) >"$log" 2>&1; then
+    cp $to/package-lock.json $to/installed.json
+    rm -f "$log"
+  else
+    tail -n 5 "$log" >&2
+    say "npm could not install MQTT.js (full log: $log); its tests are left out"
+  fi
+}
+
+if [ ${#missing[@]} -eq 0 ]; then
+  install_js "$@"
+  exit 0
+fi
 
 as_root=()
 if [ "$(id -u)" -ne 0 ]; then
@@ -109,3 +136,5 @@ if command -v systemctl >/dev/null; then
     [ -z "${seen[$name]:-}" ] || "${as_root[@]}" systemctl --quiet disable "$name" 2>/dev/null || true
   done
 fi
+
+install_js "$@"
