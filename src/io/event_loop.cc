@@ -99,9 +99,9 @@ EventLoop::EventLoop(Core& core, std::shared_ptr<Wakeup> wakeup, StorageThreads*
       epoll_(::epoll_create1(EPOLL_CLOEXEC)),
       spare_(::open("/dev/null", O_RDONLY | O_CLOEXEC)),
       dialer_(epoll_.get(), kTagDial, wakeup_),
-      logins_(*wakeup_),
+      logins_(*wakeup_, "hf-logins"),
       say_([this](const char* event, const std::string& text) { this->log(event, text); }),
-      handshakes_(wakeup_),
+      handshakes_(*wakeup_, "hf-handshake"),
       events_(kEventsMax),
       arena_(std::make_unique_for_overwrite<char[]>(kArenaBytes)) {
   HF_ASSERT(epoll_.valid());
@@ -708,9 +708,7 @@ void EventLoop::handle_wakeups() {
     disk_answered_ = now_.mono;
   }
   if (logins_.has_done()) {
-    logins_.take_done(&logins_done_);
-    for (auto& work : logins_done_) inputs_.emplace_back(node::LoginDone{std::move(work)});
-    logins_done_.clear();
+    for (auto& work : logins_.take_done()) inputs_.emplace_back(node::LoginDone{std::move(work)});
   }
   if (dialer_.has_answer()) {
     dialer_.collect(now_.mono);

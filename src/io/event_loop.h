@@ -39,12 +39,12 @@
 #include "io/door.h"
 #include "io/file_descriptor.h"
 #include "io/file_watch.h"
-#include "io/handshake_thread.h"
+#include "io/handshake.h"
 #include "io/http_service.h"
-#include "io/login_thread.h"
 #include "io/network_watch.h"
 #include "io/storage_threads.h"
 #include "io/wakeup.h"
+#include "io/work_thread.h"
 #include "node/node.h"
 
 namespace hf::io {
@@ -309,7 +309,8 @@ class EventLoop {
   FileDescriptor signals_;
   FileDescriptor spare_;  // Given up for a moment to refuse a connection when no descriptor is left.
   Dialer dialer_;
-  LoginThread logins_;
+  // Each password costs tens of milliseconds and 19 MiB on purpose; node::Logins bounds the queue.
+  WorkThread<node::LoginWork> logins_;
   std::vector<Listener> listeners_;
   std::unordered_map<ConnectionId, std::unique_ptr<Connection>> connections_;
   ConnectionId connection_last_ = 0;
@@ -319,8 +320,7 @@ class EventLoop {
   const TlsSource::Say say_;  // log(), for those who get no more of us.
   std::unique_ptr<TlsSource> dial_tls_;
   std::string dial_server_name_;
-  HandshakeThread handshakes_;
-  std::vector<Handshake> handshakes_done_;
+  WorkThread<Handshake> handshakes_;
   std::set<ConnectionId> openings_;  // kOpening, but for the one that was dialed. Older ones first.
   std::vector<ConnectionId> owing_;  // Those whose filters have a reply for the wire.
   std::string filtered_;             // What filters gave in this call.
@@ -343,7 +343,6 @@ class EventLoop {
   size_t arena_used_ = 0;
   std::vector<node::Input> inputs_;
   std::vector<std::unique_ptr<store::Job>> done_;
-  std::vector<std::unique_ptr<node::LoginWork>> logins_done_;
   node::Effects effects_;
   std::vector<AdminReply> replies_;
   size_t received_since_commit_ = 0;  // Bytes; about what the next commit holds.

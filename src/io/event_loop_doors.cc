@@ -119,8 +119,8 @@ void EventLoop::set_doors_shut(bool shut) {
 }
 
 void EventLoop::take_handshakes() {
-  handshakes_.take_done(&handshakes_done_);
-  for (Handshake& handshake : std::exchange(handshakes_done_, {})) {
+  for (const auto& done : handshakes_.take_done()) {
+    Handshake& handshake = *done;
     Connection* connection = find(handshake.connection);
     if (connection == nullptr || connection->kind != Kind::kOpening) continue;  // Gone meanwhile.
     connection->passage->chain = std::move(handshake.chain);
@@ -137,7 +137,8 @@ void EventLoop::take_handshakes() {
 void EventLoop::through_filters(Connection& connection, Bytes wire) {
   Passage& passage = *connection.passage;
   if (passage.chain->laborious()) {
-    handshakes_.submit({connection.id, std::move(passage.chain), std::string(wire), "", ""});
+    handshakes_.submit(std::make_unique<Handshake>(
+        Handshake{connection.id, std::move(passage.chain), std::string(wire), "", ""}));
     return update_interest(connection);
   }
   filtered_.clear();
