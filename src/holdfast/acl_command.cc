@@ -133,10 +133,7 @@ void add_acl(CLI::App& app, int* exit_code) {
       ->check(CLI::IsMember({"publish", "retain", "subscribe", "receive"}))
       ->type_name("ACTION");
   add_data_option(*test_command, &options->target);
-  test_command
-      ->add_option("--config", options->config,
-                   "Configuration file (default holdfast.toml in the data directory)")
-      ->type_name("FILE");
+  add_config_option(*test_command, &options->config);
   add_output_option(*test_command, &options->output);
   test_command->footer(
       "Exit code with --action: 0 allowed, 1 denied.\n"

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <filesystem>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <vector>
 
 #include "holdfast/commands.h"
@@ -15,6 +16,7 @@
 #include "holdfast/exit_code.h"
 #include "holdfast/read_file.h"
 #include "holdfast/settle.h"
+#include "holdfast/target.h"
 #include "io/entropy.h"
 #include "io/errno_text.h"
 #include "link/claim.h"
@@ -29,6 +31,7 @@ struct Options {
   std::string name;
   std::string key;
   std::string claim;
+  std::string output;
 };
 
 std::string default_name() {
@@ -156,6 +159,15 @@ std::expected<void, Failure> init(const Options& options) {
   }
   made.keep();
 
+  if (options.output == "json") {
+    const nlohmann::ordered_json said = {{"data", directory},
+                                         {"name", name},
+                                         {"configuration", config_path},
+                                         {"key", key_path},
+                                         {"claim_taken", !claim_text.empty()}};
+    fmt::print("{}\n", said.dump());
+    return {};
+  }
   fmt::print("Made {} for node \"{}\".\n\n", directory, name);
   fmt::print("  configuration  {}\n", config_path);
   fmt::print("  key            {}\n", key_path);
@@ -191,6 +203,7 @@ void add_init(CLI::App& app, int* exit_code) {
       ->type_name("FILE");
   command->add_option("--claim", options->claim, "Claim file from the hub (holdfast node add)")
       ->type_name("FILE");
+  add_output_option(*command, &options->output);
   command->footer(
       "Examples:\n"
       "  holdfast init /var/lib/holdfast\n"

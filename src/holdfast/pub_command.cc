@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <map>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <vector>
 
 #include "holdfast/commands.h"
@@ -35,6 +36,7 @@ struct Options {
   std::string content_type;
   std::string expiry;
   std::vector<std::string> user_properties;
+  std::string output;
 };
 
 constexpr size_t kWindowMax = 1000;
@@ -73,6 +75,7 @@ class Publisher {
                                            format_size(client_.packet_bytes_max()))});
     }
     client_.put_publish(head, payload);
+    ++sent_count_;
     constexpr size_t kFlushBytes = 64 << 10;
     return client_.unsent_bytes() > kFlushBytes ? client_.flush() : Done{};
   }
@@ -99,6 +102,7 @@ class Publisher {
     }
   }
 
+  uint64_t sent_count() const { return sent_count_; }
   uint64_t refused_count() const { return refused_count_; }
   uint64_t unwanted_count() const { return unwanted_count_; }
   mqtt::Reason refusal() const { return refusal_; }
@@ -141,6 +145,7 @@ class Publisher {
   const std::string raw_properties_;
   std::map<uint16_t, bool> open_;  // Packet identifiers not yet answered finally.
   uint16_t id_ = 0;
+  uint64_t sent_count_ = 0;
   uint64_t refused_count_ = 0;
   uint64_t unwanted_count_ = 0;
   mqtt::Reason refusal_ = mqtt::Reason::kSuccess;
@@ -212,13 +217,22 @@ Done publish(const Options& options) {
   if (done) done = publisher.settle();
   if (!done) return done;
   (*client)->disconnect();
+  if (options.output == "json") {
+    // Refusals of QoS 0 are not told.
+    const nlohmann::ordered_json said = {{"topic", options.topic},
+                                         {"qos", options.qos},
+                                         {"sent", publisher.sent_count()},
+                                         {"refused", publisher.refused_count()},
+                                         {"unwanted", publisher.unwanted_count()}};
+    fmt::print("{}\n", said.dump());
+  }
   if (publisher.refused_count() > 0) {
     return std::unexpected(Failure{
         kExitFailed, fmt::format("{} refused: {}",
                                  format_counted(publisher.refused_count(), "message was", "messages were"),
                                  mqtt::reason_name(publisher.refusal()))});
   }
-  if (publisher.unwanted_count() > 0) {
+  if (publisher.unwanted_count() > 0 && options.output != "json") {
     fmt::print(stderr, "holdfast: accepted, but nobody subscribed to it and no route keeps it ({})\n",
                format_counted(publisher.unwanted_count(), "message", "messages"));
   }
@@ -257,6 +271,7 @@ void add_pub(CLI::App& app, int* exit_code) {
       ->type_name("HOST");
   command->add_option("-p,--port", options->port, "TCP port (default 1883)")->type_name("PORT");
   add_target_options(*command, &options->target);
+  add_output_option(*command, &options->output);
   command->footer(
       "Examples:\n"
       "  holdfast pub -t engine/rpm -m 1450\n"

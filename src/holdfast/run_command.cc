@@ -314,10 +314,7 @@ void add_run(CLI::App& app, int* exit_code) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("run", "Run the node until SIGTERM or SIGINT");
   add_data_option(*command, &options->target);
-  command
-      ->add_option("--config", options->config,
-                   "Configuration file (default holdfast.toml in the data directory)")
-      ->type_name("FILE");
+  add_config_option(*command, &options->config);
   command->footer(
       "Examples:\n"
       "  holdfast run\n"

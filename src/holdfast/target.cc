@@ -23,6 +23,11 @@ void add_data_option(CLI::App& command, Target* target) {
       ->type_name("DIR");
 }
 
+void add_config_option(CLI::App& command, std::string* config) {
+  command.add_option("--config", *config, "Configuration file (default holdfast.toml in the data directory)")
+      ->type_name("FILE");
+}
+
 void add_target_options(CLI::App& command, Target* target) {
   add_data_option(command, target);
   command

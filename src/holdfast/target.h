@@ -21,6 +21,8 @@ struct Target {
 };
 
 void add_data_option(CLI::App& command, Target* target);
+// --config FILE
+void add_config_option(CLI::App& command, std::string* config);
 void add_target_options(CLI::App& command, Target* target);
 // -o table|json
 void add_output_option(CLI::App& command, std::string* output);

@@ -60,6 +60,13 @@ std::expected<void, Failure> add(const Options& options) {
         return identity::with_token(file, options.name, identity::make_token(role, text));
       });
   if (!done) return done;
+  if (options.output == "json") {
+    const nlohmann::ordered_json said = {
+        {"name", options.name}, {"role", identity::role_name(role)}, {"token", text}};
+    fmt::print("{}\n", said.dump());
+    crypto::wipe(&text);
+    return {};
+  }
   // The token alone on standard output, so that it can go into a file or a variable.
   fmt::print("{}\n", text);
   std::fflush(stdout);
@@ -87,6 +94,10 @@ std::expected<void, Failure> remove(const Options& options) {
                                   near.empty() ? "see: holdfast token ls" : "did you mean `" + near + "`?"));
       });
   if (!done) return done;
+  if (options.output == "json") {
+    fmt::print("{}\n", nlohmann::ordered_json{{"name", options.name}, {"tokens", path}}.dump());
+    return {};
+  }
   fmt::print("The token {} is good no more; {}.\n", options.name, kNoticed);
   return {};
 }
@@ -109,10 +120,8 @@ std::expected<void, Failure> list(const Options& options) {
 
 void add_place_options(CLI::App& command, Options* options) {
   add_data_option(command, &options->target);
-  command
-      .add_option("--config", options->config,
-                  "Configuration file (default holdfast.toml in the data directory)")
-      ->type_name("FILE");
+  add_config_option(command, &options->config);
+  add_output_option(command, &options->output);
 }
 
 }  // namespace
@@ -172,7 +181,6 @@ void add_token(CLI::App& app, int* exit_code) {
   auto listed = std::make_shared<Options>();
   CLI::App* ls = command->add_subcommand("ls", "List the tokens and what they are good for");
   add_place_options(*ls, listed.get());
-  add_output_option(*ls, &listed->output);
   ls->footer("Example:\n  holdfast token ls -o json");
   ls->callback([listed, exit_code] {
     const auto done = list(*listed);

@@ -114,6 +114,11 @@ std::expected<void, Failure> set_password(const Options& options, bool is_new) {
       });
   crypto::wipe(&*password);
   if (!done) return done;
+  if (options.output == "json") {
+    const nlohmann::ordered_json said = {{"name", options.name}, {"scram", scram}, {"users", path}};
+    fmt::print("{}\n", said.dump());
+    return {};
+  }
   fmt::print("{} {}{}; {}.\n", is_new ? "Added" : "A new password for", options.name,
              scram ? ", who may log in with SCRAM too" : "", kNoticed);
   return {};
@@ -132,6 +137,10 @@ std::expected<void, Failure> remove(const Options& options) {
         return identity::without_user(text, options.name);
       });
   if (!done) return done;
+  if (options.output == "json") {
+    fmt::print("{}\n", nlohmann::ordered_json{{"name", options.name}, {"users", path}}.dump());
+    return {};
+  }
   fmt::print("{} is a user no more; {}.\n", options.name, kNoticed);
   return {};
 }
@@ -154,10 +163,8 @@ std::expected<void, Failure> list(const Options& options) {
 
 void add_place_options(CLI::App& command, Options* options) {
   add_data_option(command, &options->target);
-  command
-      .add_option("--config", options->config,
-                  "Configuration file (default holdfast.toml in the data directory)")
-      ->type_name("FILE");
+  add_config_option(command, &options->config);
+  add_output_option(command, &options->output);
 }
 
 CLI::App* add_password_command(CLI::App& user, const char* name, const char* about, bool is_new,
@@ -254,7 +261,6 @@ void add_user(CLI::App& app, int* exit_code) {
   auto listed = std::make_shared<Options>();
   CLI::App* ls = command->add_subcommand("ls", "List the users, and how their passwords are kept");
   add_place_options(*ls, listed.get());
-  add_output_option(*ls, &listed->output);
   ls->footer("Example:\n  holdfast user ls -o json");
   ls->callback([listed, exit_code] {
     const auto done = list(*listed);
