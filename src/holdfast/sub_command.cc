@@ -2,7 +2,9 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
+#include <deque>
 #include <memory>
 #include <set>
 #include <vector>
@@ -38,6 +40,9 @@ struct Options {
 };
 
 using Done = std::expected<void, Failure>;
+
+// With a count: messages that the server may send before it has heard of the first.
+constexpr uint16_t kWindowMax = 64;
 
 void put_json_bytes(std::string* out, const char* name, Bytes bytes) {
   if (mqtt::utf8_valid(bytes)) {
@@ -91,8 +96,20 @@ class Subscriber {
     return client_.flush();
   }
 
-  // Until `count` messages were printed and acknowledged to the end, or the time is over.
+  // Until `count` messages were printed, or the time is over. Then what is printed is acknowledged.
   Done serve() {
+    const Done served = receive();
+    answer(held_.size());  // It leaves together with DISCONNECT, so that nothing is sent for it.
+    return served;
+  }
+
+  // How many messages the server may have sent without our last answers.
+  static uint16_t window(const Options& options) {
+    return static_cast<uint16_t>(std::min<uint64_t>(options.count, kWindowMax));
+  }
+
+ private:
+  Done receive() {
     std::optional<Instant> deadline;
     if (!options_.wait.empty()) deadline = clock_.now().mono + *parse_duration(options_.wait);
     while (!finished()) {
@@ -110,9 +127,24 @@ class Subscriber {
     return {};
   }
 
- private:
   bool finished() const {
     return options_.count > 0 && printed_count_ >= options_.count && unreleased_.empty();
+  }
+
+  // The last answer to a message lets the server send another one. So that none is sent that nobody prints, and that a kept session
+  // would have to send again, the last few are held back until everything is there.
+  Done finish(const mqtt::Ack& last) {
+    held_.push_back(last);
+    const uint64_t all = answered_count_ + held_.size();
+    const uint64_t may = options_.count == 0 ? all : std::min(all, options_.count - window(options_));
+    if (may > answered_count_) answer(may - answered_count_);
+    return client_.flush();
+  }
+
+  void answer(size_t count) {
+    for (size_t i = 0; i < count; ++i) client_.put(held_[i]);
+    held_.erase(held_.begin(), held_.begin() + static_cast<ptrdiff_t>(count));
+    answered_count_ += count;
   }
 
   Done handle(const mqtt::Packet& packet) {
@@ -129,14 +161,13 @@ class Subscriber {
     if (const auto* ack = std::get_if<mqtt::Ack>(&packet);
         ack != nullptr && ack->type == mqtt::PacketType::kPubrel) {
       unreleased_.erase(ack->packet_id);
-      client_.put(mqtt::Ack{.type = mqtt::PacketType::kPubcomp, .packet_id = ack->packet_id});
-      return client_.flush();
+      return finish({.type = mqtt::PacketType::kPubcomp, .packet_id = ack->packet_id});
     }
     return {};
   }
 
   Done take(const mqtt::Publish& publish) {
-    // What is beyond the count stays unacknowledged: a kept session gets it again next time.
+    // Beyond the count there is only QoS 0, and what a server sent that does not keep to our window.
     if (options_.count > 0 && printed_count_ >= options_.count) return {};
     const bool repeated = publish.qos == 2 && !unreleased_.insert(publish.packet_id).second;
     if (!repeated) {
@@ -145,8 +176,8 @@ class Subscriber {
     }
     if (publish.qos == 0) return {};
     // Printed and out of our hands before it is acknowledged.
-    client_.put(mqtt::Ack{.type = publish.qos == 1 ? mqtt::PacketType::kPuback : mqtt::PacketType::kPubrec,
-                          .packet_id = publish.packet_id});
+    if (publish.qos == 1) return finish({.type = mqtt::PacketType::kPuback, .packet_id = publish.packet_id});
+    client_.put(mqtt::Ack{.type = mqtt::PacketType::kPubrec, .packet_id = publish.packet_id});
     return client_.flush();
   }
 
@@ -168,6 +199,8 @@ class Subscriber {
   io::Clock clock_;
   std::set<uint16_t> unreleased_;  // QoS 2: printed, and not yet released by the server.
   uint64_t printed_count_ = 0;
+  std::deque<mqtt::Ack> held_;  // Last answers that wait, in order.
+  uint64_t answered_count_ = 0;
 };
 
 Done subscribe(const Options& options) {
@@ -187,6 +220,7 @@ Done subscribe(const Options& options) {
     return usage("-W \"" + options.wait + "\" is not a duration such as \"10 s\"");
   }
   MqttClientOptions client_options{.client_id = options.client_id};
+  if (options.count > 0) client_options.receive_maximum = Subscriber::window(options);
   if (options.keep_session) {
     client_options.clean_start = false;
     client_options.session_expiry_s = static_cast<uint32_t>(to_ms(*expiry) / 1000);

@@ -184,6 +184,27 @@ class Seen(Case):
         publish(node.port, "r", "kept", "-r", qos=1)
         self.assertEqual("kept\n", self.said(node, "sub", "-t", "r", "-C", "1", "-W", "5 s"))
 
+    def test_sub_takes_as_many_as_it_was_told(self):
+        """Goal: with -C a kept session gives up what was printed and nothing else: none is sent in vain, so none comes marked
+        as sent again."""
+        node = self.hub()
+        take = lambda qos, count: [
+            json.loads(line)
+            for line in self.said(
+                node, "sub", "-t", f"q{qos}/#", "-q", str(qos), "-i", f"watch-{qos}", "-c", "--json", "-C", str(count), "-W", "5 s"
+            ).splitlines()
+        ]
+        for qos in (1, 2):
+            self.said(node, "sub", "-t", f"q{qos}/#", "-q", str(qos), "-i", f"watch-{qos}", "-c", "-W", "200 ms")
+            sender = self.client(node.port, f"sender-{qos}").open()
+            for number in range(200):
+                sender.publish(f"q{qos}/x", str(number), qos=qos)
+            got = []
+            for count in (3, 1, 100, 96):
+                got += take(qos, count)
+            self.assertEqual([str(number) for number in range(200)], [message["payload"] for message in got])
+            self.assertEqual([], [message for message in got if message["dup"]])
+
     def test_retained_messages_are_listed_and_removed(self):
         """Goal: in pages, by filter; gone for good when it answers. Method: a kill right behind the answer."""
         node = self.hub()
