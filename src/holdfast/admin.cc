@@ -63,6 +63,13 @@ Json optional_time(const std::optional<int64_t>& wall_us) {
 }
 
 Json link_json(const node::LinkStatus& link) {
+  Json lanes = Json::array();
+  for (const node::LinkStatus::Lane& lane : link.lanes) {
+    lanes.push_back({{"priority", lane.priority},
+                     {"count", lane.count},
+                     {"bytes", lane.bytes},
+                     {"oldest", optional_time(lane.oldest_wall_us)}});
+  }
   return {{"configured", link.configured},
           {"claimed", link.claimed},
           {"rejected", link.rejected},
@@ -74,6 +81,7 @@ Json link_json(const node::LinkStatus& link) {
           {"backlog_count", link.backlog_count},
           {"backlog_bytes", link.backlog_bytes},
           {"oldest", optional_time(link.oldest_wall_us)},
+          {"lanes", lanes},
           {"sent_bytes", link.sent_bytes},
           {"sent_payload_bytes", link.sent_payload_bytes},
           {"received_bytes", link.received_bytes},

@@ -269,9 +269,12 @@ TEST_F(HttpServerTest, MetricsAreWhatPrometheusReads) {
   status.link.configured = status.link.up = true;
   status.link.backlog_bytes = 1000;
   status.link.goodput_bytes_s = 10;
-  status.link.lanes = {{.priority = 0, .count = 3, .bytes = 30}, {.priority = 5, .count = 4, .bytes = 40}};
-  status.link.oldest_wall_us = 1'000'000;
+  status.link.lanes = {{.priority = 0, .count = 3, .bytes = 30, .oldest_wall_us = 1'000'000},
+                       {.priority = 5, .count = 4, .bytes = 40, .oldest_wall_us = 3'000'000},
+                       {.priority = 9}};
   status.wall_us = 3'500'000;
+  loop_.now.wall_us = 3'500'000;
+  loop_.certificates = {{"0.0.0.0:8883", 86'403}, {"[::1]:8443", 1}};
   loop_.commits.add(milliseconds(3));
   loop_.commits.add(seconds(60));
   const std::string text = metrics_text(view_, loop_, {.wrong = 1});
@@ -281,7 +284,7 @@ TEST_F(HttpServerTest, MetricsAreWhatPrometheusReads) {
   const std::regex type("# TYPE (holdfast_[a-z0-9_]+) (counter|gauge|histogram)");
   const std::regex sample(
       "(holdfast_[a-z0-9_]+)(\\{[a-z_]+=\"[^\"\\\\\n]*\"(,[a-z_]+=\"[^\"\\\\\n]*\")*\\})? "
-      "([0-9]+(\\.[0-9]+)?)");
+      "(-?[0-9]+(\\.[0-9]+)?)");
   std::set<std::string> names;
   std::set<std::string> series;
   std::string name;
@@ -315,7 +318,12 @@ TEST_F(HttpServerTest, MetricsAreWhatPrometheusReads) {
         "holdfast_store_fsync_seconds_bucket{le=\"0.005\"} 1\n",
         "holdfast_store_fsync_seconds_bucket{le=\"+Inf\"} 2\n", "holdfast_store_fsync_seconds_sum 60.003\n",
         "holdfast_store_fsync_seconds_count 2\n", "holdfast_queue_messages{priority=\"5\"} 4\n",
-        "holdfast_queue_oldest_age_seconds 2.5\n", "holdfast_queue_dropped_total{cause=\"gap_rot\"} 5\n",
+        "holdfast_queue_oldest_age_seconds{priority=\"0\"} 2.5\n",
+        "holdfast_queue_oldest_age_seconds{priority=\"5\"} 0.5\n",
+        "holdfast_queue_oldest_age_seconds{priority=\"9\"} 0\n",
+        "holdfast_cert_expiry_seconds{listener=\"0.0.0.0:8883\"} 86400\n",
+        "holdfast_cert_expiry_seconds{listener=\"[::1]:8443\"} -2\n",
+        "holdfast_queue_dropped_total{cause=\"gap_rot\"} 5\n",
         "holdfast_store_gap_records_total{cause=\"rot\"} 2\n", "holdfast_link_up 1\n",
         "holdfast_link_eta_seconds 100\n", "holdfast_auth_failures_total{reason=\"token_wrong\"} 1\n"})
     EXPECT_NE(text.find(expected), std::string::npos) << expected;

@@ -147,9 +147,11 @@ void add_queue(Page& page, const node::Status& status) {
   page.metric("queue_bytes", "gauge", "Their bytes.");
   for (const auto& lane : link.lanes) page.sample({{"priority", std::to_string(lane.priority)}}, lane.bytes);
   page.metric("queue_oldest_age_seconds", "gauge", "How long ago the oldest of them came; 0 without one.");
-  const int64_t age_us =
-      link.oldest_wall_us ? std::max<int64_t>(status.wall_us - *link.oldest_wall_us, 0) : 0;
-  page.sample({}, seconds_text(microseconds(age_us)));
+  for (const auto& lane : link.lanes) {
+    const int64_t age_us =
+        lane.oldest_wall_us ? std::max<int64_t>(status.wall_us - *lane.oldest_wall_us, 0) : 0;
+    page.sample({{"priority", std::to_string(lane.priority)}}, seconds_text(microseconds(age_us)));
+  }
   page.metric("queue_dropped_total", "counter", "Messages that somebody was owed and did not get, by cause.");
   page.sample({{"cause", "slow_reader"}}, status.broker.qos0_dropped);
   page.sample({{"cause", "message_expired"}}, status.broker.expired);
@@ -183,6 +185,14 @@ void add_doors(Page& page, const io::LoopFigures& loop) {
   page.sample({{"result", "failed"}}, loop.doors.failed);
   page.sample({{"result", "timed_out"}}, loop.doors.timed_out);
   page.sample({{"result", "evicted"}}, loop.doors.evicted);
+  if (!loop.certificates.empty()) {
+    page.metric("cert_expiry_seconds", "gauge",
+                "Until the certificate that is shown there is good no more; below 0 since then.");
+    for (const io::CertificateFigures& shown : loop.certificates) {
+      page.sample({{"listener", shown.listener}},
+                  std::to_string(shown.not_after_s - loop.now.wall_us / 1'000'000));
+    }
+  }
   page.gauge("handshakes_unfinished", "Handshakes that go on now.", loop.openings);
   page.gauge("preauth_bytes", "Memory that holds bytes of those who have not said who they are.",
              loop.preauth_bytes);

@@ -105,6 +105,11 @@ struct EventLoopOptions {
   std::function<void()> heartbeat;
 };
 
+struct CertificateFigures {
+  std::string listener;     // Its address; "upstream" for what the link shows.
+  int64_t not_after_s = 0;  // Since 1970.
+};
+
 // What the loop says of itself.
 struct LoopFigures {
   Now now;
@@ -119,7 +124,8 @@ struct LoopFigures {
   Duration disk_silent_for;  // While it has something to do.
   Duration paused_for;       // No client is read, because the disk is far behind.
   bool stopping = false;
-  Histogram commits;  // How long the disk took for each.
+  std::vector<CertificateFigures> certificates;  // Of those that are shown.
+  Histogram commits;                             // How long the disk took for each.
 };
 
 // Makes SIGTERM, SIGINT and SIGHUP wait for the loop, in this thread and those it starts later, and ignores SIGPIPE.

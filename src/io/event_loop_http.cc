@@ -167,6 +167,14 @@ LoopFigures EventLoop::figures() {
   figures.https = https_.size();
   figures.http = http_counters_;
   figures.stopping = stopping_;
+  const auto shown = [&](const std::string& where, const TlsSource& source) {
+    if (const auto until = source.current()->not_after_s())
+      figures.certificates.push_back({where, *until});
+  };
+  for (const Listener& listener : listeners_) {
+    if (listener.door && listener.door->tls() != nullptr) shown(listener.address, *listener.door->tls());
+  }
+  if (dial_tls_) shown("upstream", *dial_tls_);
   if (paused_) figures.paused_for = now_.mono - paused_since_;
   for (const auto& [id, connection] : connections_) {
     // Of those who have not said who they are.

@@ -159,6 +159,7 @@ std::expected<void, TlsMistake> TlsContext::take_pair(const std::string& certifi
   }
   const X509* const own = SSL_CTX_get0_certificate(context_);
   const std::string until = date_text(X509_get0_notAfter(own));
+  if (std::tm parts{}; ASN1_TIME_to_tm(X509_get0_notAfter(own), &parts) == 1) not_after_s_ = ::timegm(&parts);
   summary_ = subject_text(own) + ", good until " + until;
   if (X509_cmp_current_time(X509_get0_notAfter(own)) < 0) {
     warnings_.push_back({"HF-TLS-003", "the certificate in " + certificate + " expired on " + until +

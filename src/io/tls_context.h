@@ -9,6 +9,7 @@
 
 #include <expected>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -55,6 +56,8 @@ class TlsContext {
   const std::vector<Warning>& warnings() const { return warnings_; }
   // "CN=hub.example, good until 2027-03-01"; empty if there is no certificate.
   const std::string& summary() const { return summary_; }
+  // When it is good no more, since 1970; nothing if there is no certificate.
+  std::optional<int64_t> not_after_s() const { return not_after_s_; }
   // The same for files of the same content.
   const std::string& digest() const { return digest_; }
 
@@ -67,6 +70,7 @@ class TlsContext {
   TlsServerFiles::UserFrom user_from_ = TlsServerFiles::UserFrom::kCommonName;
   std::vector<Warning> warnings_;
   std::string summary_;
+  std::optional<int64_t> not_after_s_;
   std::string digest_;
 };
 

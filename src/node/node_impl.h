@@ -196,9 +196,12 @@ class Node::Impl final : public broker::Host, public link::Host, public link::Up
   bool stopping_ = false;
   bool goodbye_due_ = false;
 
-  // The oldest record that the parent is owed, and the low-water position it was looked up for.
-  std::optional<int64_t> oldest_wall_us_;
-  store::Position oldest_position_;
+  // The arrival of the oldest record that the parent is owed in a lane, and the low-water position it was looked up for.
+  struct Oldest {
+    store::Position low;
+    int64_t wall_us = 0;
+  };
+  std::map<store::ReaderId, Oldest> oldest_;
 
   int64_t link_last_up_wall_us_ = 0;
   // For "days of space left": what the log grew by.

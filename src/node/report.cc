@@ -65,11 +65,19 @@ Status Node::Impl::status(const Now& now) const {
     link.last_error = uplink.last_error();
     link.backlog_count = sender.backlog_count();
     link.backlog_bytes = sender.backlog_bytes();
+    // The lane that is farthest behind has the oldest of all.
+    std::optional<store::Position> behind;
     for (const link::Lane& lane : sender.travel().lanes()) {
       const store::ReaderInfo* reader = store->reader(lane.reader);
-      if (reader != nullptr) link.lanes.push_back({lane.priority, reader->owed_count, reader->owed_bytes});
+      if (reader == nullptr) continue;
+      link.lanes.push_back({lane.priority, reader->owed_count, reader->owed_bytes, {}});
+      const auto oldest = oldest_.find(lane.reader);
+      if (oldest == oldest_.end()) continue;
+      link.lanes.back().oldest_wall_us = oldest->second.wall_us;
+      if (behind && *behind <= oldest->second.low) continue;
+      behind = oldest->second.low;
+      link.oldest_wall_us = oldest->second.wall_us;
     }
-    link.oldest_wall_us = oldest_wall_us_;
     link.sent_bytes = uplink.sent_bytes();
     link.sent_payload_bytes = sent.sent_payload_bytes;
     link.received_bytes = uplink.received_bytes();
@@ -165,27 +173,18 @@ void Node::Impl::observe() {
   if (link_last_up_wall_us_ == 0 && !uplink.up()) put_last_up(now_.wall_us);
   const int64_t last_up = uplink.up() ? now_.wall_us - kLastUpIntervalUs : uplink.since_wall_us();
   if (last_up > link_last_up_wall_us_) put_last_up(uplink.up() ? now_.wall_us : last_up);
-  if (parent_->conversation.sender().backlog_count() == 0) {
-    oldest_wall_us_.reset();
-    oldest_position_ = {};
-    return;
-  }
-  // The low-water position of the lane that is farthest behind; its next record is the oldest.
-  const link::Lane* behind = nullptr;
-  store::Position low;
   for (const link::Lane& lane : parent_->conversation.sender().travel().lanes()) {
     const store::ReaderInfo* reader = store->reader(lane.reader);
-    if (reader == nullptr || reader->owed_count == 0) continue;
-    if (behind == nullptr || reader->low_water < low) {
-      behind = &lane;
-      low = reader->low_water;
+    if (reader == nullptr || reader->owed_count == 0) {
+      oldest_.erase(lane.reader);
+      continue;
     }
+    const auto known = oldest_.find(lane.reader);
+    if (known != oldest_.end() && known->second.low == reader->low_water) continue;
+    const store::Store::Fetch fetch = store->first_owed(lane.reader);
+    if (fetch.status != store::Store::FetchStatus::kRecord) continue;  // What was known stays meanwhile.
+    oldest_[lane.reader] = {reader->low_water, fetch.record.arrival.wall_us};
   }
-  if (behind == nullptr || (oldest_wall_us_ && oldest_position_ == low)) return;
-  const store::Store::Fetch fetch = store->first_owed(behind->reader);
-  if (fetch.status != store::Store::FetchStatus::kRecord) return;
-  oldest_wall_us_ = fetch.record.arrival.wall_us;
-  oldest_position_ = low;
 }
 
 std::vector<TailRecord> Node::Impl::tail(Bytes stream, std::optional<store::Position> after, size_t count,

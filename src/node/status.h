@@ -28,6 +28,7 @@ struct LinkStatus {
     uint8_t priority = 0;
     uint64_t count = 0;
     uint64_t bytes = 0;
+    std::optional<int64_t> oldest_wall_us;  // Arrival of the oldest; nothing while it is being read.
   };
   std::vector<Lane> lanes;                // The same, by priority.
   std::optional<int64_t> oldest_wall_us;  // Arrival of the oldest of them.
