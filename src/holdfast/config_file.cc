@@ -50,6 +50,7 @@ constexpr KnownKey kKnownKeys[] = {
     {"listener", "certificate"},
     {"listener", "key"},
     {"listener", "client_ca"},
+    {"listener", "client_crl"},
     {"listener", "client_certificate"},
     {"listener", "user_from"},
     {"listener", "proxy"},
@@ -212,13 +213,14 @@ void read_listeners(Section& root, Config* config) {
     io::TlsServerFiles files;
     const bool tls = read_pair(section, &files.certificate, &files.key);
     section.path("client_ca", &files.client_ca);
+    section.path("client_crl", &files.client_crl);
     files.client_required = section.choice("client_certificate", {"required", "optional"}) == 0;
     files.user_from = section.choice("user_from", {"common_name", "san"}) == 1
                           ? io::TlsServerFiles::UserFrom::kSan
                           : io::TlsServerFiles::UserFrom::kCommonName;
     if (section.has("client_ca") && !tls)
       section.mistake("client_ca", "`listener.client_ca` needs `certificate` and `key` beside it");
-    for (const char* key : {"client_certificate", "user_from"}) {
+    for (const char* key : {"client_crl", "client_certificate", "user_from"}) {
       if (!section.has(key) || section.has("client_ca")) continue;
       section.mistake(
           key, fmt::format("`{}` needs `client_ca` beside it, the authority of the clients' certificates",
@@ -425,8 +427,8 @@ std::expected<Config, Mistakes> load_config(const std::string& path) {
       listener.door.address = "unix:" + file;
     }
     if (!listener.door.tls) continue;
-    for (std::string* file :
-         {&listener.door.tls->certificate, &listener.door.tls->key, &listener.door.tls->client_ca})
+    for (std::string* file : {&listener.door.tls->certificate, &listener.door.tls->key,
+                              &listener.door.tls->client_ca, &listener.door.tls->client_crl})
       from_here(file);
   }
   if (config->upstream_tls) {

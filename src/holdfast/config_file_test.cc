@@ -191,6 +191,7 @@ address = "0.0.0.0:8883"
 certificate = "hub.pem"
 key = "hub.key"
 client_ca = "/etc/ca.pem"
+client_crl = "crl.pem"
 client_certificate = "optional"
 user_from = "san"
 [[listener]]
@@ -217,6 +218,7 @@ server_name = "hub"
   EXPECT_EQ(tls.tls->certificate, "hub.pem");
   EXPECT_EQ(tls.tls->key, "hub.key");
   EXPECT_EQ(tls.tls->client_ca, "/etc/ca.pem");
+  EXPECT_EQ(tls.tls->client_crl, "crl.pem");
   EXPECT_FALSE(tls.tls->client_required);
   EXPECT_EQ(tls.tls->user_from, io::TlsServerFiles::UserFrom::kSan);
   const io::DoorOptions& websocket = config->listeners[1].door;
@@ -251,6 +253,10 @@ TEST(ConfigFileTest, ListenersMustFitTogether) {
             "holdfast.toml:3: `listener.certificate` needs `key` beside it");
   EXPECT_EQ(mistakes("[[listener]]\naddress = \"[::1]:1\"\nclient_ca = \"c\"\n"),
             "holdfast.toml:3: `listener.client_ca` needs `certificate` and `key` beside it");
+  EXPECT_EQ(
+      mistakes("[[listener]]\naddress = \"[::1]:1\"\nclient_crl = \"c\"\n"),
+      "holdfast.toml:3: `listener.client_crl` needs `client_ca` beside it, the authority of the clients' "
+      "certificates");
   EXPECT_EQ(
       mistakes("[[listener]]\naddress = \"[::1]:1\"\nuser_from = \"cn\"\n"),
       "holdfast.toml:3: `listener.user_from` is \"cn\", but may be \"common_name\" or \"san\"\n"

@@ -83,6 +83,7 @@ Json listeners_json(const std::vector<ListenerConfig>& listeners) {
          {"certificate", optional_text(files.certificate)},
          {"key", optional_text(files.key)},
          {"client_ca", optional_text(files.client_ca)},
+         {"client_crl", optional_text(files.client_crl)},
          {"client_certificate", asks ? Json(files.client_required ? "required" : "optional") : Json(nullptr)},
          {"user_from",
           asks ? Json(files.user_from == io::TlsServerFiles::UserFrom::kSan ? "san" : "common_name")

@@ -274,7 +274,7 @@ TEST_F(HttpServerTest, MetricsAreWhatPrometheusReads) {
                        {.priority = 9}};
   status.wall_us = 3'500'000;
   loop_.now.wall_us = 3'500'000;
-  loop_.certificates = {{"0.0.0.0:8883", 86'403}, {"[::1]:8443", 1}};
+  loop_.certificates = {{"0.0.0.0:8883", 86'403, {}}, {"[::1]:8443", 1, 2}};
   loop_.commits.add(milliseconds(3));
   loop_.commits.add(seconds(60));
   const std::string text = metrics_text(view_, loop_, {.wrong = 1});
@@ -323,6 +323,7 @@ TEST_F(HttpServerTest, MetricsAreWhatPrometheusReads) {
         "holdfast_queue_oldest_age_seconds{priority=\"9\"} 0\n",
         "holdfast_cert_expiry_seconds{listener=\"0.0.0.0:8883\"} 86400\n",
         "holdfast_cert_expiry_seconds{listener=\"[::1]:8443\"} -2\n",
+        "holdfast_crl_age_seconds{listener=\"[::1]:8443\"} 1\n",
         "holdfast_queue_dropped_total{cause=\"gap_rot\"} 5\n",
         "holdfast_store_gap_records_total{cause=\"rot\"} 2\n", "holdfast_link_up 1\n",
         "holdfast_link_eta_seconds 100\n", "holdfast_auth_failures_total{reason=\"token_wrong\"} 1\n"})

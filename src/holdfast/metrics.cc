@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <string_view>
 
 #include "holdfast/version.h"
@@ -191,6 +192,15 @@ void add_doors(Page& page, const io::LoopFigures& loop) {
     for (const io::CertificateFigures& shown : loop.certificates) {
       page.sample({{"listener", shown.listener}},
                   std::to_string(shown.not_after_s - loop.now.wall_us / 1'000'000));
+    }
+  }
+  const auto dated = [](const io::CertificateFigures& shown) { return shown.crl_made_s.has_value(); };
+  if (std::any_of(loop.certificates.begin(), loop.certificates.end(), dated)) {
+    page.metric("crl_age_seconds", "gauge", "How long ago the oldest revocation list there was made.");
+    for (const io::CertificateFigures& shown : loop.certificates) {
+      if (!dated(shown)) continue;
+      page.sample({{"listener", shown.listener}},
+                  std::to_string(std::max<int64_t>(loop.now.wall_us / 1'000'000 - *shown.crl_made_s, 0)));
     }
   }
   page.gauge("handshakes_unfinished", "Handshakes that go on now.", loop.openings);

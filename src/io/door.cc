@@ -23,7 +23,7 @@ std::expected<std::unique_ptr<Door>, TlsMistake> Door::make(const DoorOptions& o
     const auto protocol =
         options.websocket || options.http ? TlsContext::Protocol::kHttp : TlsContext::Protocol::kMqtt;
     auto source = TlsSource::make(
-        options.address, {files.certificate, files.key, files.client_ca},
+        options.address, {files.certificate, files.key, files.client_ca, files.client_crl},
         [files, protocol] { return TlsContext::server(files, protocol); }, say);
     if (!source) return std::unexpected(source.error());
     door->tls_ = std::move(*source);

@@ -68,6 +68,7 @@ struct Passage {
   bool upgrading = false;                // Only the WebSocket upgrade is missing.
   bool loopback = false;                 // Of the socket.
   std::string peer;                      // Of the socket.
+  const TlsSource* tls = nullptr;        // Of its door.
   std::shared_ptr<const HttpDoor> http;  // HTTP is spoken behind it; null: MQTT.
   Instant begun;
   std::string reply;  // What the filters want on the wire; leaves with the turn's write.

@@ -102,6 +102,7 @@ EventLoop::EventLoop(Core& core, std::shared_ptr<Wakeup> wakeup, StorageThreads*
       logins_(*wakeup_, "hf-logins"),
       say_([this](const char* event, const std::string& text) { this->log(event, text); }),
       handshakes_(*wakeup_, "hf-handshake"),
+      certificate_checks_(*wakeup_, "hf-certificates"),
       events_(kEventsMax),
       arena_(std::make_unique_for_overwrite<char[]>(kArenaBytes)) {
   HF_ASSERT(epoll_.valid());
@@ -212,6 +213,7 @@ void EventLoop::accept_from(Listener& listener) {
       passage->loopback = peer.loopback();
       passage->peer = peer.text();
       passage->http = listener.http;
+      passage->tls = listener.door->tls();
       begin_opening(std::move(socket), std::move(passage));
       continue;
     }
@@ -669,7 +671,7 @@ void EventLoop::wait() {
   if (timeout > 0) {
     wakeup_->about_to_sleep();
     const bool work = (storage_ != nullptr && storage_->has_done()) || dialer_.has_answer() ||
-                      logins_.has_done() || handshakes_.has_done() ||
+                      logins_.has_done() || handshakes_.has_done() || certificate_checks_.has_done() ||
                       stop_asked_.load(std::memory_order_seq_cst);
     if (work) timeout = 0;
   }
@@ -681,7 +683,7 @@ void EventLoop::wait() {
 int EventLoop::timeout_ms(Instant now_mono) {
   if (!inputs_.empty() || step_due_ || !http_due_.empty()) return 0;
   if (storage_ != nullptr && storage_->has_done()) return 0;
-  if (handshakes_.has_done()) return 0;
+  if (handshakes_.has_done() || certificate_checks_.has_done()) return 0;
   std::optional<Instant> due = core_.next_deadline();
   if (!dialer_.idle()) due = earlier(due, dialer_.deadline());
   if (files_.pending()) due = earlier(due, files_.deadline());
@@ -715,6 +717,7 @@ void EventLoop::handle_wakeups() {
     take_dialed();
   }
   if (handshakes_.has_done()) take_handshakes();
+  if (certificate_checks_.has_done()) take_certificate_checks();
   if (stop_asked_.exchange(false, std::memory_order_seq_cst)) begin_stop();
 }
 

@@ -34,6 +34,7 @@
 #include <vector>
 
 #include "io/address.h"
+#include "io/certificate_check.h"
 #include "io/clock.h"
 #include "io/dialer.h"
 #include "io/door.h"
@@ -106,8 +107,9 @@ struct EventLoopOptions {
 };
 
 struct CertificateFigures {
-  std::string listener;     // Its address; "upstream" for what the link shows.
-  int64_t not_after_s = 0;  // Since 1970.
+  std::string listener;               // Its address; "upstream" for what the link shows.
+  int64_t not_after_s = 0;            // Since 1970.
+  std::optional<int64_t> crl_made_s;  // The oldest of its revocation lists; likewise.
 };
 
 // What the loop says of itself.
@@ -269,6 +271,8 @@ class EventLoop {
   void through_filters(Connection& connection, Bytes wire);
   void filtered(Connection& connection, Bytes core);
   void take_handshakes();
+  void reload_door(TlsSource& source);
+  void take_certificate_checks();
   void welcome(Connection& connection);
   void turn_away(Connection& connection, const std::string& why);
   // Before its handshake was done; `counter` counts it.
@@ -327,6 +331,7 @@ class EventLoop {
   std::unique_ptr<TlsSource> dial_tls_;
   std::string dial_server_name_;
   WorkThread<Handshake> handshakes_;
+  WorkThread<CertificateCheck> certificate_checks_;
   std::set<ConnectionId> openings_;  // kOpening, but for the one that was dialed. Older ones first.
   std::vector<ConnectionId> owing_;  // Those whose filters have a reply for the wire.
   std::string filtered_;             // What filters gave in this call.

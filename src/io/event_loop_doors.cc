@@ -27,7 +27,7 @@ std::expected<void, std::string> EventLoop::open_door(const DoorOptions& options
   auto socket =
       path.empty() ? io::listen_tcp(options.address, "address") : io::listen_unix(path, 0660, "address");
   if (!socket) return std::unexpected(socket.error());
-  if (TlsSource* tls = (*door)->tls()) files_.watch(tls->files(), [tls] { tls->reload(); });
+  if (TlsSource* tls = (*door)->tls()) files_.watch(tls->files(), [this, tls] { reload_door(*tls); });
   Listener listener;
   listener.path = path;
   listener.address = path.empty() ? local_address(socket->get()).text() : options.address;
@@ -128,6 +128,44 @@ void EventLoop::take_handshakes() {
     filtered(*connection, handshake.core);
     connection = find(handshake.connection);
     if (connection != nullptr) update_interest(*connection);
+  }
+}
+
+// --- Certificates that are not good any more.
+
+// Who came in by this door and showed a certificate is looked at again if what decides about certificates has changed. Who is still
+// shaking hands does so by what was said before, and has to come again.
+void EventLoop::reload_door(TlsSource& source) {
+  const std::string before = source.current()->trust();
+  source.reload();
+  if (source.current()->trust() == before) return;
+  auto check = std::make_unique<CertificateCheck>();
+  check->context = source.current();
+  std::vector<ConnectionId> opening;
+  for (const auto& [id, connection] : connections_) {
+    if (!connection->passage || connection->passage->tls != &source) continue;
+    if (connection->kind == Kind::kOpening) {
+      opening.push_back(id);
+    } else if (connection->kind != Kind::kClosing && connection->passage->chain->facts().certificate) {
+      check->peers.push_back({id, connection->passage->chain->facts().certificate});
+    }
+  }
+  std::sort(opening.begin(), opening.end());
+  for (const ConnectionId id : opening)
+    lose_opening(*find(id), door_counters_.failed, "the door's files changed meanwhile");
+  if (!check->peers.empty()) certificate_checks_.submit(std::move(check));
+}
+
+void EventLoop::take_certificate_checks() {
+  for (const auto& check : certificate_checks_.take_done()) {
+    for (const CertificateCheck::Refusal& refusal : check->refused) {
+      Connection* const connection = find(refusal.connection);
+      if (connection == nullptr || connection->kind == Kind::kClosing) continue;
+      log("HF-TLS-008", "closed the connection of " + connection->passage->chain->facts().certificate_user +
+                            " from " + connection->passage->peer +
+                            ": its certificate is not good any more: " + refusal.why);
+      lose(*connection);
+    }
   }
 }
 

@@ -86,8 +86,8 @@ class DoorsTest : public EventLoopTest {
   DoorOptions tls_door() const {
     DoorOptions options;
     options.address = "127.0.0.1:0";
-    options.tls =
-        TlsServerFiles{temporary_ / "server.pem", temporary_ / "server.key", temporary_ / "ca.pem", false};
+    options.tls = TlsServerFiles{temporary_ / "server.pem", temporary_ / "server.key", temporary_ / "ca.pem",
+                                 "", false};
     return options;
   }
   TlsClientFiles trust() const { return {temporary_ / "ca.pem", "", "", ""}; }

@@ -169,7 +169,7 @@ LoopFigures EventLoop::figures() {
   figures.stopping = stopping_;
   const auto shown = [&](const std::string& where, const TlsSource& source) {
     if (const auto until = source.current()->not_after_s())
-      figures.certificates.push_back({where, *until});
+      figures.certificates.push_back({where, *until, source.current()->crl_made_s()});
   };
   for (const Listener& listener : listeners_) {
     if (listener.door && listener.door->tls() != nullptr) shown(listener.address, *listener.door->tls());

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -16,12 +17,15 @@
 
 namespace hf::io {
 
+class PeerCertificate;
+
 // What filters learned about who is at the other end.
 struct PeerFacts {
   // A proxy's header was there. Then the socket's own address is the proxy's and says nothing about the client.
   bool proxied = false;
   std::optional<SocketAddress> address;  // The client's, as the proxy told it; nothing if it did not.
   std::string certificate_user;          // Whom the client's certificate names; empty without one.
+  std::shared_ptr<const PeerCertificate> certificate;  // Null without one.
 };
 
 class Filter {

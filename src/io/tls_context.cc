@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <sys/stat.h>
@@ -12,6 +13,7 @@
 #include <cerrno>
 #include <cstring>
 #include <ctime>
+#include <utility>
 
 #include "base/assert.h"
 #include "base/bytes.h"
@@ -85,6 +87,17 @@ std::string subject_text(const X509* certificate) {
   std::string subject(text, static_cast<size_t>(std::max(size, 0L)));
   BIO_free(out);
   return subject;
+}
+
+// A site whose link is down gets no new lists for weeks. One that is due to be renewed, or that is from the future of a machine
+// without the time, still says who is revoked: it is used, and a warning says so. To refuse everybody instead would
+// stop the site for no gain.
+int allow_old_lists(int good, X509_STORE_CTX* check) {
+  const int error = X509_STORE_CTX_get_error(check);
+  if (good == 1 || (error != X509_V_ERR_CRL_HAS_EXPIRED && error != X509_V_ERR_CRL_NOT_YET_VALID))
+    return good;
+  X509_STORE_CTX_set_error(check, X509_V_OK);
+  return 1;
 }
 
 TlsMistake mistake(const char* key, std::string text) { return {key, std::move(text)}; }
@@ -187,19 +200,111 @@ TlsContext::Loaded TlsContext::server(const TlsServerFiles& files, Protocol prot
   SSL_CTX_set_alpn_select_cb(context, choose_protocol,
                              const_cast<unsigned char*>(protocol == Protocol::kMqtt ? kAlpnMqtt : kAlpnHttp));
   if (files.client_ca.empty()) return made;
+  if (const auto taken = made->take_authorities(files); !taken) return std::unexpected(taken.error());
+  SSL_CTX_set_verify(context, SSL_VERIFY_PEER | (files.client_required ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0),
+                     allow_old_lists);
+  return made;
+}
 
-  if (const auto read = made->take_file("client_ca", files.client_ca); !read)
-    return std::unexpected(read.error());
+std::expected<void, TlsMistake> TlsContext::take_authorities(const TlsServerFiles& files) {
+  const std::string before = std::exchange(digest_, "");
+  if (const auto read = take_file("client_ca", files.client_ca); !read) return read;
   STACK_OF(X509_NAME)* const names = SSL_load_client_CA_file(files.client_ca.c_str());
-  if (names == nullptr || SSL_CTX_load_verify_file(context, files.client_ca.c_str()) != 1) {
+  if (names == nullptr || SSL_CTX_load_verify_file(context_, files.client_ca.c_str()) != 1) {
     sk_X509_NAME_pop_free(names, X509_NAME_free);
     return std::unexpected(
         mistake("client_ca", files.client_ca + " does not hold a certificate in PEM: " + tls_error_text()));
   }
-  SSL_CTX_set_client_CA_list(context, names);
-  SSL_CTX_set_verify(context, SSL_VERIFY_PEER | (files.client_required ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0),
-                     nullptr);
+  SSL_CTX_set_client_CA_list(context_, names);
+  if (!files.client_crl.empty()) {
+    if (auto taken = take_crl(files); !taken) return taken;
+  }
+  trust_ = digest_;
+  digest_ = sha256(before + trust_);
+  return {};
+}
+
+// Every authority has to have its list, signed by itself: without one nobody could say whether what it signed is good, and all of
+// it would be refused at the door, far from the mistake.
+std::expected<void, TlsMistake> TlsContext::take_crl(const TlsServerFiles& files) {
+  if (auto read = take_file("client_crl", files.client_crl); !read) return read;
+  std::vector<std::unique_ptr<X509_CRL, decltype(&X509_CRL_free)>> lists;
+  X509_STORE* const store = SSL_CTX_get_cert_store(context_);
+  BIO* const in = BIO_new_file(files.client_crl.c_str(), "r");
+  while (X509_CRL* const list =
+             in == nullptr ? nullptr : PEM_read_bio_X509_CRL(in, nullptr, nullptr, nullptr)) {
+    lists.emplace_back(list, X509_CRL_free);
+    X509_STORE_add_crl(store, list);
+  }
+  BIO_free(in);
+  const unsigned long code = ERR_peek_last_error();
+  const bool at_end = lists.empty() || ERR_GET_REASON(code) == PEM_R_NO_START_LINE;
+  const std::string error = tls_error_text();
+  if (lists.empty() || !at_end) {
+    return std::unexpected(mistake(
+        "client_crl", files.client_crl + " does not hold certificate revocation lists in PEM: " + error));
+  }
+  STACK_OF(X509_OBJECT)* const objects = X509_STORE_get0_objects(store);
+  for (int i = 0; i < sk_X509_OBJECT_num(objects); ++i) {
+    X509* const authority = X509_OBJECT_get0_X509(sk_X509_OBJECT_value(objects, i));
+    if (authority == nullptr) continue;
+    const auto own = std::find_if(lists.begin(), lists.end(), [&](const auto& list) {
+      return X509_NAME_cmp(X509_CRL_get_issuer(list.get()), X509_get_subject_name(authority)) == 0 &&
+             X509_CRL_verify(list.get(), X509_get0_pubkey(authority)) == 1;
+    });
+    ERR_clear_error();
+    if (own != lists.end()) continue;
+    return std::unexpected(
+        mistake("client_crl", files.client_crl + " holds no list that " + subject_text(authority) + " of " +
+                                  files.client_ca + " has signed; put the lists of all authorities into it"));
+  }
+  for (const auto& list : lists) {
+    std::tm parts{};
+    if (ASN1_TIME_to_tm(X509_CRL_get0_lastUpdate(list.get()), &parts) == 1) {
+      const int64_t made_s = ::timegm(&parts);
+      crl_made_s_ = std::min(crl_made_s_.value_or(made_s), made_s);
+    }
+    const ASN1_TIME* const next = X509_CRL_get0_nextUpdate(list.get());
+    if (next != nullptr && X509_cmp_current_time(next) < 0) {
+      warnings_.push_back({"HF-TLS-007", "the revocation list in " + files.client_crl +
+                                             " should have been renewed on " + date_text(next) +
+                                             "; what it says holds until another one is there"});
+    }
+  }
+  X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);
+  return {};
+}
+
+std::expected<void, std::string> TlsContext::verify(const PeerCertificate& peer) const {
+  X509_STORE_CTX* const check = X509_STORE_CTX_new();
+  HF_ASSERT(check != nullptr);
+  ERR_clear_error();
+  int good = X509_STORE_CTX_init(check, SSL_CTX_get_cert_store(context_), peer.own_, peer.chain_);
+  if (good == 1) good = X509_STORE_CTX_set_default(check, "ssl_client");
+  X509_STORE_CTX_set_verify_cb(check, allow_old_lists);
+  if (good == 1) good = X509_verify_cert(check);
+  const int error = X509_STORE_CTX_get_error(check);
+  X509_STORE_CTX_free(check);
+  ERR_clear_error();
+  if (good == 1) return {};
+  return std::unexpected(std::string(X509_verify_cert_error_string(error)));
+}
+
+// --- PeerCertificate.
+
+std::shared_ptr<const PeerCertificate> PeerCertificate::of(const SSL* ssl) {
+  X509* const own = SSL_get1_peer_certificate(ssl);
+  if (own == nullptr) return nullptr;
+  std::shared_ptr<PeerCertificate> made(new PeerCertificate());
+  made->own_ = own;
+  STACK_OF(X509)* const chain = SSL_get_peer_cert_chain(ssl);
+  if (chain != nullptr) made->chain_ = X509_chain_up_ref(chain);
   return made;
+}
+
+PeerCertificate::~PeerCertificate() {
+  X509_free(own_);
+  sk_X509_pop_free(chain_, X509_free);
 }
 
 TlsContext::Loaded TlsContext::client(const TlsClientFiles& files) {

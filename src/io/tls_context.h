@@ -6,6 +6,7 @@
 #pragma once
 
 #include <openssl/types.h>
+#include <openssl/x509.h>
 
 #include <expected>
 #include <memory>
@@ -19,6 +20,7 @@ struct TlsServerFiles {
   std::string certificate;  // PEM, with the chain behind it.
   std::string key;
   std::string client_ca;        // Empty: clients are not asked for certificates.
+  std::string client_crl;       // With client_ca: lists of revoked certificates. Empty: none is revoked.
   bool client_required = true;  // With client_ca: without a certificate nobody gets in.
   enum class UserFrom : uint8_t { kCommonName, kSan } user_from = UserFrom::kCommonName;
 };
@@ -33,6 +35,23 @@ struct TlsClientFiles {
 struct TlsMistake {
   const char* key = "";  // The configuration's key it belongs to: "certificate".
   std::string text;      // A sentence with the path and what to do.
+};
+
+// What a client showed of itself, to be looked at again when authorities and revocation lists change.
+class PeerCertificate {
+ public:
+  // Null if it showed none.
+  static std::shared_ptr<const PeerCertificate> of(const SSL* ssl);
+  ~PeerCertificate();
+  PeerCertificate(const PeerCertificate&) = delete;
+  PeerCertificate& operator=(const PeerCertificate&) = delete;
+
+ private:
+  friend class TlsContext;
+  PeerCertificate() = default;
+
+  X509* own_ = nullptr;
+  STACK_OF(X509) * chain_ = nullptr;  // Those that lead to an authority; null in a session that was resumed.
 };
 
 class TlsContext {
@@ -58,6 +77,12 @@ class TlsContext {
   const std::string& summary() const { return summary_; }
   // When it is good no more, since 1970; nothing if there is no certificate.
   std::optional<int64_t> not_after_s() const { return not_after_s_; }
+  // When the oldest of the revocation lists was made, since 1970; nothing if there is none.
+  std::optional<int64_t> crl_made_s() const { return crl_made_s_; }
+  // The same as long as the same clients' certificates are good.
+  const std::string& trust() const { return trust_; }
+  // Whether a client may go on with its certificate. The error is why not: "certificate revoked". From any thread.
+  std::expected<void, std::string> verify(const PeerCertificate& peer) const;
   // The same for files of the same content.
   const std::string& digest() const { return digest_; }
 
@@ -65,12 +90,16 @@ class TlsContext {
   explicit TlsContext(bool server);
   std::expected<void, TlsMistake> take_file(const char* key, const std::string& path);
   std::expected<void, TlsMistake> take_pair(const std::string& certificate, const std::string& key);
+  std::expected<void, TlsMistake> take_authorities(const TlsServerFiles& files);
+  std::expected<void, TlsMistake> take_crl(const TlsServerFiles& files);
 
   SSL_CTX* context_ = nullptr;
   TlsServerFiles::UserFrom user_from_ = TlsServerFiles::UserFrom::kCommonName;
   std::vector<Warning> warnings_;
   std::string summary_;
   std::optional<int64_t> not_after_s_;
+  std::optional<int64_t> crl_made_s_;
+  std::string trust_;
   std::string digest_;
 };
 

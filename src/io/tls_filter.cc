@@ -164,6 +164,7 @@ void TlsFilter::established() {
   user_ = context_->user_from() == TlsServerFiles::UserFrom::kSan ? alternative_name(certificate)
                                                                   : common_name(certificate);
   X509_free(certificate);
+  certificate_ = PeerCertificate::of(ssl_);
   // A certificate that names nobody must not become a client without a name.
   if (user_.empty()) fail("the client's certificate names no user");
 }

@@ -28,7 +28,10 @@ class TlsFilter final : public Filter {
   State state() const override { return state_; }
   const std::string& failure() const override { return failure_; }
   bool laborious() const override { return true; }
-  void tell(PeerFacts* facts) const override { facts->certificate_user = user_; }
+  void tell(PeerFacts* facts) const override {
+    facts->certificate_user = user_;
+    facts->certificate = certificate_;
+  }
 
   // What OpenSSL reads and writes during one call.
   struct Wire {
@@ -50,6 +53,7 @@ class TlsFilter final : public Filter {
   State state_ = State::kHandshaking;
   std::string failure_;
   std::string user_;
+  std::shared_ptr<const PeerCertificate> certificate_;
 };
 
 }  // namespace hf::io

@@ -7,6 +7,7 @@
 
 #include <cstdio>
 #include <string>
+#include <vector>
 
 namespace hf::io {
 
@@ -49,6 +50,34 @@ class TestCertificate {
     file = std::fopen(key_path.c_str(), "we");
     PEM_write_PrivateKey(file, key_, nullptr, nullptr, 0, nullptr, nullptr);
     std::fclose(file);
+  }
+
+  // The list of what this authority has revoked, due to be renewed in `next_s`.
+  void write_revoked(const std::string& path, const std::vector<const TestCertificate*>& revoked,
+                     long next_s = 86400) const {
+    X509_CRL* const list = X509_CRL_new();
+    X509_CRL_set_version(list, X509_CRL_VERSION_2);
+    X509_CRL_set_issuer_name(list, X509_get_subject_name(certificate_));
+    ASN1_TIME* const when = X509_gmtime_adj(nullptr, -7200);
+    X509_CRL_set1_lastUpdate(list, when);
+    for (const TestCertificate* each : revoked) {
+      X509_REVOKED* const entry = X509_REVOKED_new();
+      X509_REVOKED_set_serialNumber(entry, X509_get_serialNumber(each->certificate_));
+      X509_REVOKED_set_revocationDate(entry, when);
+      X509_CRL_add0_revoked(list, entry);
+    }
+    ASN1_TIME* const next = X509_gmtime_adj(nullptr, next_s);
+    X509_CRL_set1_nextUpdate(list, next);
+    X509_CRL_sort(list);
+    X509_CRL_sign(list, key_, EVP_sha256());
+    ASN1_TIME_free(when);
+    ASN1_TIME_free(next);
+    // As a careful program does it: whoever reads sees the old one or the new one.
+    std::FILE* const file = std::fopen((path + ".new").c_str(), "we");
+    PEM_write_X509_CRL(file, list);
+    std::fclose(file);
+    std::rename((path + ".new").c_str(), path.c_str());
+    X509_CRL_free(list);
   }
 
  private:

@@ -341,6 +341,66 @@ class Doors(Case):
         live.publish("still", "here", qos=1)
         self.assertEqual(1, live.connects)
 
+    def revoke(self, *names):
+        """Puts a new list in the place of the old one; what was revoked stays so."""
+        config = self.directory / "ca.cnf"
+        if not config.exists():
+            config.write_text("[ca]\ndefault_ca=c\n[c]\ndatabase=index.txt\ndefault_md=sha256\ndefault_crl_days=30\n")
+            (self.directory / "index.txt").touch()
+        common = ("ca", "-config", config, "-keyfile", "ca.key", "-cert", "ca.pem")
+        for name in names:
+            self.openssl(*common, "-revoke", f"{name}.pem")
+        self.openssl(*common, "-gencrl", "-out", "crl.pem.new")
+        os.rename(self.directory / "crl.pem.new", self.directory / "crl.pem")
+
+    def test_a_revoked_certificate_is_cut_off_within_a_second(self):
+        """Goal: whose certificate is revoked is out in a second, also over WebSocket, and does not come back, also not by a
+        session that TLS could resume; nobody else notices. A list that is broken changes nothing."""
+        port, web = free_port(), free_port()
+        asks = ['client_ca = "../ca.pem"', 'client_crl = "../crl.pem"']
+        self.revoke()
+        for name in ("kept", "lost"):
+            self.certificate(name)
+        listeners = self.tls_listener(port, *asks) + self.tls_listener(web, 'protocol = "websocket"', *asks)
+        node = self.door_node(listeners)
+        sessions = {}
+
+        def connect(name, version, wrap, port):
+            context = self.context(name, version)
+
+            def through(carrier):
+                made = Tls(carrier, context, session=sessions.get((name, version, port)))
+                self.keep(lambda: sessions.pop((name, version, port), None))
+                through.tls = made.tls
+                return wrap(made)
+
+            client = self.through(through, port, f"{name}-{version.name}-{port}")
+            self.assert_carries(client)
+            sessions[name, version, port] = through.tls.session
+            return client
+
+        ways = [(lambda tls: tls, port), (WebSocket, web)]
+        versions = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
+        live = {name: [connect(name, v, *way) for v in versions for way in ways] for name in ("kept", "lost")}
+        began = time.monotonic()
+        self.revoke("lost")
+        wait_for("the end of the revoked", lambda: not any(each.connected() for each in live["lost"]), 5, every_s=0.005)
+        seconds = time.monotonic() - began
+        self.assertLess(seconds, 1)
+        self.assertIn("HF-TLS-008", node.log_path.read_text())
+        for version in versions:
+            for way in ways:
+                with self.assertRaises(OSError):
+                    connect("lost", version, *way)
+        for client in live["kept"]:
+            client.publish("still", "here", qos=1)
+            self.assertEqual(1, client.connects)
+        (self.directory / "crl.pem").write_text("nothing of use")
+        self.logged(node, "HF-TLS-002")
+        self.assert_refused(self.tls_client(port, "again", "lost"))
+        self.assert_carries(self.tls_client(port, "another", "kept"))
+        self.note = f"cut off after {seconds:.2f} s"
+
     def test_websocket(self):
         plain, secure = free_port(), free_port()
         self.door_node(
