@@ -1,15 +1,31 @@
 """The network itself: cables that are unplugged and plugged in again, addresses that go, and networks that never rest.
 
-Each machine has a network namespace of its own. Where there can be none, these tests say so and are left out.
+Each machine has a network namespace of its own. Where there can be none, those tests say so and are left out.
 """
 
+import pathlib
+import sys
 import time
 import unittest
 
 from harness import LOOPBACK, Case, wait_for
 from namespaces import Namespace, unavailable
 
+HERE = pathlib.Path(__file__).resolve().parent
 HUB = "10.77.9.1"  # On the hub's loopback interface: it can be reached by either cable.
+
+
+class Sandbox(Case):
+    def test_a_network_that_may_not_be_watched(self):
+        """Goal: where the kernel gives no netlink, the node says so once and goes on without."""
+        hub = self.hub()
+        site = self.site(hub)
+        site.start(wrap=[sys.executable, HERE / "without_netlink.py"])
+        self.wait_state(site, "online")
+        self.assertEqual(1, site.log_path.read_text().count("HF-IO-006"))
+        self.assertIn("AF_NETLINK", site.log_path.read_text())
+        # Who has no parent needs no network to be watched.
+        self.assertNotIn("HF-IO-006", hub.log_path.read_text())
 
 
 class Network(Case):
