@@ -278,3 +278,28 @@ class Operator(Case):
         self.assertEqual(2, command("stauts").returncode)
         self.assertEqual(2, command("run", "--dta", "x").returncode)
         self.assertEqual(2, command().returncode)
+
+    def test_what_changes_something_answers_in_json_too(self):
+        """Goal: a script that sets a site up reads objects: init, user, token, pub. A refusal stays an error."""
+        directory = self.directory / "made"
+        answer = lambda *words, **more: json.loads(command(*words, "-o", "json", **more).stdout)
+        made = answer("init", directory, "--name", "press-hall")
+        self.assertEqual(("press-hall", f"{directory}/key", False), (made["name"], made["key"], made["claim_taken"]))
+        secret = self.directory / "secret"
+        secret.write_text("a long password\n")
+        words = ("--data", directory)
+        added = answer("user", "add", "anna", "--scram", "--password-file", secret, *words)
+        self.assertEqual({"name": "anna", "scram": True, "users": f"{directory}/users"}, added)
+        self.assertEqual("anna", answer("user", "rm", "anna", *words)["name"])
+        token = answer("token", "add", "prometheus", "--role", "read", *words)
+        self.assertEqual(("prometheus", "read"), (token["name"], token["role"]))
+        self.assertGreater(len(token["token"]), 40)
+        self.assertEqual("prometheus", answer("token", "rm", "prometheus", *words)["name"])
+        hub = self.hub()
+        said = json.loads(hub.command("pub", "-t", "nobody/asked", "-m", "1", "-o", "json").stdout)
+        self.assertEqual({"topic": "nobody/asked", "qos": 1, "sent": 1, "refused": 0, "unwanted": 1}, said)
+        (hub.directory / "permissions.toml").write_text("")
+        wait_for("the permissions", lambda: "HF-RUN-006" in hub.log_path.read_text())
+        refused = hub.command("pub", "-t", "not/allowed", "-m", "1", "-o", "json")
+        self.assertEqual((1, 1), (refused.returncode, json.loads(refused.stdout)["refused"]))
+        self.assertIn("refused", refused.stderr)
