@@ -67,7 +67,7 @@ install_js() {
   mkdir -p $to
   cp $from/package.json $from/package-lock.json $to/
   log=$(mktemp)
-  if (cd $to && npm ci --ignore-scripts --no-audit --no-fund) >"$log" 2>&1; then
+  if (cd $to && npm ci --ignore-scripts --no-audit --no-fund --fetch-retries=1) >"$log" 2>&1; then
     cp $to/package-lock.json $to/installed.json
     rm -f "$log"
   else
