@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 
 #include "io/errno_text.h"
 
@@ -25,7 +24,7 @@ template <typename Body>
 std::optional<Body> body_of(Bytes payload) {
   if (payload.size() < sizeof(Body)) return std::nullopt;
   Body body;
-  std::memcpy(&body, payload.data(), sizeof body);
+  payload.copy(reinterpret_cast<char*>(&body), sizeof body);
   return body;
 }
 
@@ -89,7 +88,7 @@ void NetworkWatch::readable(Instant now) {
 void NetworkWatch::take(Bytes messages, Instant now) {
   while (messages.size() >= sizeof(nlmsghdr)) {
     nlmsghdr head;
-    std::memcpy(&head, messages.data(), sizeof head);
+    messages.copy(reinterpret_cast<char*>(&head), sizeof head);
     if (head.nlmsg_len < sizeof head || head.nlmsg_len > messages.size()) return;
     if (matters(head.nlmsg_type, messages.substr(sizeof head, head.nlmsg_len - sizeof head))) changed(now);
     messages.remove_prefix(std::min<size_t>(NLMSG_ALIGN(head.nlmsg_len), messages.size()));
