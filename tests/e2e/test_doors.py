@@ -209,7 +209,9 @@ class Doors(Case):
         )
 
     def door_node(self, extra, name="node"):
-        return self.node(name, extra=extra).start()
+        node = self.node(name, extra=extra).start()
+        self.logged(node, "HF-RUN-001")  # Its own port listens before the doors do.
+        return node
 
     def context(self, certificate=None, version=None):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
