@@ -23,7 +23,7 @@ struct Handshake {
 
   void run() {
     chain->receive(received, &core, &reply);
-    received = std::string();
+    release_memory(received);
   }
 };
 
