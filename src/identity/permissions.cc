@@ -146,6 +146,20 @@ std::vector<std::string> Grant::filters(Action action, bool denies) const {
   return filters;
 }
 
+Permissions::Permissions(std::vector<Permission> entries) : everything_(false), entries_(std::move(entries)) {
+  const auto looks = [](const std::vector<std::string>& filters) {
+    return std::any_of(filters.begin(), filters.end(),
+                       [](const std::string& filter) { return filter.find("%c") != std::string::npos; });
+  };
+  for (const Permission& entry : entries_) {
+    look_at_clients_ = look_at_clients_ || !entry.client.empty();
+    for (const FilterLists* lists : {&entry.allow, &entry.deny}) {
+      look_at_clients_ =
+          look_at_clients_ || looks(lists->publish) || looks(lists->retain) || looks(lists->subscribe);
+    }
+  }
+}
+
 Grant Permissions::grant_for(Bytes user, Bytes client_id) const {
   if (everything_) return Grant::everything();
   Grant grant;

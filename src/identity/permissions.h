@@ -117,19 +117,22 @@ class Permissions {
  public:
   Permissions() = default;  // There is no file: whoever was admitted may do everything.
   // Of a file, even an empty one: nothing but what these allow.
-  explicit Permissions(std::vector<Permission> entries) : everything_(false), entries_(std::move(entries)) {}
+  explicit Permissions(std::vector<Permission> entries);
 
   // `user` is empty for a client without a name.
   Grant grant_for(Bytes user, Bytes client_id) const;
   // `topic` is a topic filter for kSubscribe and a topic name for all others.
   Explanation explain(Bytes user, Bytes client_id, Action action, Bytes topic) const;
 
+  // Whether what a user may do depends on the client identifier.
+  bool look_at_clients() const { return look_at_clients_; }
   bool everything() const { return everything_; }
   const std::vector<Permission>& entries() const { return entries_; }
   friend bool operator==(const Permissions&, const Permissions&) = default;
 
  private:
   bool everything_ = true;
+  bool look_at_clients_ = false;
   std::vector<Permission> entries_;
 };
 
