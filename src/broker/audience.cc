@@ -46,8 +46,8 @@ void Audiences::fill(Entry* entry, Bytes topic, const Source& source, uint64_t p
   audience.stream = routing.stream;
   subscriptions_.match(topic, publisher, &audience.targets, &audience.no_local);
   std::erase_if(audience.targets, [&](const Target& target) {
-    return target.session != nullptr && target.session->rights != nullptr &&
-           !target.session->rights->receive(topic);
+    const Rights* const rights = target.session != nullptr ? rights_.of(*target.session) : nullptr;
+    return rights != nullptr && !rights->receive(topic);
   });
 
   members_ = std::move(routing.links);

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "broker/host.h"
+#include "broker/session_rights.h"
 #include "broker/subscriptions.h"
 
 namespace hf::broker {
@@ -27,7 +28,8 @@ struct Audience {
 
 class Audiences {
  public:
-  Audiences(Subscriptions& subscriptions, Host& host) : subscriptions_(subscriptions), host_(host) {}
+  Audiences(Subscriptions& subscriptions, Host& host, const SessionRights& rights)
+      : subscriptions_(subscriptions), host_(host), rights_(rights) {}
 
   // The answer for a message on `topic` from `source`; `publisher` is the session it came from, or 0. Holds
   // until the next call, or a change of the subscriptions.
@@ -50,6 +52,7 @@ class Audiences {
 
   Subscriptions& subscriptions_;
   Host& host_;
+  const SessionRights& rights_;
   std::vector<Entry> entries_;
   size_t targets_count_ = 0;
   size_t last_ = 0;  // The entry of the last answer.

@@ -32,8 +32,9 @@ void Broker::Impl::take_verdict(Connection& connection, const mqtt::Connect& pac
   if (connection.state == Connection::State::kWaiting) {
     connection.state = Connection::State::kAuthenticating;
     connection.connect_packet = std::string(whole);
-    connection.connect_bytes += whole.size();
-    connect_bytes_ += whole.size();
+    if (!count_connect_bytes(connection, whole.size(), SIZE_MAX))
+      return refuse(connection, Reason::kServerBusy,
+                    "too much is buffered for connections that are not let in yet");
   }
   timers_.disarm(Timer::Kind::kConnection, connection.id, &connection.timer);
   arm_connection(connection, now_.mono + kAuthenticationTime);
@@ -118,8 +119,8 @@ void Broker::Impl::send_auth(Connection& connection, Reason reason, Bytes data) 
 // --- Rights.
 
 bool Broker::Impl::may_publish(const Session& session, Bytes topic, bool retained) const {
-  if (session.rights == nullptr) return true;
-  return session.rights->publish(topic) && (!retained || session.rights->retain(topic));
+  const Rights* const rights = session_rights_.of(session);
+  return rights == nullptr || (rights->publish(topic) && (!retained || rights->retain(topic)));
 }
 
 bool Broker::Impl::may_still_publish(Bytes user, Bytes client_id, Bytes topic, bool retained) {
@@ -139,15 +140,15 @@ void Broker::Impl::identities_changed(const Now& now) {
   const Call call(*this, now);
   boundary_due_ = true;
   rights_.clear();
+  // Sessions are many, and each is looked at when its turn comes; those that are connected now must hold now.
+  session_rights_.changed();
   std::vector<ConnectionId> revoked;
-  for (const auto& [client_id, session] : sessions_) {
-    if (!session->node_name.empty()) continue;
-    session->rights = host_.rights(session->user, client_id);
-    const Connection* connection = session->connection;
-    if (connection != nullptr && !host_.still_admitted(connection->id, connection->principal)) {
-      revoked.push_back(connection->id);
-    }
+  for (const auto& [id, connection] : connections_) {
+    const Session* const session = connection->session;
+    if (session == nullptr || !session->node_name.empty()) continue;
+    if (!host_.still_admitted(id, connection->principal)) revoked.push_back(id);
   }
+  std::sort(revoked.begin(), revoked.end());
   subscriptions_.changed();
   for (const ConnectionId id : revoked) {
     Connection* connection = find(id);

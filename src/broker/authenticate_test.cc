@@ -368,6 +368,54 @@ TEST(Rights, RemovedUserIsDisconnected) {
   EXPECT_TRUE(limited.site.host.logged.back().starts_with("HF-MQTT-013"));
 }
 
+TEST(Rights, ChangeCostsNothingUntilSomebodyIsLookedAt) {
+  Site site;
+  site.host.rights_of["ann"] = rights({}, {"wanted", "other"}, {"#"});
+  for (int i = 0; i < 200; ++i) {
+    Client away(site, "away" + std::to_string(i));
+    away.hello.user_name = "ann";
+    away.keep().connect();
+    away.subscribed(i < 2 ? "wanted" : "other", 1);
+    away.drop();
+  }
+  Client pub(site, "pub");
+  pub.connect();
+  site.host.rights_of["ann"] = rights({}, {"wanted", "other"}, {"other"});
+  const size_t before = site.host.rights_calls;
+  site.broker->identities_changed(site.now);
+  EXPECT_EQ(site.host.rights_calls, before);
+  pub.publish("wanted", "x", 1);
+  EXPECT_EQ(pub.synced(), Lines{"PUBACK #1 10"});  // Nobody may have it any more.
+  EXPECT_EQ(site.host.rights_calls, before + 3);   // Those two, and who published.
+}
+
+TEST(Rights, LeaseOfAMemberWhoLostTheRightGoesToAnother) {
+  Site site;
+  Client ann(site, "ann"), bob(site, "bob"), pub(site, "pub");
+  ann.hello.user_name = "ann";
+  site.host.rights_of["ann"] = rights({}, {"#"}, {"#"});
+  ann.keep().connect();
+  pub.connect();
+  ann.subscribed("$share/g/#", 1);
+  pub.publish("a", "kept", 1);
+  EXPECT_EQ(ann.synced(), Lines{"PUBLISH q1 #1 a 'kept'"});
+  ann.drop();
+  bob.keep().connect();
+  bob.subscribed("$share/g/#", 1);
+  site.host.rights_of["ann"] = rights({}, {"#"}, {"other"});
+  site.broker->identities_changed(site.now);
+  ann.dial();
+  EXPECT_EQ(ann.synced(), Lines{"CONNACK 00 present"});
+  EXPECT_EQ(bob.synced(), Lines{"PUBLISH q1 #1 a 'kept'"});
+  bob.puback(1);
+  site.sync();
+  site.pass(seconds(15));  // What the group's rows say is durable too.
+  site.sync();
+  site.restart();  // It is nobody's any more.
+  bob.dial();
+  EXPECT_EQ(bob.synced(), Lines{"CONNACK 00 present"});
+}
+
 TEST(Rights, MessageForABusyMemberIsNotGivenAwayByOneWithoutTheRight) {
   Site site;
   site.host.rights_of["ann"] = rights({}, {"#"}, {"a"});

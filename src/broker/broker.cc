@@ -11,6 +11,8 @@ namespace hf::broker {
 namespace {
 
 constexpr size_t kConnectBytesMax = 8 << 20;     // Buffered for all connections that are not let in yet.
+constexpr size_t kConnectBytesOfOne = 2 << 20;   // For those of one address.
+constexpr size_t kProgressBytes = 4096;          // So much more of a packet is a sign of life.
 constexpr size_t kConnectBytesEach = 256 << 10;  // And for one of them.
 
 }  // namespace
@@ -20,7 +22,8 @@ Broker::Impl::Impl(store::Store& store, Host& host, const Limits& limits, uint64
       host_(host),
       limits_(limits),
       prng_(seed),
-      audiences_(subscriptions_, host),
+      session_rights_(host),
+      audiences_(subscriptions_, host, session_rights_),
       retained_(store, limits.retained_bytes_max),
       started_(now.mono) {
   const Call call(*this, now);
@@ -82,10 +85,11 @@ Connection* Broker::Impl::find(ConnectionId id) {
 
 // --- Entry points.
 
-void Broker::Impl::connected(ConnectionId id, const Now& now) {
+void Broker::Impl::connected(ConnectionId id, const Now& now, Bytes from) {
   const Call call(*this, now);
   auto connection = std::make_unique<Connection>();
   connection->id = id;
+  connection->from = from;
   connection->last_received = now.mono;
   timers_.arm(Timer::Kind::kConnection, id, now.mono + limits_.connect_timeout, &connection->timer);
   connections_[id] = std::move(connection);
@@ -98,7 +102,6 @@ void Broker::Impl::received(ConnectionId id, Bytes bytes, const Now& now) {
   Connection* connection = find(id);
   if (connection == nullptr) return;
   boundary_due_ = true;
-  connection->last_received = now.mono;
   counters_.bytes_received += bytes.size();
   read(*connection, bytes);
 }
@@ -156,6 +159,7 @@ void Broker::Impl::read(Connection& reads, Bytes bytes) {
       }
       case mqtt::FrameStatus::kWhole:
         if (!buffered) bytes.remove_prefix(framed.size);
+        connection->last_received = now_.mono;
         handle(*connection, framed);
         // A packet's record and rows are one group; the next packet's are another.
         boundary();
@@ -167,21 +171,46 @@ void Broker::Impl::read(Connection& reads, Bytes bytes) {
 
 bool Broker::Impl::keep_input(Connection& connection, Bytes bytes) {
   if (connection.state != Connection::State::kOpen) {
-    if (connect_bytes_ + bytes.size() > kConnectBytesMax ||
-        connection.connect_bytes + bytes.size() > kConnectBytesEach) {
+    if (!count_connect_bytes(connection, bytes.size(), kConnectBytesEach)) {
       fail(connection, Reason::kServerBusy, "too much is buffered for connections that are not let in yet");
       return false;
     }
-    connect_bytes_ += bytes.size();
-    connection.connect_bytes += bytes.size();
   }
+  const size_t before = connection.input.size();
   connection.input.append(bytes);
+  // A slow line may carry a large packet; somebody who sends a byte now and then is not heard.
+  if (connection.input.size() / kProgressBytes > before / kProgressBytes)
+    connection.last_received = now_.mono;
   return true;
 }
 
 void Broker::Impl::drop_input(Connection& connection, size_t size) {
   connection.input.erase(0, size);
   if (connection.input.empty() && connection.input.capacity() > 64 << 10) release_memory(connection.input);
+}
+
+bool Broker::Impl::count_connect_bytes(Connection& connection, size_t bytes, size_t each_max) {
+  const auto from =
+      connection.from.empty() ? connect_bytes_from_.end() : connect_bytes_from_.find(connection.from);
+  const size_t of_same = from != connect_bytes_from_.end() ? from->second : 0;
+  if (connect_bytes_ + bytes > kConnectBytesMax || of_same + bytes > kConnectBytesOfOne ||
+      connection.connect_bytes + bytes > each_max) {
+    ++counters_.of(Limit::kConnectBytes);
+    return false;
+  }
+  connect_bytes_ += bytes;
+  connection.connect_bytes += bytes;
+  if (!connection.from.empty()) connect_bytes_from_[connection.from] += bytes;
+  return true;
+}
+
+void Broker::Impl::uncount_connect_bytes(Connection& connection) {
+  const size_t bytes = std::exchange(connection.connect_bytes, 0);
+  connect_bytes_ -= bytes;
+  if (const auto from = connect_bytes_from_.find(connection.from); from != connect_bytes_from_.end()) {
+    from->second -= bytes;
+    if (from->second == 0) connect_bytes_from_.erase(from);
+  }
 }
 
 void Broker::Impl::closed(ConnectionId id, const Now& now) {
@@ -271,6 +300,11 @@ std::optional<Instant> Broker::Impl::next_deadline() const {
   const Instant soon{now_.mono.ns + 1};
   if (!next_step_.empty() && (!next || *next > soon)) next = soon;
   return next;
+}
+
+void Broker::Impl::reading(bool paused, const Now& now) {
+  if (reading_paused_ || paused) reading_paused_until_ = now.mono;
+  reading_paused_ = paused;
 }
 
 void Broker::Impl::disconnect(ConnectionId id, Reason reason, const Now& now) {
@@ -373,18 +407,28 @@ void Broker::Impl::timer_due(const Timer& timer) {
     Connection* connection = find(timer.id);
     HF_ASSERT(connection != nullptr);
     connection->timer.reset();
+    // What the host did not read, and what waits in the input for a verdict, may be what is missed.
+    const Instant read_until = reading_paused_ ? now_.mono : reading_paused_until_;
     if (connection->state != Connection::State::kOpen) {
+      if (read_until != Instant{} && read_until + limits_.connect_timeout > now_.mono)
+        return arm_connection(*connection, read_until + limits_.connect_timeout);
       return fail(*connection, Reason::kMaximumConnectTime,
                   connection->state == Connection::State::kWaiting ? "no CONNECT in time"
                                                                    : "not authenticated in time");
     }
     // Armed once for many packets: what came since moves it on.
-    const Instant due = connection->last_received + connection->keep_alive;
+    const Instant heard = connection->checking ? now_.mono : std::max(connection->last_received, read_until);
+    const Instant due = heard + connection->keep_alive;
     if (due > now_.mono) return arm_connection(*connection, due);
     // [MQTT-3.1.2-22] (In 3.1.1: [MQTT-3.1.2-24].)
+    ++counters_.of(Limit::kKeepAlive);
     log_rarely(kEventKeepAlive,
                "'" + connection->session->client_id + "' sent nothing within one and a half keep alives");
     return close(*connection, Reason::kKeepAliveTimeout);
+  }
+  if (timer.kind == Timer::Kind::kWills) {
+    wills_timer_.reset();
+    return publish_waiting_wills();
   }
   if (timer.kind == Timer::Kind::kSys) {
     sys_timer_.reset();
@@ -417,8 +461,16 @@ void Broker::Impl::arm_connection(Connection& connection, Instant at) {
 
 // --- Closing.
 
+void Broker::Impl::count_limit(Reason reason) {
+  if (reason == Reason::kPacketTooLarge) ++counters_.of(Limit::kPacketBytes);
+  if (reason == Reason::kReceiveMaximumExceeded) ++counters_.of(Limit::kReceiveMaximum);
+  if (reason == Reason::kTopicAliasInvalid) ++counters_.of(Limit::kTopicAlias);
+  if (reason == Reason::kMaximumConnectTime) ++counters_.of(Limit::kConnectTime);
+}
+
 void Broker::Impl::fail(Connection& connection, Reason reason, const char* text) {
   ++counters_.protocol_errors;
+  count_limit(reason);
   std::string line =
       connection.session != nullptr ? "'" + connection.session->client_id + "'" : "a new connection";
   log_rarely(kEventConnectionFailed, line + " is disconnected: " + mqtt::reason_name(reason) + ": " + text);
@@ -462,7 +514,7 @@ void Broker::Impl::close(Connection& connection, Reason reason, const char* text
 void Broker::Impl::forget(Connection& connection, bool will_due) {
   const ConnectionId id = connection.id;
   HF_ASSERT(!connection.closed());
-  connect_bytes_ -= std::exchange(connection.connect_bytes, 0);
+  uncount_connect_bytes(connection);
   timers_.disarm(Timer::Kind::kConnection, id, &connection.timer);
   connection.state = Connection::State::kClosed;
   const auto found = connections_.find(id);
@@ -534,7 +586,9 @@ Broker::Broker(store::Store& store, Host& host, const Limits& limits, uint64_t s
     : impl_(std::make_unique<Impl>(store, host, limits, seed, now)) {}
 Broker::~Broker() = default;
 
-void Broker::connected(ConnectionId connection, const Now& now) { impl_->connected(connection, now); }
+void Broker::connected(ConnectionId connection, const Now& now, Bytes from) {
+  impl_->connected(connection, now, from);
+}
 void Broker::received(ConnectionId connection, Bytes bytes, const Now& now) {
   impl_->received(connection, bytes, now);
 }
@@ -564,6 +618,7 @@ void Broker::disconnect(ConnectionId connection, mqtt::Reason reason, const Now&
   impl_->disconnect(connection, reason, now);
 }
 void Broker::shut_down(const Now& now) { impl_->shut_down(now); }
+void Broker::reading(bool paused, const Now& now) { impl_->reading(paused, now); }
 const Counters& Broker::counters() const { return impl_->counters(); }
 
 }  // namespace hf::broker

@@ -20,6 +20,7 @@
 #include "base/histogram.h"
 #include "broker/host.h"
 #include "broker/inspect.h"
+#include "broker/limits.h"
 #include "store/store.h"
 
 namespace hf::broker {
@@ -44,11 +45,16 @@ struct Limits {
   std::string version;       // What "$SYS/broker/version" says.
   std::string server_moved;  // "HOST:PORT": where clients are sent, none is let in; empty: they are welcome.
   size_t subscriptions_per_session_max = 1000;
+  size_t inbound_ids_max = 16'384;     // QoS 2 PUBLISHes of a session that it has not released.
+  size_t connect_properties_max = 16;  // User properties of a CONNECT.
   size_t retained_bytes_max = 64 << 20;
   Duration connect_timeout = seconds(5);
 };
 
 struct Counters {
+  uint64_t& of(Limit limit) { return limits[static_cast<size_t>(limit)]; }
+  uint64_t of(Limit limit) const { return limits[static_cast<size_t>(limit)]; }
+
   uint64_t connections = 0;        // Now.
   uint64_t connections_most = 0;   // At one time.
   uint64_t connects_accepted = 0;  // Since open, like all that follow.
@@ -65,9 +71,10 @@ struct Counters {
   uint64_t sessions_expired = 0;
   uint64_t protocol_errors = 0;
   uint64_t slow_disconnected = 0;
-  uint64_t not_authorized = 0;  // PUBLISHes, filters and deliveries that a client had no right to.
-  uint64_t times_invalid = 0;   // An hf-time that could not be read; the message was taken without.
-  Histogram publish_acks;       // From a PUBLISH of QoS 1 or 2 to its PUBACK or PUBREC.
+  uint64_t not_authorized = 0;        // PUBLISHes, filters and deliveries that a client had no right to.
+  uint64_t limits[kLimitCount] = {};  // How often each Limit was met.
+  uint64_t times_invalid = 0;         // An hf-time that could not be read; the message was taken without.
+  Histogram publish_acks;             // From a PUBLISH of QoS 1 or 2 to its PUBACK or PUBREC.
 };
 
 class Broker {
@@ -77,7 +84,8 @@ class Broker {
   Broker(store::Store& store, Host& host, const Limits& limits, uint64_t seed, const Now& now);
   ~Broker();
 
-  void connected(ConnectionId connection, const Now& now);
+  // `from`: whose connection it is, for a fair share of what is kept before it is let in; empty: nobody's to be bounded.
+  void connected(ConnectionId connection, const Now& now, Bytes from = {});
   // Any part of the stream; consumes all of it (a partial packet is kept).
   void received(ConnectionId connection, Bytes bytes, const Now& now);
   // The transport ended; the will is due unless DISCONNECT came before.
@@ -90,6 +98,10 @@ class Broker {
   // How many bytes of this connection wait outside; called when that falls, and after each send that left
   // some.
   void unsent(ConnectionId connection, uint64_t bytes, const Now& now);
+
+  // Whether the host reads from connections from now on. What is not read cannot be held against a client: its keep alive
+  // begins anew.
+  void reading(bool paused, const Now& now);
 
   // store.durable_commit() has moved: what waited for it leaves.
   void durable(const Now& now);

@@ -108,6 +108,7 @@ class TestHost : public Host {
   int route_calls = 0;
   size_t send_calls = 0;
   size_t passed_on = 0;
+  mutable size_t rights_calls = 0;
 
   void send(ConnectionId connection, Bytes bytes) override {
     EXPECT_FALSE(closed.contains(connection));
@@ -144,9 +145,10 @@ class TestHost : public Host {
   bool still_admitted(ConnectionId, const Principal& principal) const override {
     return !denied.contains(principal.name);
   }
-  std::unique_ptr<Rights> rights(const std::string& user, const std::string&) const override {
+  std::shared_ptr<const Rights> rights(const std::string& user, const std::string&) const override {
+    ++rights_calls;
     const auto found = rights_of.find(user);
-    return found == rights_of.end() ? nullptr : std::make_unique<TestRights>(found->second);
+    return found == rights_of.end() ? nullptr : std::make_shared<TestRights>(found->second);
   }
   Routing route(Bytes topic, const Source&) override {
     ++route_calls;

@@ -85,8 +85,8 @@ class FuzzHost : public Host {
   bool still_admitted(ConnectionId, const Principal& principal) const override {
     return !revoked || !principal.name.starts_with('l');
   }
-  std::unique_ptr<Rights> rights(const std::string& user, const std::string&) const override {
-    return user.starts_with('l') ? std::make_unique<FuzzRights>() : nullptr;
+  std::shared_ptr<const Rights> rights(const std::string& user, const std::string&) const override {
+    return user.starts_with('l') ? std::make_shared<FuzzRights>() : nullptr;
   }
   Routing route(Bytes topic, const Source&) override { return {.stored = topic.starts_with('s')}; }
   uint64_t routing_epoch() const override { return 1; }

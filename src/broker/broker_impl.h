@@ -39,6 +39,7 @@
 #include "broker/retained.h"
 #include "broker/rows.h"
 #include "broker/session.h"
+#include "broker/session_rights.h"
 #include "broker/subscriptions.h"
 #include "broker/timers.h"
 
@@ -56,7 +57,7 @@ class Broker::Impl {
   Impl(store::Store& store, Host& host, const Limits& limits, uint64_t seed, const Now& now);
 
   // --- broker.cc: the entry points.
-  void connected(ConnectionId id, const Now& now);
+  void connected(ConnectionId id, const Now& now, Bytes from);
   void received(ConnectionId id, Bytes bytes, const Now& now);
   void closed(ConnectionId id, const Now& now);
   void authenticated(ConnectionId id, const Verdict& verdict, const Now& now);
@@ -69,6 +70,7 @@ class Broker::Impl {
   store::Store::Appended ingest(store::NewRecord record, const Source& source, const Now& now);
   void reserved_acknowledge(ConnectionId id, uint16_t packet_id, Reason reason, uint64_t commit);
   uint16_t reserved_send(ConnectionId id, Bytes topic, Bytes payload, uint64_t commit);
+  void reading(bool paused, const Now& now);
   void disconnect(ConnectionId id, Reason reason, const Now& now);
   void shut_down(const Now& now);
   const Counters& counters() const { return counters_; }
@@ -108,12 +110,17 @@ class Broker::Impl {
   void arm_connection(Connection& connection, Instant at);
   // All that can be read of what has come.
   void read(Connection& connection, Bytes bytes);
+  // Whether so much more may be buffered for one that is not let in yet, `each_max` for it alone; if so it is counted.
+  bool count_connect_bytes(Connection& connection, size_t bytes, size_t each_max);
+  void uncount_connect_bytes(Connection& connection);
   // Keeps the start of a packet. False: the connection was given up.
   bool keep_input(Connection& connection, Bytes bytes);
   void drop_input(Connection& connection, size_t size);
 
   // The peer made a mistake, or broke a limit: DISCONNECT in 5.0, and the end of the connection.
   void fail(Connection& connection, Reason reason, const char* text);
+  // If it is a limit's.
+  void count_limit(Reason reason);
   // DISCONNECT if the version and the state allow it, then close. `text` is for the client, may be null.
   void close(Connection& connection, Reason reason, const char* text = nullptr);
   // The transport is gone, or the host was told to close it. `will_due`: no DISCONNECT came.
@@ -165,7 +172,8 @@ class Broker::Impl {
   void send_auth(Connection& connection, Reason reason, Bytes data);
   bool may_publish(const Session& session, Bytes topic, bool retained) const;
   bool may_receive(const Session& session, Bytes topic) const {
-    return session.rights == nullptr || session.rights->receive(topic);
+    const Rights* const rights = session_rights_.of(session);
+    return rights == nullptr || rights->receive(topic);
   }
   // The right of somebody whose session may be gone.
   bool may_still_publish(Bytes user, Bytes client_id, Bytes topic, bool retained);
@@ -310,6 +318,8 @@ class Broker::Impl {
   void give_up(store::ReaderId reader, Position position);
   // `with_qos2`: the session ends, and those are given up.
   void return_leases(Session& session, bool with_qos2);
+  // Of one that was not acknowledged, and is in no window.
+  void return_lease(Session& session, Outbound& entry);
   void arm_leases(Session& session);
 
   // --- sys_topics.cc
@@ -329,8 +339,11 @@ class Broker::Impl {
   void drop_will(Session& session, Haste haste);
   // The connection ended without DISCONNECT: now, or after its delay.
   void will_due(Session& session);
-  void publish_will(const std::string& client_id, const WillRow& will, uint64_t publisher);
+  // `last`: it is lost if there is no space for it.
+  void publish_will(const std::string& client_id, const WillRow& will, uint64_t publisher, bool last = false);
   void publish_will_of(Session& session);
+  // Those that found no space.
+  void publish_waiting_wills();
 
   // --- inspect.cc
   ClientInfo info_of(const Session& session, const Now& now) const;
@@ -391,7 +404,8 @@ class Broker::Impl {
   size_t retained_rows_left_ = 0;      // ... how many may still be.
   std::vector<ConnectionId> next_step_;  // To be served once time has moved.
   uint64_t online_count_ = 0;            // Sessions with a connection.
-  size_t connect_bytes_ = 0;             // Buffered for connections that have not sent CONNECT.
+  size_t connect_bytes_ = 0;             // Buffered for connections that are not let in yet ...
+  std::map<std::string, size_t, std::less<>> connect_bytes_from_;  // ... by whose they are.
 
   std::map<std::string, std::unique_ptr<Session>, std::less<>> sessions_;  // By client identifier.
   std::unordered_map<uint64_t, Session*> sessions_by_number_;              // For look-up only, like the next.
@@ -401,11 +415,22 @@ class Broker::Impl {
   uint64_t session_number_last_ = 0;
 
   Subscriptions subscriptions_;
+  SessionRights session_rights_;
   Audiences audiences_;
   Retained retained_;
   Timers timers_;
   const Instant started_;
   std::optional<Instant> sys_timer_;
+  // Wills that are due and found no space, by client identifier. Their rows stand, so there are no more than rows were admitted.
+  struct WaitingWill {
+    WillRow will;
+    uint64_t publisher = 0;
+  };
+  std::map<std::string, WaitingWill, std::less<>> wills_waiting_;
+  std::string will_tried_;  // The last one of those.
+  std::optional<Instant> wills_timer_;
+  bool reading_paused_ = false;                               // By the host.
+  Instant reading_paused_until_;                              // When it last was.
   std::map<std::string, std::string, std::less<>> sys_told_;  // The values of status topics as last sent.
   store::StreamId local_stream_ = 0;
   uint64_t local_incarnation_ = 0;
@@ -420,7 +445,7 @@ class Broker::Impl {
   std::string topic_last_;  // Of the last PUBLISH that was decoded, and so valid.
   const Source client_source_{};
   // The rights that may_still_publish() looked at, by user and client identifier.
-  std::map<std::pair<std::string, std::string>, std::unique_ptr<Rights>> rights_;
+  std::map<std::pair<std::string, std::string>, std::shared_ptr<const Rights>> rights_;
   std::map<std::string, Instant, std::less<>> logged_;  // When an event was last logged by log_rarely().
 };
 
@@ -438,6 +463,7 @@ void Broker::Impl::send_gated(Connection& connection, uint64_t commit, uint32_t 
   put(connection.gate.open(commit));
   connection.gate.close(credits);
   if (connection.gate.size() > gate_bytes_max()) {
+    ++counters_.of(Limit::kAnswers);
     doom(connection, Reason::kQuotaExceeded, "too many answers wait for the disk");
   }
   if (!connection.gated) {

@@ -48,6 +48,10 @@ void Broker::Impl::on_connect(Connection& connection, const mqtt::Connect& packe
   // Absent means yes as well [MQTT-3.1.2-29], but who does not ask does not read them either.
   connection.wants_reasons = asked.request_problem_information == uint8_t{1};
 
+  if (asked.user_properties.size() > limits_.connect_properties_max) {
+    ++counters_.of(Limit::kConnectProperties);
+    return refuse(connection, Reason::kQuotaExceeded, "too many user properties");
+  }
   if (!limits_.server_moved.empty()) {
     return refuse(connection, Reason::kServerMoved, "this node sends its clients elsewhere");
   }
@@ -82,7 +86,7 @@ void Broker::Impl::admit_client(Connection& connection, const mqtt::Connect& pac
     return refuse(connection, Reason::kClientIdentifierNotValid,
                   "the client identifier belongs to another user");
   }
-  std::unique_ptr<Rights> rights = node ? nullptr : host_.rights(user, client_id);
+  const std::shared_ptr<const Rights> rights = node ? nullptr : host_.rights(user, client_id);
   if (packet.will && rights != nullptr &&
       !(rights->publish(packet.will->topic) &&
         (!packet.will->retain || rights->retain(packet.will->topic)))) {
@@ -103,8 +107,10 @@ void Broker::Impl::admit_client(Connection& connection, const mqtt::Connect& pac
   // What stays behind of a client is bounded, however many there are.
   if (!failed && ((session == nullptr && expiry_s > 0) || packet.will)) {
     const uint64_t will = packet.will ? packet.will->topic.size() + packet.will->payload.size() : 0;
-    if (!store_.admit_row(client_id.size() + will + 64))
+    if (!store_.admit_row(client_id.size() + will + 64)) {
+      ++counters_.of(Limit::kRows);
       return refuse(connection, Reason::kQuotaExceeded, "no space for a session or a will");
+    }
   }
 
   bool wrote = false;
@@ -127,9 +133,9 @@ void Broker::Impl::admit_client(Connection& connection, const mqtt::Connect& pac
   session->version = packet.version;
   session->expiry_s = expiry_s;
   session->node_name = node ? principal.name : std::string();
-  if (session->user != user || (session->rights != nullptr) != (rights != nullptr)) subscriptions_.changed();
+  if (session->user != user) subscriptions_.changed();
   session->user = user;
-  session->rights = std::move(rights);
+  session->rights_generation = 0;  // To be looked up for whoever it is now.
   session->connection = &connection;
   ++online_count_;
   connection.session = session;
@@ -137,7 +143,8 @@ void Broker::Impl::admit_client(Connection& connection, const mqtt::Connect& pac
   connection.state = Connection::State::kOpen;
   connection.opened = now_.mono;
   release_memory(connection.asked_as);
-  connect_bytes_ -= std::exchange(connection.connect_bytes, 0);
+  uncount_connect_bytes(connection);
+  release_memory(connection.from);
   if (session->durable) {
     // "Connected" is durable before CONNACK: else a crash much later would count the expiry from the time
     // before.
@@ -190,6 +197,7 @@ void Broker::Impl::admit_client(Connection& connection, const mqtt::Connect& pac
 
 void Broker::Impl::refuse(Connection& connection, Reason reason, const char* text) {
   ++counters_.connects_refused;
+  count_limit(reason);
   log_rarely(kEventConnectRefused,
              "CONNECT" + (connection.asked_as.empty() ? "" : " of '" + connection.asked_as + "'") +
                  " refused: " + mqtt::reason_name(reason) + ": " + text);

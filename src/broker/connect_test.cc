@@ -363,6 +363,88 @@ TEST(Connect, BytesBeforeConnectAreBoundedInTotal) {
   EXPECT_FALSE(site.host.closed.contains(201));
 }
 
+TEST(Connect, UserPropertiesAreBounded) {
+  Site site;
+  Client client(site, "client");
+  client.hello.properties.user_properties.assign(16, {"name", "value"});
+  client.connect();
+  client.hello.properties.user_properties.assign(17, {"name", "value"});
+  client.dial();
+  EXPECT_EQ(client.synced(), (Lines{"CONNACK 97", "closed"}));
+  EXPECT_EQ(site.broker->counters().of(Limit::kConnectProperties), 1u);
+}
+
+TEST(Connect, BytesBeforeConnectOfOneAddressLeaveRoomForOthers) {
+  Site site;
+  const std::string start = std::string("\x10\xf0\xff\x03", 4) + std::string(65'000, '\0');
+  for (ConnectionId id = 1; id <= 200; ++id) {
+    site.broker->connected(id, site.now, "198.51.100.1");
+    site.broker->received(id, start, site.now);
+  }
+  EXPECT_EQ(site.host.closed.size(), 200 - (2 << 20) / start.size());
+  EXPECT_EQ(site.broker->counters().of(Limit::kConnectBytes), site.host.closed.size());
+  site.broker->connected(201, site.now, "192.0.2.1");
+  site.broker->received(201, start, site.now);
+  EXPECT_FALSE(site.host.closed.contains(201));
+  for (ConnectionId id = 1; id <= 200; ++id) site.broker->closed(id, site.now);
+  site.broker->connected(202, site.now, "198.51.100.1");
+  site.broker->received(202, start, site.now);
+  EXPECT_FALSE(site.host.closed.contains(202));
+}
+
+TEST(Connect, BytesOfAPacketThatNeverEndsAreNoSignOfLife) {  // [MQTT-3.1.2-22]
+  Site site;
+  Client slow(site, "slow");
+  slow.hello.keep_alive_s = 10;
+  slow.connect();
+  slow.send_bytes(Bytes("\x30\x7f", 2));
+  for (int i = 0; i < 14; ++i) {
+    site.pass(seconds(1));
+    slow.send_bytes("\1");
+  }
+  EXPECT_EQ(slow.take(), Lines{});
+  site.pass(seconds(1));
+  EXPECT_EQ(slow.take(), (Lines{"DISCONNECT 8d", "closed"}));
+}
+
+TEST(Connect, LargePacketOnASlowLineIsASignOfLife) {
+  Site site;
+  Client slow(site, "slow"), sub(site, "sub");
+  slow.hello.keep_alive_s = 10;
+  slow.connect();
+  sub.connect();
+  sub.subscribed("t", 0);
+  std::string bytes;
+  mqtt::encode_publish(bytes, Version::k5, {.topic = "t"}, std::string(30'000, 'x'));
+  Bytes rest = bytes;
+  while (!rest.empty()) {
+    slow.send_bytes(rest.substr(0, 5000));
+    rest.remove_prefix(std::min<size_t>(rest.size(), 5000));
+    site.pass(seconds(14));
+  }
+  EXPECT_EQ(slow.take(), Lines{});
+  EXPECT_EQ(sub.take().size(), 1u);
+}
+
+TEST(Connect, KeepAliveStandsStillWhileNothingIsRead) {
+  Site site;
+  Client client(site, "client");
+  client.hello.keep_alive_s = 10;
+  client.connect();
+  const ConnectionId fresh = ++site.connection_last;
+  site.broker->connected(fresh, site.now);
+  site.pass(seconds(4));
+  site.broker->reading(true, site.now);  // The disk is behind, for a long time.
+  site.pass(seconds(100));
+  site.broker->reading(false, site.now);
+  site.pass(seconds(4));  // What waited in the socket has not come yet.
+  EXPECT_EQ(client.take(), Lines{});
+  EXPECT_FALSE(site.host.closed.contains(fresh));
+  site.pass(seconds(12));
+  EXPECT_EQ(client.take(), (Lines{"DISCONNECT 8d", "closed"}));
+  EXPECT_TRUE(site.host.closed.contains(fresh));
+}
+
 TEST(Connect, ShutDownSaysGoodbyeAndForgetsNothing) {
   Site site;
   Client kept(site, "kept"), clean(site, "clean");

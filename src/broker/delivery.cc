@@ -154,6 +154,7 @@ void Broker::Impl::enqueue(Session& session, const Target& target, uint8_t qos) 
   if (session.queue_bytes + size_bytes > limits_.clean_session_queue_bytes_max) {
     // Never skipped in silence.
     ++counters_.slow_disconnected;
+    ++counters_.of(Limit::kSlowSession);
     log_rarely(kEventTooSlow, "'" + session.client_id + "' takes its QoS 1 and 2 messages too slowly");
     return doom(*session.connection, Reason::kQuotaExceeded, "too far behind for a session without state");
   }
@@ -368,6 +369,7 @@ void Broker::Impl::pump(Session& session) {
   pump_own(session);
   if (session.connection == nullptr || !session.connection->connack_sent) return;
   for (ShareGroup* group : session.groups) {
+    group->ready.insert(session.number);
     if (group->behind) pump_group_later(*group);
   }
 }
@@ -466,7 +468,12 @@ bool Broker::Impl::pump_again(Session& session) {
       member.retain_as_published = lease.retain;
       if (lease.identifier != 0) member.subscription_identifiers = {lease.identifier};
     }
-    const bool gone = fetched.status == Status::kGone || !may_receive(session, fetched.record.topic) ||
+    const bool there = fetched.status != Status::kGone;
+    if (there && entry->leased && !may_receive(session, fetched.record.topic)) {
+      return_lease(session, *entry);  // It is the group's, and others may have the right.
+      continue;
+    }
+    const bool gone = !there || !may_receive(session, fetched.record.topic) ||
                       (!entry->leased && !find_member(fetched.record, session.reader, &member));
     if (gone) {
       complete(session, *entry);

@@ -81,7 +81,8 @@ class Host {
   // Whether one that was admitted would still be: it was not removed, and its password is the same.
   virtual bool still_admitted(ConnectionId connection, const Principal& principal) const = 0;
   // What a client of this name may do; null: everything. Holds until Broker::identities_changed().
-  virtual std::unique_ptr<Rights> rights(const std::string& user, const std::string& client_id) const = 0;
+  virtual std::shared_ptr<const Rights> rights(const std::string& user,
+                                               const std::string& client_id) const = 0;
   // The routes for a topic; the answer for one (topic, source) holds until routing_epoch() changes.
   virtual Routing route(Bytes topic, const Source& source) = 0;
   virtual uint64_t routing_epoch() const = 0;

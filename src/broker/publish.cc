@@ -151,6 +151,10 @@ void Broker::Impl::on_publish(Connection& connection, const Incoming& packet) {
       return send_ack(connection, known->second, PacketType::kPubrec, packet.packet_id, Reason::kSuccess);
     }
   }
+  if (packet.qos == 2 && session.inbound.size() >= limits_.inbound_ids_max) {
+    ++counters_.of(Limit::kInboundIds);
+    return fail(connection, Reason::kQuotaExceeded, "too many PUBLISHes of QoS 2 that it does not release");
+  }
   if (packet.qos > 0) {
     // [MQTT-3.3.4-7] is the client's duty.
     if (connection.version == Version::k5 && connection.received_open >= limits_.receive_maximum) {
@@ -167,7 +171,7 @@ void Broker::Impl::on_publish(Connection& connection, const Incoming& packet) {
     }
     return refuse_publish(connection, packet, Reason::kNotAuthorized);
   }
-  if (session.rights != nullptr && !may_publish(session, packet.topic, packet.retain)) {
+  if (!may_publish(session, packet.topic, packet.retain)) {
     ++counters_.not_authorized;
     return refuse_publish(connection, packet, Reason::kNotAuthorized);
   }
@@ -273,6 +277,7 @@ Reason Broker::Impl::admit(const store::NewRecord& record, bool stored, bool ret
   const auto admitted = store_.admit(record.topic.size() + record.headers.size() + record.payload.size());
   if (!admitted) return Reason::kQuotaExceeded;  // Too large as well: PUBACK has no other reason for it.
   if (retained && !retained_.admit(record.topic, record.headers.size(), record.payload.size(), now_)) {
+    ++counters_.of(Limit::kRetained);
     log_rarely(kEventRetainedFull, "retained messages have reached their limit; the new one is refused");
     return Reason::kQuotaExceeded;
   }
@@ -369,6 +374,9 @@ store::Store::Appended Broker::Impl::ingest(store::NewRecord record, const Sourc
         retained_.admit(record.topic, record.headers.size(), record.payload.size(), now_)) {
       retain(record, {}, store_.stream(record.stream), appended.sequence);
     } else {
+      // Nor what was there before, which says something else than the last message did [MQTT-3.3.1-5].
+      retained_.erase(record.topic, Haste::kRide);
+      ++counters_.of(Limit::kRetained);
       log_rarely(kEventRetainedFull,
                  "retained messages have reached their limit; one that came over a link is not kept");
     }

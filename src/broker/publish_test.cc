@@ -693,6 +693,41 @@ TEST(Publish, RecordFromALinkTellsItsOrigin) {
                                                         " hf-time=2023-11-14T22:13:20.500000Z"}));
 }
 
+// Goal: identifiers that are never released cost a bounded memory. Method: a client of 3.1.1, which has no receive maximum.
+TEST(Publish, IdentifiersThatAreNeverReleasedAreBounded) {
+  Site site;
+  site.limits.inbound_ids_max = 100;
+  site.restart();
+  Client old(site, "old", Version::k311);
+  old.keep().connect();
+  for (uint16_t id = 1; id <= 100; ++id) old.publish("t", "x", 2, id);
+  EXPECT_EQ(old.synced().size(), 100u);
+  old.publish("t", "x", 2, 100);  // Not a new one.
+  EXPECT_EQ(old.synced(), Lines{"PUBREC #100 00"});
+  old.publish("t", "x", 2, 101);
+  EXPECT_EQ(old.synced(), Lines{"closed"});
+  EXPECT_EQ(site.broker->counters().of(Limit::kInboundIds), 1u);
+}
+
+TEST(Publish, RetainedMessageOfALinkThatFindsNoSpaceTakesTheOldOneAway) {
+  Site site;
+  site.limits.retained_bytes_max = 4096;
+  site.restart();
+  const store::StreamId stream =
+      site.store->open_stream({0xabcd, "telemetry"}, {.priority = 5, .origin = "ship-7"});
+  store::NewRecord record{
+      .stream = stream, .sequence = 1, .topic = "a", .payload = "old", .qos = 1, .retain = true};
+  site.broker->ingest(record, {Source::Kind::kChild, "ship-7"}, site.now);
+  const std::string large(5000, 'x');
+  record.sequence = 2;
+  record.payload = large;
+  site.broker->ingest(record, {Source::Kind::kChild, "ship-7"}, site.now);
+  Client late(site, "late");
+  late.connect();
+  late.subscribe("a", 0);
+  EXPECT_EQ(late.synced(), Lines{"SUBACK #900 00"});  // "old" would be a lie.
+}
+
 TEST(Publish, DupIsNotPassedOn) {  // [MQTT-3.3.1-3]
   Site site;
   Client sub(site, "sub"), pub(site, "pub");

@@ -69,10 +69,12 @@ struct Session {
   std::string client_id;
   bool durable = false;
   mqtt::Version version = mqtt::Version::k311;
-  uint32_t expiry_s = 0;           // 0: ends with its connection; UINT32_MAX: never.
-  std::string node_name;           // Of a registered node's connection.
-  std::string user;                // Whose session it is; empty: a client without a name made it.
-  std::unique_ptr<Rights> rights;  // Null: everything.
+  uint32_t expiry_s = 0;  // 0: ends with its connection; UINT32_MAX: never.
+  std::string node_name;  // Of a registered node's connection.
+  std::string user;       // Whose session it is; empty: a client without a name made it.
+  // As they were at the last look: SessionRights::of() asks again after a change. Null: everything.
+  mutable std::shared_ptr<const Rights> rights;
+  mutable uint64_t rights_generation = 0;
   store::ReaderId reader = 0;
   Connection* connection = nullptr;
   store::Arrival disconnected;  // When the last connection ended.
@@ -122,6 +124,7 @@ struct Connection {
   std::string auth_method;     // Of CONNECT; empty: none.
   bool checking = false;       // The host has not come to its verdict: nothing is read meanwhile.
   bool authenticating_again = false;
+  std::string from;          // Whose it is, until it is let in.
   size_t connect_bytes = 0;  // Of its part in what is buffered for connections that are not open.
   Gate gate;
   bool gated = false;         // In the list of those that wait for a commit.

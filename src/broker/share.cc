@@ -15,6 +15,8 @@ using Status = store::Store::FetchStatus;
 constexpr Duration kLeaseTime = seconds(30);
 // Records that one call deals with before it lets others have a turn.
 constexpr int kRecordsMax = 4096;
+// Members without room that are asked whether they take a message at QoS 0 all the same.
+constexpr size_t kAskedMax = 64;
 
 }  // namespace
 
@@ -52,21 +54,40 @@ ShareGroup* Broker::Impl::find_group(store::ReaderId reader) {
 
 // The member whose turn it is among those that can take a message now; null if none can. Nobody who is away is chosen.
 ShareGroup::Member* Broker::Impl::choose(ShareGroup& group, uint8_t qos, Bytes topic) {
-  const auto can = [&](const ShareGroup::Member& member) {
-    const Session& session = *member.session;
+  // Whoever cannot take anything above QoS 0 leaves `ready`, so what this costs is paid by what brought them there.
+  const auto has_place = [&](const Session& session) {
     const Connection* connection = session.connection;
-    if (connection == nullptr || !connection->connack_sent || connection->doomed) return false;
-    if (!topic.empty() && !may_receive(session, topic)) return false;
-    if (qos == 0) return unsent_of(*connection) <= limits_.unsent_bytes_max;
-    return !session.resending() && has_room(*connection);
+    return connection != nullptr && connection->connack_sent && !connection->doomed && !session.resending() &&
+           has_room(*connection);
   };
-  const auto turn = group.members.upper_bound(group.served_last);
-  auto found = std::find_if(turn, group.members.end(), [&](const auto& item) { return can(item.second); });
-  if (found == group.members.end()) {
-    found = std::find_if(group.members.begin(), turn, [&](const auto& item) { return can(item.second); });
-    if (found == turn) return nullptr;
+  auto turn = group.ready.upper_bound(group.served_last);
+  for (size_t left = group.ready.size(); left > 0; --left) {
+    if (turn == group.ready.end()) turn = group.ready.begin();
+    ShareGroup::Member& member = group.members.at(*turn);
+    if (!has_place(*member.session)) {
+      // Whoever waits for this step to end needs another one; all others come back by pump().
+      Connection* const connection = member.session->connection;
+      if (connection != nullptr && connection->connack_sent && !has_room(*connection))
+        wait_for_room(*connection);
+      turn = group.ready.erase(turn);
+      continue;
+    }
+    if (topic.empty() || may_receive(*member.session, topic)) return &member;
+    ++turn;
   }
-  return &found->second;
+  if (qos > 0 || group.members.empty()) return nullptr;
+  // At QoS 0 one that is only slow will do; not all are asked for each message that is going to be lost.
+  auto next = group.members.upper_bound(group.served_last);
+  for (size_t left = std::min(group.members.size(), kAskedMax); left > 0; --left, ++next) {
+    if (next == group.members.end()) next = group.members.begin();
+    const Connection* const connection = next->second.session->connection;
+    const bool can = connection != nullptr && connection->connack_sent && !connection->doomed &&
+                     unsent_of(*connection) <= limits_.unsent_bytes_max &&
+                     (topic.empty() || may_receive(*next->second.session, topic));
+    group.served_last = next->first;
+    if (can) return &next->second;
+  }
+  return nullptr;
 }
 
 void Broker::Impl::deliver_shared(const Target& target, bool stored) {
@@ -126,12 +147,6 @@ void Broker::Impl::pump_group(ShareGroup& group) {
   while (const ShareGroup::Member* member = choose(group, 1, {})) {
     if (left-- == 0) return wait_for_step(*member->session->connection);
     if (!pump_group_one(group)) return;
-  }
-  // Whoever has room again comes here by pump(); who only waits for this step to end needs another one.
-  for (const auto& [number, member] : group.members) {
-    Connection* connection = member.session->connection;
-    if (connection != nullptr && connection->connack_sent && !has_room(*connection))
-      wait_for_room(*connection);
   }
 }
 
@@ -214,25 +229,35 @@ void Broker::Impl::return_leases(Session& session, bool with_qos2) {
       ++next;
       continue;
     }
-    ShareGroup* group = find_group(lease.reader);
-    HF_ASSERT(group != nullptr);
-    const Position position = entry->position;
-    if (entry->qos == 1) {
-      group->returned.insert(position);
-      group->behind = true;
-      put_owed(lease.reader, position, 1);
-      pump_group_later(*group);
-    } else {  // [MQTT-4.8.2-5]
-      store_.acknowledge(lease.reader, position);
-      if (!session.durable) erase_owed(lease.reader, position);
-      if (entry->state == Outbound::State::kSent) give_up(lease.reader, position);
-    }
-    if (session.durable) store_.erase(Table::kOutbound, PacketKey(session.number, packet_id), Haste::kRide);
-    session.outbound.erase(entry);
-    next = session.leases.erase(next);
-    --group->lease_count;
-    close_group(*group);
+    ++next;
+    return_lease(session, *entry);
   }
+}
+
+// At QoS 1 another member gets it. At QoS 2 nobody can know whether it arrived.
+void Broker::Impl::return_lease(Session& session, Outbound& entry) {
+  const auto found = session.leases.find(entry.packet_id);
+  HF_ASSERT(found != session.leases.end());
+  const store::ReaderId reader = found->second.reader;
+  ShareGroup* group = find_group(reader);
+  HF_ASSERT(group != nullptr);
+  const Position position = entry.position;
+  if (entry.qos == 1) {
+    group->returned.insert(position);
+    group->behind = true;
+    put_owed(reader, position, 1);
+    pump_group_later(*group);
+  } else {  // [MQTT-4.8.2-5]
+    store_.acknowledge(reader, position);
+    if (!session.durable) erase_owed(reader, position);
+    if (entry.state == Outbound::State::kSent) give_up(reader, position);
+  }
+  if (session.durable)
+    store_.erase(Table::kOutbound, PacketKey(session.number, entry.packet_id), Haste::kRide);
+  session.leases.erase(found);
+  session.outbound.erase(&entry);
+  --group->lease_count;
+  close_group(*group);
 }
 
 }  // namespace hf::broker

@@ -25,6 +25,7 @@ struct ShareGroup {
   struct Member {
     Session* session = nullptr;
     const SubscriptionOptions* options = nullptr;  // In session->subscriptions.
+    uint8_t qos = 0;                               // Of them, as it is counted below.
   };
   uint64_t number = 0;  // In this run of the broker; never used twice.
   std::string name;     // What follows "$share/": the group's name, '/' and the filter.
@@ -33,6 +34,10 @@ struct ShareGroup {
   std::map<uint64_t, Member> members;  // By session number.
   uint64_t served_last = 0;            // The session whose turn was the last one.
   uint8_t qos = 0;                     // The highest that a member was granted.
+  size_t granted[3] = {};              // Members by what they were granted.
+  // Members that may have room, so that a message need not ask all the others: whoever is found without is taken out, and
+  // comes back with whatever serves its session again.
+  std::set<uint64_t> ready;
 
   store::ReaderId reader = 0;  // 0: no member had a QoS above 0 yet.
   bool behind = false;

@@ -49,6 +49,35 @@ struct Pair {
   }
 };
 
+// Goal: whoever is found busy is asked no more until it has room, and then gets what waits. Method: 4,000 members with room for one
+// message each; a group that asked everybody for each message would ask sixteen million times.
+TEST(Share, BusyMembersAreNotAskedForEachMessage) {
+  Site site;
+  site.limits.inflight_max = 1;
+  site.restart();
+  std::vector<std::unique_ptr<Client>> members;
+  Client pub(site, "pub");
+  pub.connect();
+  for (int i = 0; i < 4000; ++i) {
+    members.push_back(std::make_unique<Client>(site, "m" + std::to_string(i)));
+    members.back()->connect();
+    members.back()->subscribe("$share/g/t", 1);
+  }
+  site.sync();
+  for (int i = 0; i < 4000; ++i) {
+    pub.publish("t", "x", 1, static_cast<uint16_t>(i + 1));
+    if (i % 500 == 0) site.sync();
+  }
+  site.sync();
+  size_t busy = 0;
+  for (const auto& member : members) busy += payloads(member->take()).size();
+  EXPECT_EQ(busy, 4000u);  // One each: everybody is busy now.
+  pub.publish("t", "next", 1, 5000);
+  site.sync();
+  members[1234]->puback(1);
+  EXPECT_EQ(payloads(members[1234]->synced()), Lines{"'next'"});
+}
+
 TEST(Share, MembersTakeTurns) {
   for (const uint8_t qos : {uint8_t{0}, uint8_t{1}, uint8_t{2}}) {
     Pair pair(qos);

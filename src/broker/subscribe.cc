@@ -35,6 +35,7 @@ void Broker::Impl::on_subscribe(Connection& connection, const mqtt::Subscribe& p
   for (const mqtt::SubscribeEntry& entry : packet.entries) {  // [MQTT-3.8.4-5] [MQTT-3.9.3-1]
     if (suback.reasons.size() >= kEntriesMax) {
       suback.reasons.push_back(number(Reason::kQuotaExceeded));
+      ++counters_.of(Limit::kSubscribeFilters);
       continue;
     }
     bool wants_retained = false;
@@ -61,7 +62,8 @@ uint8_t Broker::Impl::subscribe_one(Session& session, const Connection& connecti
     return number(Reason::kTopicFilterInvalid);  // [MQTT-4.8.2-1]
   const bool is_shared = !shared.group.empty();
   if (is_shared && (storage_failed() || reserved(shared.filter))) return number(Reason::kNotAuthorized);
-  if (session.rights != nullptr && !session.rights->subscribe(shared.filter)) {
+  const Rights* const rights = session_rights_.of(session);
+  if (rights != nullptr && !rights->subscribe(shared.filter)) {
     ++counters_.not_authorized;
     log_rarely(kEventSubscribeRefused, "'" + session.client_id + "' has no right to subscribe to '" +
                                            std::string(entry.filter) + "'");
@@ -74,6 +76,7 @@ uint8_t Broker::Impl::subscribe_one(Session& session, const Connection& connecti
   const auto found = session.subscriptions.find(entry.filter);
   const bool is_new = found == session.subscriptions.end();
   if (is_new && session.subscriptions.size() >= limits_.subscriptions_per_session_max) {
+    ++counters_.of(Limit::kSubscriptions);
     return number(Reason::kQuotaExceeded);
   }
   const SubscriptionOptions options{.qos = storage_failed() ? uint8_t{0} : entry.qos,
@@ -94,6 +97,7 @@ uint8_t Broker::Impl::subscribe_one(Session& session, const Connection& connecti
   if (durable && (is_new || found->second != options || owed != was_owed)) {
     const std::string row = encode(SubscriptionRow{options, owed || was_owed});
     if (is_new && !store_.admit_row(8 + entry.filter.size() + row.size())) {
+      ++counters_.of(Limit::kRows);
       log_rarely(kEventRowsFull, "no space for a subscription of '" + session.client_id + "'");
       return number(Reason::kQuotaExceeded);
     }

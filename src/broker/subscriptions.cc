@@ -89,18 +89,31 @@ void Subscriptions::join(ShareGroup& group, Session& session, const Subscription
   if (group.members.empty()) {
     HF_ASSERT(tree_.insert(group.filter, {group.number, nullptr, nullptr, &group}));
   }
-  if (group.members.insert_or_assign(session.number, ShareGroup::Member{&session, &options}).second) {
+  const auto [member, added] = group.members.try_emplace(session.number);
+  if (added) {
     session.groups.push_back(&group);
+  } else {
+    --group.granted[member->second.qos];
   }
-  group.qos = 0;
-  for (const auto& [number, member] : group.members) group.qos = std::max(group.qos, member.options->qos);
+  member->second = {&session, &options, options.qos};
+  ++group.granted[options.qos];
+  group.ready.insert(session.number);
+  count_qos(group);
+}
+
+void Subscriptions::count_qos(ShareGroup& group) {
+  group.qos = 2;
+  while (group.qos > 0 && group.granted[group.qos] == 0) --group.qos;
 }
 
 void Subscriptions::leave(ShareGroup& group, Session& session) {
-  HF_ASSERT(group.members.erase(session.number) == 1);
+  const auto member = group.members.find(session.number);
+  HF_ASSERT(member != group.members.end());
+  --group.granted[member->second.qos];
+  group.members.erase(member);
+  group.ready.erase(session.number);
   std::erase(session.groups, &group);
-  group.qos = 0;
-  for (const auto& [number, member] : group.members) group.qos = std::max(group.qos, member.options->qos);
+  count_qos(group);
   if (group.members.empty()) HF_ASSERT(tree_.erase(group.filter, {group.number, nullptr, nullptr}));
 }
 

@@ -84,6 +84,7 @@ class Subscriptions {
   static constexpr uint64_t kGroupNumbers = uint64_t{1} << 63;
 
   void join(ShareGroup& group, Session& session, const SubscriptionOptions& options);
+  static void count_qos(ShareGroup& group);
   void leave(ShareGroup& group, Session& session);
 
   mqtt::FilterTree<Subscriber> tree_;

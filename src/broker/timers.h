@@ -17,7 +17,8 @@ struct Timer {
     kWill,        // The will delay ends; `id` is the session's number, like below.
     kSession,     // The session expires.
     kRetained,    // Retained messages for which there was no space are tried again.
-    kSys,         // Status topics; `id` is 0.
+    kSys,         // Status topics; `id` is 0, like below.
+    kWills,       // Wills for which there was no space are tried again.
     kLease,       // The session has been away for so long that its leases at QoS 1 go to others.
   };
   Instant at;

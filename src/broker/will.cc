@@ -6,7 +6,20 @@
 
 namespace hf::broker {
 
+namespace {
+
+constexpr Duration kWillRetry = seconds(1);
+constexpr size_t kWillsAtOnce = 64;
+
+}  // namespace
+
 void Broker::Impl::keep_will(Session& session, const mqtt::Will& will) {
+  // It takes the row of one that is still waiting.
+  if (const auto waiting = wills_waiting_.find(session.client_id); waiting != wills_waiting_.end()) {
+    const WaitingWill before = std::move(waiting->second);
+    wills_waiting_.erase(waiting);
+    publish_will(session.client_id, before.will, before.publisher, true);
+  }
   std::string scratch;
   const Carried carried = carry(will.properties, {}, &scratch);  // [MQTT-3.1.3-10]
   if (carried.time_invalid)
@@ -45,10 +58,29 @@ void Broker::Impl::publish_will_of(Session& session) {
   publish_will(session.client_id, *will, session.number);
 }
 
-void Broker::Impl::publish_will(const std::string& client_id, const WillRow& will, uint64_t publisher) {
-  store_.erase(Table::kWill, client_id, Haste::kCommit);
+void Broker::Impl::publish_waiting_wills() {
+  // From where the last turn ended, so that one that never fits does not stand in the way of the others.
+  std::vector<std::string> turn;
+  auto next = wills_waiting_.upper_bound(will_tried_);
+  for (size_t left = std::min(wills_waiting_.size(), kWillsAtOnce); left > 0; --left, ++next) {
+    if (next == wills_waiting_.end()) next = wills_waiting_.begin();
+    turn.push_back(next->first);
+  }
+  for (const std::string& client_id : turn) {
+    will_tried_ = client_id;
+    const auto found = wills_waiting_.find(client_id);
+    const WaitingWill waiting = std::move(found->second);
+    wills_waiting_.erase(found);
+    publish_will(client_id, waiting.will, waiting.publisher);
+    boundary();
+  }
+}
+
+void Broker::Impl::publish_will(const std::string& client_id, const WillRow& will, uint64_t publisher,
+                                bool last) {
   if (!may_still_publish(will.user, client_id, will.topic, will.retain)) {
     ++counters_.not_authorized;
+    store_.erase(Table::kWill, client_id, Haste::kCommit);
     return log_rarely(kEventWillLost,
                       "the will of '" + client_id + "' was not published: its client has no right to");
   }
@@ -64,7 +96,16 @@ void Broker::Impl::publish_will(const std::string& client_id, const WillRow& wil
   record.expiry_s = will.expiry_s;
   const Outcome outcome =
       publish(record, Source{.kind = Source::Kind::kBroker}, {publisher, will.user, client_id});
-  if (outcome.reason < Reason::kUnspecifiedError) return;
+  const bool published = outcome.reason < Reason::kUnspecifiedError;
+  if (!published && !last && !storage_failed()) {
+    // Its row stays, so that a restart does not lose it either.
+    wills_waiting_.insert_or_assign(client_id, WaitingWill{will, publisher});
+    if (!wills_timer_) timers_.arm(Timer::Kind::kWills, 0, now_.mono + kWillRetry, &wills_timer_);
+    return log_rarely(kEventWillWaits,
+                      "there is no space for the will of '" + client_id + "'; it is tried again");
+  }
+  store_.erase(Table::kWill, client_id, Haste::kCommit);
+  if (published) return;
   ++counters_.publishes_refused;
   log_rarely(kEventWillLost,
              "the will of '" + client_id + "' was not published: " + mqtt::reason_name(outcome.reason));

@@ -190,6 +190,83 @@ TEST(Will, OnAReservedTopicIsRefusedWithItsConnect) {
   EXPECT_EQ(client.take(), (Lines{"CONNACK 87", "closed"}));
 }
 
+// A site whose disk is full of what an absent session is owed.
+struct FullSite {
+  Site site;
+  Client keeper{site, "keeper"}, pub{site, "pub"}, watcher{site, "watcher"};
+
+  FullSite() {
+    keeper.keep().connect();
+    keeper.subscribed("big", 1);
+    pub.connect();
+    watcher.keep().connect();
+    watcher.subscribed("bye", 1);
+  }
+  void fill() {
+    keeper.drop();
+    for (const size_t size : {700u << 10, 4u << 10, 1u}) {
+      for (uint16_t id = 1; id < 2000; ++id) {
+        pub.publish("big", std::string(size, 'x'), 1, id);
+        if (pub.synced() != Lines{"PUBACK #" + std::to_string(id) + " 00"}) break;
+      }
+    }
+  }
+  void make_room() {
+    site.broker->end_client("keeper", true, site.now);
+    for (int i = 0; i < 20; ++i) {
+      site.sync();
+      site.pass(seconds(1));
+    }
+    site.sync();
+  }
+};
+
+TEST(Will, WaitsForSpaceAndIsPublishedOnce) {
+  for (const bool crash : {false, true}) {
+    FullSite full;
+    Client dies(full.site, "dies");
+    dies.will("bye", "last words", 1);
+    dies.connect();
+    full.fill();
+    dies.drop();
+    full.site.sync();
+    EXPECT_EQ(full.watcher.take(), Lines{}) << crash;
+    EXPECT_TRUE(full.site.host.logged.back().starts_with("HF-MQTT-014")) << full.site.host.logged.back();
+    if (crash) {
+      full.site.restart();
+      full.watcher.dial();
+    }
+    full.make_room();
+    Lines lines = full.watcher.take();
+    if (crash) lines.erase(lines.begin());
+    EXPECT_EQ(lines, Lines{"PUBLISH q1 #1 bye 'last words'"}) << crash;
+    full.watcher.puback(1);
+    full.site.sync();
+    full.site.pass(seconds(15));
+    full.site.sync();
+    full.site.restart();
+    full.watcher.dial();
+    EXPECT_EQ(full.watcher.synced(), Lines{"CONNACK 00 present"}) << crash;
+  }
+}
+
+TEST(Will, ThatWaitsForSpaceGivesWayToTheNextOfItsClient) {
+  FullSite full;
+  Client dies(full.site, "dies");
+  dies.will("bye", "first", 1);
+  dies.connect();
+  full.fill();
+  dies.drop();
+  full.site.sync();
+  dies.hello.will->payload = "second";
+  dies.dial();
+  dies.synced();
+  dies.drop();
+  full.make_room();
+  EXPECT_LE(full.watcher.take().size(),
+            1u);  // One row a client: the first is lost if there is no space to the last.
+}
+
 TEST(Will, ShutDownLeavesItDue) {
   Witnessed site;
   Client client(site, "c");

@@ -8,6 +8,7 @@
 #include "holdfast/admin.h"
 #include "holdfast/text.h"
 #include "holdfast/units.h"
+#include "identity/network.h"
 
 namespace hf::holdfast {
 
@@ -178,7 +179,8 @@ std::optional<HttpResponse> HttpServer::refuse(const HttpCaller& caller, const H
   }
   const auto holder = tokens_.holder(*token);
   if (!holder) {
-    const auto until = caller.loopback ? std::nullopt : addresses_.waits(caller.address, now.mono);
+    const auto until =
+        caller.loopback ? std::nullopt : addresses_.waits(identity::network_of(caller.address), now.mono);
     if (until) {
       ++token_failures_.throttled;
       HttpResponse problem = io::http_problem(
@@ -198,14 +200,14 @@ std::optional<HttpResponse> HttpServer::refuse(const HttpCaller& caller, const H
                             fmt::format("the token {} may {}, and this needs one that may {}", holder->name,
                                         identity::role_name(holder->role), identity::role_name(role)));
   }
-  addresses_.succeeded(caller.address);
+  addresses_.succeeded(identity::network_of(caller.address));
   *name = holder->name;
   return std::nullopt;
 }
 
 void HttpServer::failed(const HttpCaller& caller, const Now& now) {
   around_.say("HF-HTTP-001", "a request from " + caller.address + " had a token that is not good here");
-  if (!caller.loopback) addresses_.failed(caller.address, now.mono);
+  if (!caller.loopback) addresses_.failed(identity::network_of(caller.address), now.mono);
 }
 
 }  // namespace hf::holdfast

@@ -110,6 +110,9 @@ void add_mqtt(Page& page, const node::Status& status) {
                broker.protocol_errors);
   page.counter("mqtt_slow_disconnects_total", "Clients that were disconnected because they did not read.",
                broker.slow_disconnected);
+  page.metric("mqtt_limits_total", "counter", "How often a bound on clients was met, by which.");
+  for (size_t i = 0; i < broker::kLimitCount; ++i)
+    page.sample({{"limit", broker::limit_name(static_cast<broker::Limit>(i))}}, broker.limits[i]);
   page.counter("mqtt_not_authorized_total",
                "PUBLISHes, filters and deliveries that a client had no right to.", broker.not_authorized);
 }

@@ -251,6 +251,14 @@ void Uplink::unsent(ConnectionId connection, uint64_t bytes, const Now& now) {
   conversation_.unsent(bytes, now);
 }
 
+void Uplink::reading(bool paused, const Now& now) {
+  if (reading_paused_ || paused) {
+    alive_at_ = now.mono;
+    if (state_ == State::kConnecting || state_ == State::kClaiming) started_ = now.mono;
+  }
+  reading_paused_ = paused;
+}
+
 void Uplink::end(const std::string& why, bool close, const Now& now, Duration ago) {
   if (conversation_.begun()) conversation_.end(now);
   if (connection_ != 0 && close) output_.close(connection_);

@@ -56,6 +56,8 @@ class Uplink final : public Channel {
   void received(ConnectionId connection, Bytes bytes, const Now& now);
   void closed(ConnectionId connection, const Now& now);
   void unsent(ConnectionId connection, uint64_t bytes, const Now& now);
+  // Whether the host reads from now on: what it does not read is not silence of the parent.
+  void reading(bool paused, const Now& now);
   // At the end of every step: what became durable leaves, time passes, and the conversation sends what it
   // may.
   void pump(const Now& now);
@@ -141,6 +143,7 @@ class Uplink final : public Channel {
   Instant sent_at_{};
   Instant alive_at_{};  // Last byte from the parent, or last bytes that left.
   bool ping_out_ = false;
+  bool reading_paused_ = false;
   uint64_t unsent_bytes_ = 0;
   std::optional<std::string> close_wanted_;
   bool up_ = false;

@@ -5,6 +5,7 @@
 
 #include "base/base64.h"
 #include "crypto/crypto.h"
+#include "identity/network.h"
 
 namespace hf::node {
 
@@ -38,10 +39,11 @@ class GrantRights final : public broker::Rights {
 
 LoginWork::~LoginWork() { crypto::wipe(&password_); }
 
-Logins::Logins(Entropy& entropy, Identities identities)
+Logins::Logins(Entropy& entropy, Identities identities, std::string salt_secret)
     : entropy_(entropy),
       identities_(std::move(identities)),
       secret_(crypto::kKeyBytes, '\0'),
+      salt_secret_(std::move(salt_secret)),
       addresses_(kDelayOfAddress),
       names_(kDelayOfUser) {
   entropy_.fill(secret_.data(), secret_.size());
@@ -50,6 +52,7 @@ Logins::Logins(Entropy& entropy, Identities identities)
 void Logins::set(identity::Users users, identity::Permissions permissions) {
   identities_.users = std::move(users);
   identities_.permissions = std::move(permissions);
+  rights_.clear();
   std::erase_if(known_, [&](const auto& entry) {
     const identity::User* user = identities_.users.find(entry.first);
     return user == nullptr || *user != entry.second.user;
@@ -57,8 +60,9 @@ void Logins::set(identity::Users users, identity::Permissions permissions) {
 }
 
 bool Logins::called(ConnectionId connection, Caller caller) {
+  caller.network = identity::network_of(caller.address);
   if (!caller.loopback && unknown_count_ >= kUnknownMax) {
-    const auto found = unknown_by_address_.find(caller.address);
+    const auto found = unknown_by_address_.find(caller.network);
     if (found != unknown_by_address_.end() && found->second >= kUnknownOfAddressMax) {
       ++turned_away_;
       return false;
@@ -69,7 +73,7 @@ bool Logins::called(ConnectionId connection, Caller caller) {
   call.unknown = !call.caller.loopback;
   if (call.unknown) {
     ++unknown_count_;
-    ++unknown_by_address_[call.caller.address];
+    ++unknown_by_address_[call.caller.network];
   }
   return true;
 }
@@ -86,7 +90,7 @@ void Logins::gone(ConnectionId connection) {
 void Logins::settle(Call& call) {
   if (!std::exchange(call.unknown, false)) return;
   --unknown_count_;
-  const auto found = unknown_by_address_.find(call.caller.address);
+  const auto found = unknown_by_address_.find(call.caller.network);
   if (--found->second == 0) unknown_by_address_.erase(found);
 }
 
@@ -122,21 +126,21 @@ Verdict Logins::begin(ConnectionId connection, const mqtt::Connect& connect, Ins
   }
   // Behind it: who only knows the name must not keep its owner out.
   if (name_waits(call, name, now)) return refused(Reason::kConnectionRateExceeded);
-  size_t& of_address = work_by_address_[call.caller.address];
+  size_t& of_address = work_by_address_[call.caller.network];
   if (work_count_ >= kWorkMax || (!call.caller.loopback && of_address >= kWorkOfAddressMax)) {
-    if (of_address == 0) work_by_address_.erase(call.caller.address);
+    if (of_address == 0) work_by_address_.erase(call.caller.network);
     return refused(Reason::kServerBusy);
   }
   ++work_count_;
   ++of_address;
-  *work = std::make_unique<LoginWork>(connection, name, password, call.caller.address,
+  *work = std::make_unique<LoginWork>(connection, name, password, call.caller.network,
                                       identities_.users.find(name), identities_.users.check(name));
   return {.pending = true};
 }
 
 Verdict Logins::finish(LoginWork& work, ConnectionId* connection, Instant now) {
   --work_count_;
-  if (const auto of_address = work_by_address_.find(work.address_); --of_address->second == 0) {
+  if (const auto of_address = work_by_address_.find(work.network_); --of_address->second == 0) {
     work_by_address_.erase(of_address);
   }
   *connection = work.connection_;
@@ -149,7 +153,7 @@ Verdict Logins::finish(LoginWork& work, ConnectionId* connection, Instant now) {
     if (user == nullptr || !work.kept_ || *user != *work.kept_)
       return refused(Reason::kBadUserNameOrPassword);
     known_[work.user_] = {*user, crypto::hmac_sha256(secret_, work.password_)};
-    addresses_.succeeded(call.caller.address);
+    addresses_.succeeded(call.caller.network);
     return admit(call, work.user_);
   }
   if (work.outcome_.error().code != Code::kDenied) return refused(Reason::kServerBusy);  // No memory for it.
@@ -162,7 +166,7 @@ Verdict Logins::begin_again(ConnectionId connection, Bytes data) {
   entropy_.fill(raw.data(), raw.size());
   Call& call = callers_[connection];
   call.exchange = std::make_unique<identity::ScramLogin>(to_base64(raw));
-  auto answer = call.exchange->first(data, identities_.users, secret_);
+  auto answer = call.exchange->first(data, identities_.users, salt_secret_);
   const identity::User* user = identities_.users.find(call.exchange->name());
   call.exchange_user.reset();
   if (user != nullptr) call.exchange_user = *user;
@@ -215,10 +219,18 @@ identity::Grant Logins::grant(const std::string& user, const std::string& client
   return known ? identities_.permissions.grant_for(user, client_id) : identity::Grant();
 }
 
-std::unique_ptr<broker::Rights> Logins::rights(const std::string& user, const std::string& client_id) const {
-  identity::Grant grant = this->grant(user, client_id);
-  if (grant.all()) return nullptr;
-  return std::make_unique<GrantRights>(std::move(grant));
+std::shared_ptr<const broker::Rights> Logins::rights(const std::string& user,
+                                                     const std::string& client_id) const {
+  const auto make = [&]() -> std::shared_ptr<const broker::Rights> {
+    identity::Grant grant = this->grant(user, client_id);
+    if (grant.all()) return nullptr;
+    return std::make_shared<GrantRights>(std::move(grant));
+  };
+  if (identities_.permissions.look_at_clients()) return make();
+  const auto found = rights_.find(user);
+  if (found != rights_.end()) return found->second;
+  if (rights_.size() >= kRightsMax) rights_.clear();
+  return rights_[user] = make();
 }
 
 const Caller* Logins::caller(ConnectionId connection) const {
@@ -229,7 +241,7 @@ const Caller* Logins::caller(ConnectionId connection) const {
 // --- Those who guess.
 
 bool Logins::address_waits(const Call& call, Instant now) const {
-  return !call.caller.loopback && addresses_.waits(call.caller.address, now);
+  return !call.caller.loopback && addresses_.waits(call.caller.network, now);
 }
 
 bool Logins::name_waits(const Call& call, Bytes name, Instant now) const {
@@ -239,7 +251,7 @@ bool Logins::name_waits(const Call& call, Bytes name, Instant now) const {
 void Logins::failed(const Call& call, const std::string& user, Instant now) {
   ++failures_;
   if (call.caller.loopback) return;
-  addresses_.failed(call.caller.address, now);
+  addresses_.failed(call.caller.network, now);
   names_.failed(user, now);  // Of any name, so that none is told apart by it.
 }
 

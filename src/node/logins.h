@@ -6,6 +6,8 @@
 // other. Only what is not known again counts as an attempt: those that fail are answered slower and slower, by address and
 // by name, never for ever; and never on this machine.
 //
+// An address of IPv6 counts as its network: identity/network.h.
+//
 // Connections that have not said who they are may be many, but from elsewhere not many of one address while there are many of
 // them.
 //
@@ -32,13 +34,13 @@ namespace hf::node {
 // A password to be checked: run() on any thread, then back to the node.
 class LoginWork {
  public:
-  // `kept`: what the list said of the user when this began; null if nothing. `address`: whose attempt it is.
-  LoginWork(ConnectionId connection, std::string user, std::string password, std::string address,
+  // `kept`: what the list said of the user when this began; null if nothing. `network`: whose attempt it is.
+  LoginWork(ConnectionId connection, std::string user, std::string password, std::string network,
             const identity::User* kept, identity::PasswordCheck check)
       : connection_(connection),
         user_(std::move(user)),
         password_(std::move(password)),
-        address_(std::move(address)),
+        network_(std::move(network)),
         check_(std::move(check)) {
     if (kept != nullptr) kept_ = *kept;
   }
@@ -53,7 +55,7 @@ class LoginWork {
   ConnectionId connection_;
   std::string user_;
   std::string password_;
-  std::string address_;
+  std::string network_;
   std::optional<identity::User> kept_;
   identity::PasswordCheck check_;
   Result<> outcome_ = fail(Code::kDenied, "not checked");
@@ -64,6 +66,7 @@ struct Caller {
   bool loopback = false;
   std::string address;           // Without its port.
   std::string certificate_user;  // Who its certificate says it is; empty: it showed none.
+  std::string network = {};      // What it is counted by: identity/network.h. Set by called().
 };
 
 struct Identities {
@@ -76,7 +79,8 @@ struct Identities {
 
 class Logins {
  public:
-  Logins(Entropy& entropy, Identities identities);
+  // `salt_secret`: of the node's whole life, so that the salts of names that nobody has stay as they are.
+  Logins(Entropy& entropy, Identities identities, std::string salt_secret);
 
   void set(identity::Users users, identity::Permissions permissions);
 
@@ -94,7 +98,8 @@ class Logins {
   broker::Verdict begin_again(ConnectionId connection, Bytes data);
   broker::Verdict more(ConnectionId connection, Bytes data, Instant now);
   bool still_admitted(ConnectionId connection, const broker::Principal& principal) const;
-  std::unique_ptr<broker::Rights> rights(const std::string& user, const std::string& client_id) const;
+  // One for all of a user's clients, where the permissions do not look at client identifiers.
+  std::shared_ptr<const broker::Rights> rights(const std::string& user, const std::string& client_id) const;
 
   // For people: what rights() is made of, and who called; null: nobody knows such a connection.
   identity::Grant grant(const std::string& user, const std::string& client_id) const;
@@ -111,6 +116,7 @@ class Logins {
   static constexpr size_t kWorkOfAddressMax = 64;  // Of one address from elsewhere.
   static constexpr size_t kUnknownMax = 256;       // Then no address may have more than the next.
   static constexpr size_t kUnknownOfAddressMax = 16;
+  static constexpr size_t kRightsMax = 1024;  // Kept to be shared; then from the beginning.
 
   struct Call {
     Caller caller;
@@ -133,9 +139,11 @@ class Logins {
 
   Entropy& entropy_;
   Identities identities_;
-  std::string secret_;  // Of this run.
+  std::string secret_;             // Of this run: for passwords that are known again.
+  const std::string salt_secret_;  // For SCRAM.
   std::unordered_map<ConnectionId, Call> callers_;
   std::map<std::string, Known, std::less<>> known_;
+  mutable std::map<std::string, std::shared_ptr<const broker::Rights>, std::less<>> rights_;  // By user.
   identity::Throttle addresses_;
   identity::Throttle names_;
   size_t work_count_ = 0;

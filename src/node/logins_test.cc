@@ -41,7 +41,7 @@ struct Door {
     identities.users = users(std::move(passwords));
     start();
   }
-  void start() { logins = std::make_unique<Logins>(entropy, identities); }
+  void start() { logins = std::make_unique<Logins>(entropy, identities, "a secret of the node"); }
   ConnectionId call(bool loopback = false, std::string address = "192.0.2.1", std::string certificate = "") {
     logins->called(++connection_last, {loopback, std::move(address), std::move(certificate)});
     return connection_last;
@@ -240,6 +240,49 @@ TEST(Logins, AddressWithTooManyWhoSayNothingGetsNoMore) {
   }
   for (const ConnectionId connection : hostile) door.logins->gone(connection);
   EXPECT_TRUE(door.logins->called(++door.connection_last, {false, "198.51.100.1", ""}));
+}
+
+TEST(Logins, NetworkOfIpv6IsCountedAsOne) {
+  Door door;
+  for (int i = 0; i < 5; ++i) {
+    const ConnectionId guess = door.call(false, "[2001:db8:0:1::" + std::to_string(i + 1) + "]");
+    door.login(guess, "nobody" + std::to_string(i), "wrong");
+  }
+  const auto from = [&](const char* address) {
+    return door.login(door.call(false, address), "ann", "secret-1").reason;
+  };
+  EXPECT_EQ(from("[2001:db8:0:1:9:9:9:9]"), Reason::kConnectionRateExceeded);
+  EXPECT_EQ(from("[2001:db8:0:2::1]"), Reason::kSuccess);
+}
+
+TEST(Logins, SaltOfANameThatNobodyHasOutlivesARestart) {
+  Door door;
+  const auto salt = [&](const std::string& name) {
+    mqtt::Connect connect;
+    const std::string first = "n,,n=" + name + ",r=client";
+    connect.properties.authentication_method = "SCRAM-SHA-256";
+    connect.properties.authentication_data = first;
+    std::unique_ptr<LoginWork> work;
+    const std::string data = door.logins->begin(door.call(), connect, door.now, &work).data;
+    return data.substr(data.find(",s="));
+  };
+  const std::string known = salt("ann"), unknown = salt("nobody");
+  door.start();
+  EXPECT_EQ(salt("ann"), known);
+  EXPECT_EQ(salt("nobody"), unknown);
+  EXPECT_NE(salt("nobody else"), unknown);
+}
+
+TEST(Logins, RightsAreSharedWhereTheClientDoesNotMatter) {
+  Door door;
+  door.identities.permissions = identity::Permissions({{.user = "ann", .allow = {.publish = {"a/%u/#"}}}});
+  door.start();
+  EXPECT_EQ(door.logins->rights("ann", "one"), door.logins->rights("ann", "two"));
+  door.identities.permissions = identity::Permissions({{.user = "ann", .allow = {.publish = {"a/%c/#"}}}});
+  door.logins->set(door.identities.users, door.identities.permissions);
+  EXPECT_NE(door.logins->rights("ann", "one"), door.logins->rights("ann", "two"));
+  EXPECT_TRUE(door.logins->rights("ann", "one")->publish("a/one/x"));
+  EXPECT_FALSE(door.logins->rights("ann", "two")->publish("a/one/x"));
 }
 
 TEST(Logins, ScramShowsNoPassword) {

@@ -4,11 +4,25 @@
 #include <algorithm>
 
 #include "base/assert.h"
+#include "crypto/crypto.h"
 #include "mqtt/topic.h"
 #include "node/event_time.h"
 #include "node/node_impl.h"
 
 namespace hf::node {
+
+namespace {
+
+// Drawn once in the life of a store.
+std::string kept_secret(store::Store& store, Entropy& entropy) {
+  if (const auto row = store.get(store::Table::kParent, kSaltSecretKey)) return std::string(*row);
+  std::string secret(crypto::kKeyBytes, '\0');
+  entropy.fill(secret.data(), secret.size());
+  store.put(store::Table::kParent, kSaltSecretKey, secret);
+  return secret;
+}
+
+}  // namespace
 
 void Effects::clear() {
   sends.clear();
@@ -30,7 +44,7 @@ Node::Impl::Impl(Config config_in, Entropy& entropy_in, std::unique_ptr<store::S
       now_(now),
       routes_(*store, config),
       registry_(*store),
-      logins_(entropy, config.identities),
+      logins_(entropy, config.identities, kept_secret(*store, entropy)),
       durable_(store->durable_commit()),
       mode_(store->mode()) {
   // What the rooms do while they start (wills of a crash, for one) leaves with the first step.
@@ -96,6 +110,8 @@ void Node::Impl::step(std::span<Input> inputs, const Now& now, Effects& out) {
   observe();
   for (const Close& close : out.closes) send_places_.erase(close.connection);
   out.pause_reading = store->congested();
+  broker_->reading(out.pause_reading, now);
+  if (parent_) parent_->uplink.reading(out.pause_reading, now);
   out_ = nullptr;
 }
 
@@ -119,7 +135,8 @@ void Node::Impl::take(Input& input) {
     const bool welcome = logins_.called(event->connection, {event->loopback, event->peer.substr(0, port),
                                                             std::move(event->certificate_user)});
     if (!welcome) return close(event->connection);
-    return broker_->connected(event->connection, now_);
+    const Caller* const caller = logins_.caller(event->connection);
+    return broker_->connected(event->connection, now_, event->loopback ? Bytes() : Bytes(caller->network));
   }
   if (auto* event = std::get_if<Closed>(&input)) {
     if (of_parent(event->connection)) {
@@ -305,8 +322,8 @@ bool Node::Impl::still_admitted(ConnectionId connection, const broker::Principal
   return logins_.still_admitted(connection, principal);
 }
 
-std::unique_ptr<broker::Rights> Node::Impl::rights(const std::string& user,
-                                                   const std::string& client_id) const {
+std::shared_ptr<const broker::Rights> Node::Impl::rights(const std::string& user,
+                                                         const std::string& client_id) const {
   return logins_.rights(user, client_id);
 }
 

@@ -26,6 +26,8 @@ inline constexpr const char* kNoClaim =
     "holdfast claim FILE";
 // Row of kParent: report.cc.
 inline constexpr Bytes kLastUpKey = "U";
+// Likewise, 32 random bytes: what the salts of names that nobody has are made from.
+inline constexpr Bytes kSaltSecretKey = "S";
 // Rounds of one step in which readers that were woken wake others.
 inline constexpr int kRoundsMax = 8;
 
@@ -46,8 +48,8 @@ class Node::Impl final : public broker::Host, public link::Host, public link::Up
   broker::Verdict authenticate_again(ConnectionId connection, Bytes data) override;
   broker::Verdict authenticate_more(ConnectionId connection, Bytes data) override;
   bool still_admitted(ConnectionId connection, const broker::Principal& principal) const override;
-  std::unique_ptr<broker::Rights> rights(const std::string& user,
-                                         const std::string& client_id) const override;
+  std::shared_ptr<const broker::Rights> rights(const std::string& user,
+                                               const std::string& client_id) const override;
   broker::Routing route(Bytes topic, const broker::Source& source) override;
   uint64_t routing_epoch() const override { return routing_epoch_; }
   std::optional<int64_t> event_time(Bytes topic, Bytes payload) override;

@@ -1,6 +1,6 @@
 // What a node says of itself, and what the operator tells it.
 //
-// Its one row: kParent 'U' -> wall:u64, when the link was last known to be up.
+// Its row: kParent 'U' -> wall:u64, when the link was last known to be up.
 #include <algorithm>
 #include <deque>
 #include <iterator>
