@@ -35,10 +35,11 @@ stage_format() { # Layout is not discussed: `make format` settles it.
     xargs --no-run-if-empty -P "$jobs" -n 20 clang-format-19 --dry-run -Werror
 }
 
-stage_floors() { # Who may include whom; that every event of the log is explained; that what is said of MQTT is there.
+stage_floors() { # Who may include whom; that every event of the log is explained; that what the tables of docs/ say is there.
   tests/floors_test.py
   tests/events_test.py
   tests/mqtt_table_test.py
+  tests/hostile_table_test.py
 }
 
 stage_build() { # The product, as `make run` builds it.
