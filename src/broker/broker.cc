@@ -235,6 +235,7 @@ void Broker::Impl::durable(const Now& now) {
   const Call call(*this, now);
   const uint64_t durable_commit = store_.durable_commit();
   acks_left(durable_commit);
+  std::erase_if(ended_, [&](const auto& entry) { return entry.second <= durable_commit; });
   std::vector<ConnectionId> gated;
   gated.swap(gated_);
   for (const ConnectionId id : gated) {

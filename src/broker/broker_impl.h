@@ -413,6 +413,9 @@ class Broker::Impl {
   std::map<uint64_t, ShareGroup*> groups_by_number_;
   std::unordered_map<store::ReaderId, ShareGroup*> groups_by_reader_;
   uint64_t session_number_last_ = 0;
+  // Kept sessions whose end is not durable yet, by client identifier: its commit. Until then a crash would bring them back, and
+  // nobody may be told that there is none.
+  std::map<std::string, uint64_t, std::less<>> ended_;
 
   Subscriptions subscriptions_;
   SessionRights session_rights_;

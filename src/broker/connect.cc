@@ -187,7 +187,9 @@ void Broker::Impl::admit_client(Connection& connection, const mqtt::Connect& pac
     }
   }
   ++counters_.connects_accepted;
-  const uint64_t commit = wrote && !failed ? store_.open_commit() : 0;
+  uint64_t commit = wrote && !failed ? store_.open_commit() : 0;
+  if (const auto ended = ended_.find(session->client_id); ended != ended_.end() && !failed)
+    commit = std::max(commit, ended->second);
   send_packet(connection, commit, connack);  // [MQTT-3.1.4-5] [MQTT-3.2.0-1]
   if (connection.closed()) return;
   connection.connack_sent = connection.gate.empty();
@@ -315,6 +317,7 @@ void Broker::Impl::end_session(Session& session, Haste haste) {
   return_leases(session, true);
   if (session.durable) {
     store_.erase(Table::kSession, session.client_id, haste);
+    if (haste == Haste::kCommit) ended_[session.client_id] = store_.open_commit();
     for (const auto& [filter, options] : session.subscriptions) {
       store_.erase(Table::kSubscription, subscription_key(session.number, filter), haste);
     }

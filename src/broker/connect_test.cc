@@ -292,6 +292,23 @@ TEST(Connect, TakeOverClosesTheOldConnectionWith8E) {
   EXPECT_EQ(site.broker->counters().connections, 2u);
 }
 
+// Goal: nobody is told that there is no session while a crash would bring the old one back. Method: a clean start ends a kept
+// session, and another one takes over before that is on the disk.
+TEST(Connect, CleanSessionIsToldOnceTheOldOneIsGoneForGood) {
+  Site site;
+  Client kept(site, "c");
+  kept.keep().connect();
+  kept.subscribed("t", 1);
+  Client first(site, "c"), second(site, "c");
+  first.dial();
+  second.dial();
+  EXPECT_EQ(second.take(), Lines{});
+  EXPECT_EQ(second.synced(), Lines{"CONNACK 00"});
+  site.restart();
+  kept.dial();
+  EXPECT_EQ(kept.synced(), Lines{"CONNACK 00"});
+}
+
 TEST(Connect, TakeOverOfACleanSessionLeavesNothing) {
   Site site;
   Client first(site, "same"), second(site, "same");

@@ -72,6 +72,7 @@ class Observer {
     std::optional<Instant> gone;  // When its connection ended.
     uint32_t expiry_s = 0;
     std::map<std::string, Filter> filters;  // Also those that were given up: what was owed may come.
+    ConnectionId asked_by = 0;              // The last CONNECT with its name.
     ConnectionId wiped_by = 0;  // The last clean start that was asked for: what it did is not known yet.
     std::map<uint16_t, Incoming> incoming;
     std::set<uint16_t> incoming_ever;
@@ -380,6 +381,7 @@ class Observer {
       published(id, connect.will->topic, connect.will->payload, false, connect.will->qos, commit, false);
     if (connection.name.empty()) return;
     Session& session = sessions_[connection.name];
+    session.asked_by = id;
     if (connection.clean_start) session.wiped_by = id;
     const bool goes_on = !connection.clean_start && connection.expiry_s > 0 && !connection.odd &&
                          session.user == connection.user;
@@ -417,7 +419,7 @@ class Observer {
       session.gone.reset();
       session.user = connection.user;
       session.expiry_s = connack->properties.session_expiry_interval_s.value_or(connection.expiry_s);
-      session.certain = session.expiry_s > 0 && !connection.odd;
+      session.certain = session.expiry_s > 0 && !connection.odd && session.asked_by == id;
       session.lossy = session.lossy || connection.odd || connection.packet_bytes_max != UINT32_MAX ||
                       connection.user.starts_with('l');
       return;
@@ -599,6 +601,7 @@ class Observer {
   void start_anew(ConnectionId id, const Connection& connection, Session& session) {
     Session fresh;
     if (session.wiped_by != id) fresh.wiped_by = session.wiped_by;
+    fresh.asked_by = session.asked_by;
     const bool pending = std::any_of(connection.due.begin(), connection.due.end(), [](const auto& entry) {
       return entry.second.contains(mqtt::PacketType::kPubrec);
     });
