@@ -67,11 +67,12 @@ size_t Broker::Impl::on_publish_run(Connection& connection, Bytes source, bool l
     size += framed.size;
   }
   if (run_.size() < 2) return 0;
-  const Session& session = *connection.session;
+  Session& session = *connection.session;
   if (topic_last_.starts_with('$')) return 0;
-  if (session.rights != nullptr && !may_publish(session, topic_last_, false)) return 0;
+  if (!may_publish(session, topic_last_, false)) return 0;
   const Audience& audience = audiences_.find(topic_last_, client_source_, session.number);
   if (audience.routed) return 0;
+  connection.last_received = now_.mono;
   counters_.packets_received += run_.size();
   counters_.publishes_received[0] += run_.size();
   fan_out_run(audience, connection.version, source.substr(0, size), lasting);
