@@ -88,7 +88,7 @@ uint16_t ByteReader::u16be() { return big<uint16_t>(); }
 uint32_t ByteReader::u32be() { return big<uint32_t>(); }
 uint64_t ByteReader::u64be() { return big<uint64_t>(); }
 
-uint64_t ByteReader::varint() {
+uint64_t ByteReader::long_varint() {
   uint64_t value = 0;
   for (size_t i = 0; i < rest_.size() && i < kVarintBytesMax; ++i) {
     const auto byte = static_cast<uint8_t>(rest_[i]);
@@ -102,11 +102,6 @@ uint64_t ByteReader::varint() {
   }
   fail();
   return 0;
-}
-
-int64_t ByteReader::svarint() {
-  const uint64_t raw = varint();
-  return static_cast<int64_t>((raw >> 1) ^ (~(raw & 1) + 1));
 }
 
 Bytes ByteReader::bytes(size_t size) {

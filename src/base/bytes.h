@@ -49,8 +49,17 @@ class ByteReader {
   uint16_t u16be();
   uint32_t u32be();
   uint64_t u64be();
-  uint64_t varint();
-  int64_t svarint();
+  uint64_t varint() {
+    // Most are one byte long.
+    if (rest_.empty() || static_cast<uint8_t>(rest_.front()) >= 0x80) return long_varint();
+    const auto value = static_cast<uint8_t>(rest_.front());
+    rest_.remove_prefix(1);
+    return value;
+  }
+  int64_t svarint() {
+    const uint64_t raw = varint();
+    return static_cast<int64_t>((raw >> 1) ^ (~(raw & 1) + 1));
+  }
   Bytes bytes(size_t size);
   Bytes sized();  // The inverse of put_sized.
 
@@ -69,6 +78,7 @@ class ByteReader {
   T little();
   template <typename T>
   T big();
+  uint64_t long_varint();
 
   Bytes rest_;
   bool ok_ = true;

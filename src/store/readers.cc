@@ -53,6 +53,19 @@ std::shared_ptr<const Frame> FrameCache::find(FrameRef ref) {
 
 // --- Readers.
 
+namespace {
+
+bool owed_to(const Record& record, ReaderId reader) {
+  bool owed = false;
+  for_each_member(record.audience, [&](const Member& member) {
+    owed = member.reader == reader;
+    return member.reader < reader;
+  });
+  return owed;
+}
+
+}  // namespace
+
 ReaderId Store::Impl::create_reader(bool durable_reader) {
   const ReaderId id = reader_next++;
   if (reader_next > reader_reserved) {
@@ -275,13 +288,45 @@ Store::Fetch Store::Impl::next(ReaderId id) {
     return fetch;
   }
   Reader& reader = found->second;
-  fetch = owed_after(id, reader.info.cursor);
+  fetch = next_beside(id, reader.info.cursor);
+  if (fetch.status != FetchStatus::kRecord) {
+    fetch = owed_after(id, reader.info.cursor);
+    remember_read(id, fetch);
+  }
   if (fetch.status == FetchStatus::kRecord) {
     reader.info.cursor = fetch.record.position;
     reader.outstanding.push_back({fetch.record.position, fetch.record.size_bytes()});
     settle(reader, id);
   }
   return fetch;
+}
+
+Store::Fetch Store::Impl::next_beside(ReaderId id, Position after) {
+  Fetch fetch;
+  if (last_read.reader != id || last_read.position != after) return fetch;
+  const std::vector<Record>& records = last_read.frame->records();
+  const char* const audience = records[last_read.index].audience.data();
+  for (size_t at = last_read.index + 1; at < records.size(); ++at) {
+    // Equal audiences stand in a frame once.
+    if (records[at].audience.data() != audience && !owed_to(records[at], id)) continue;
+    last_read.index = at;
+    last_read.position = records[at].position;
+    fetch.status = FetchStatus::kRecord;
+    fetch.record = records[at];
+    fetch.frame = last_read.frame;
+    return fetch;
+  }
+  return fetch;
+}
+
+void Store::Impl::remember_read(ReaderId id, const Fetch& fetch) {
+  // A frame that is kept for one large record would be kept for nothing.
+  constexpr uint64_t kKeptBytesMax = 256 << 10;
+  if (fetch.status != FetchStatus::kRecord || fetch.frame->memory_bytes() > kKeptBytesMax) {
+    last_read = {};
+    return;
+  }
+  last_read = {id, fetch.record.position, fetch.frame, fetch.frame->upper_bound(fetch.record.position) - 1};
 }
 
 Store::Fetch Store::Impl::first_owed(ReaderId id) {
@@ -343,15 +388,7 @@ Store::Fetch Store::Impl::owed_after(ReaderId id, Position after, bool exact) {
         const auto shares = directory.readers.find(id);
         return shares == directory.readers.end() ? nullptr : &shares->second;
       },
-      [&](const Record& record) {
-        if (!exact) return true;
-        bool owed = false;
-        for_each_member(record.audience, [&](const Member& member) {
-          owed = member.reader == id;
-          return member.reader < id;
-        });
-        return owed;
-      });
+      [&](const Record& record) { return !exact || owed_to(record, id); });
 }
 
 Store::Fetch Store::Impl::beside_first_owed(ReaderId id) {

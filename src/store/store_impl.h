@@ -305,6 +305,14 @@ class Store::Impl {
       commit_waiters;  // Who asked for a record of a commit that is not durable yet.
   FrameCache tail_cache;
   FrameCache read_cache;
+  // Of the record that next() gave last.
+  struct LastRead {
+    ReaderId reader = 0;
+    Position position;
+    std::shared_ptr<const Frame> frame;
+    size_t index = 0;  // In frame->records().
+  };
+  LastRead last_read;
   std::map<FrameRef, std::set<ReaderId>> wanted_frames;  // Asked for, being read or queued.
   std::map<FrameRef, uint32_t> read_failures;
   std::deque<FrameRef> read_queue;
@@ -360,6 +368,9 @@ class Store::Impl {
                const Wanted& wanted);
   // `exact`: else any record of the frame will do.
   Fetch owed_after(ReaderId id, Position after, bool exact = true);
+  // The same where the last call to next() found its record, which is where a drain finds most.
+  Fetch next_beside(ReaderId id, Position after);
+  void remember_read(ReaderId id, const Fetch& fetch);
   void count_owed(Reader& reader, ReaderId id, Position after);
   void read_ahead(const Segment& segment, uint32_t entry);
   void quarantine(Segment& segment, uint64_t offset);
