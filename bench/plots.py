@@ -55,6 +55,7 @@ COLOURS = {
     "FlashMQ": 3,
     "sync loop": 4,
     "NATS JetStream": 5,
+    "in clear": 1,
 }
 WIDTH = 860
 

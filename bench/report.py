@@ -51,7 +51,8 @@ def compare(row, runs):
                 line["ratio"] = line["holdfast"] / line["peer_value"]
         if must.known:
             unit = " x" if must.peer else f" {FIGURES[must.figure].unit}".rstrip()
-            line["must"] = f">= {must.least:g}{unit}" if must.least else f"<= {must.most:g}{unit}"
+            bound = plots.short(must.least) if must.least >= 1e5 else f"{must.least or must.most:g}"
+            line["must"] = f"{'>=' if must.least else '<='} {bound}{unit}"
             judged = line["ratio"] if must.peer else line["holdfast"]
             line["met"] = judged is not None and must.met(judged)
         lines.append(line)

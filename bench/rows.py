@@ -4,17 +4,20 @@ A contender is a name and a function that makes one run and gives the generator'
 lost, doubled and disordered messages besides its figure.
 """
 
+import contextlib
 import dataclasses
 import itertools
 import json
 import pathlib
 import random
+import re
 import shutil
+import socket
 import subprocess
 import time
 from typing import Callable
 
-from servers import FlashMq, Holdfast, Lines, Mosquitto, Nats, Redis, Trouble, run_tool, wait_until
+from servers import FlashMq, Holdfast, HoldfastInClear, Lines, Mosquitto, Nats, Redis, Trouble, run_tool, wait_until
 
 PAYLOAD_BYTES = 256
 
@@ -67,6 +70,9 @@ FIGURES = {
     "ack_p99_us": Figure("ack p99", "us", lambda run: run["ack"]["p99_us"]),
     "delivery_p50_us": Figure("delivery p50", "us", lambda run: run["delivery"]["p50_us"]),
     "delivery_p99_us": Figure("delivery p99", "us", lambda run: run["delivery"]["p99_us"]),
+    "idle_mb": Figure("idle, resident", "MB", lambda run: run["idle_mb"]),
+    "connection_kb": Figure("for a connection", "KB", lambda run: run["connection_kb"]),
+    "binary_mb": Figure("stripped binary", "MB", lambda run: run["binary_mb"]),
     "first_ms": Figure("first record after", "ms", lambda run: run["first_ms"]),
     # The server's processor time for a message that came in, all its threads together.
     "server_us": Figure(
@@ -145,6 +151,36 @@ class Bench:
                     command += [f"--connections={connections}", f"--window={window}"]
                     command += [f"--seconds={self.seconds}", f"--warmup={self.warmup}"]
                     return self.finish(command + [f"--server-pid={server.process.pid}"])
+            finally:
+                shutil.rmtree(directory, ignore_errors=True)
+
+        return run
+
+    def read_back(self):
+        return lambda: self.finish([self.programs / "read_back"])
+
+    def idle(self, kind, connections=10_000):
+        """What a server costs that has nothing to do: alone, and for each client that says nothing."""
+
+        def run():
+            directory = self.directory()
+            try:
+                with kind(directory) as server:
+                    time.sleep(1)
+                    alone = resident_kb(server)
+                    with contextlib.ExitStack() as clients:
+                        for number in range(connections):
+                            clients.enter_context(silent_client(server.port, f"client-{number}"))
+                        time.sleep(1)
+                        crowded = resident_kb(server)
+                binary = directory / "stripped"
+                run_tool(["strip", "-o", binary, shutil.which(kind.binary)], 60)
+                return {
+                    "idle_mb": round(alone / 1000, 2),
+                    "connection_kb": round((crowded - alone) / connections, 2),
+                    "binary_mb": round(binary.stat().st_size / 1e6, 2),
+                    "connections": connections,
+                }
             finally:
                 shutil.rmtree(directory, ignore_errors=True)
 
@@ -230,6 +266,23 @@ class Bench:
             "accepted_per_s": accepted["acked_per_s"],
             "timeline": [[round((at_ns - linked_ns) * 1e-9, 4), count] for at_ns, count in drained["timeline"]],
         }
+
+
+def resident_kb(server):
+    """In KB of 1,000 bytes."""
+    status = pathlib.Path(f"/proc/{server.process.pid}/status").read_text()
+    return int(re.search(r"^VmRSS:\s+(\d+)", status, re.M)[1]) * 1.024
+
+
+def silent_client(port, name):
+    """Connected with MQTT 3.1.1 and a clean session, and welcome."""
+    variable = b"\x00\x04MQTT\x04\x02\x00\x00" + len(name).to_bytes(2, "big") + name.encode()
+    client = socket.create_connection(("127.0.0.1", port), timeout=10)
+    client.sendall(bytes([0x10, len(variable)]) + variable)
+    if client.recv(4) != b"\x20\x02\x00\x00":
+        client.close()
+        raise Trouble(f"{name} is not let in")
+    return client
 
 
 class Links:
@@ -383,6 +436,47 @@ def all_rows(bench, flashmq):
                 Must("first_ms", most=100),
             ],
             drawing="arrivals",
+        )
+    )
+    rows.append(
+        row(
+            "encryption",
+            "what encryption costs",
+            "durable QoS 1, 1,000 in flight; the same program with checksums in the place of AES-256-GCM",
+            "acked_per_s",
+            [
+                {HoldfastInClear.name: bench.mqtt(HoldfastInClear, "publish", publishers=10, window=100, qos=1)},
+                {"Holdfast": bench.mqtt(Holdfast, "publish", publishers=10, window=100, qos=1)},
+            ],
+            [Must("acked_per_s", HoldfastInClear.name, least=0.9)],
+        )
+    )
+    rows.append(
+        row(
+            "read-back",
+            "a backlog read back",
+            "one thread decrypts, parses, encodes and acknowledges; the files lie in memory",
+            "records_per_s",
+            [{"Holdfast": bench.read_back()}],
+            [Must("records_per_s", least=4e6)],
+        )
+    )
+    kinds = [Mosquitto] + ([FlashMq] if flashmq else []) + [Holdfast]
+    rows.append(
+        row(
+            "idle",
+            "with nothing to do",
+            "alone, and with 10,000 clients that say nothing",
+            "idle_mb",
+            [{kind.name: bench.idle(kind) for kind in kinds}],
+            [
+                Must("idle_mb", most=12),
+                Must("idle_mb", "Mosquitto"),
+                Must("connection_kb", most=4),
+                Must("connection_kb", "Mosquitto"),
+                Must("binary_mb", most=8),
+                Must("binary_mb", "Mosquitto"),
+            ],
         )
     )
     return rows

@@ -14,6 +14,7 @@ figure is not what it must be. bench/README.md says what the rows mean.
 import argparse
 import os
 import pathlib
+import resource
 import shutil
 import signal
 import sys
@@ -22,9 +23,10 @@ import time
 
 import report
 from rows import FIGURES, Bench, all_rows
-from servers import FlashMq, Holdfast, Mosquitto, Nats, Redis, Trouble
+from servers import FlashMq, Holdfast, HoldfastInClear, Mosquitto, Nats, Redis, Trouble
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+PROGRAMS = ("load", "log_load", "sync_loop", "read_back", "holdfast_clear")
 
 
 def arguments():
@@ -52,7 +54,7 @@ def arguments():
 
 
 def programs_missing(options):
-    needed = [options.holdfast] + [options.build / "bench" / name for name in ("load", "log_load", "sync_loop")]
+    needed = [options.holdfast] + [options.build / "bench" / name for name in PROGRAMS]
     needed += [options.flashmq] if options.flashmq else []
     missing = [f"{path} (`make bench` builds what is ours)" for path in needed if not path.is_file()]
     servers = (Mosquitto.binary, Redis.binary, Nats.binary)
@@ -148,6 +150,10 @@ def main():
         sys.exit("bench: missing\n  " + "\n  ".join(missing))
     # Servers get the binary's full path; they run in directories of their own.
     Holdfast.binary = options.holdfast.resolve()
+    HoldfastInClear.binary = (options.build / "bench" / "holdfast_clear").resolve()
+    # For the clients that say nothing, here and in the servers.
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     FlashMq.binary = options.flashmq.resolve() if options.flashmq else None
 
     options.results.mkdir(parents=True, exist_ok=True)

@@ -180,6 +180,12 @@ class Holdfast(Server):
         return run_tool([cls.binary, "version"], 10).strip().removeprefix("holdfast ")
 
 
+class HoldfastInClear(Holdfast):
+    """Built for this comparison only: the same program, but its files hold plain bytes and checksums."""
+
+    name = "in clear"
+
+
 class Mosquitto(Server):
     name = "Mosquitto"
     binary = "mosquitto"
