@@ -17,6 +17,7 @@ import subprocess
 import time
 from typing import Callable
 
+from sessions import Away
 from servers import FlashMq, Holdfast, HoldfastInClear, Lines, Mosquitto, Nats, Redis, Trouble, run_tool, wait_until
 
 PAYLOAD_BYTES = 256
@@ -70,6 +71,7 @@ FIGURES = {
     "ack_p99_us": Figure("ack p99", "us", lambda run: run["ack"]["p99_us"]),
     "delivery_p50_us": Figure("delivery p50", "us", lambda run: run["delivery"]["p50_us"]),
     "delivery_p99_us": Figure("delivery p99", "us", lambda run: run["delivery"]["p99_us"]),
+    "served_s": Figure("all served after", "s", lambda run: run["served_s"]),
     "idle_mb": Figure("idle, resident", "MB", lambda run: run["idle_mb"]),
     "connection_kb": Figure("for a connection", "KB", lambda run: run["connection_kb"]),
     "binary_mb": Figure("stripped binary", "MB", lambda run: run["binary_mb"]),
@@ -88,12 +90,13 @@ FAULTS = ("lost", "doubled", "disordered", "corrupted", "foreign", "unanswered",
 class Bench:
     """Where programs and scratch files are, and how long a run takes."""
 
-    def __init__(self, programs, scratch, seconds, warmup, backlog):
+    def __init__(self, programs, scratch, seconds, warmup, backlog, log):
         self.programs = pathlib.Path(programs)
         self.scratch = pathlib.Path(scratch)
         self.seconds = seconds
         self.warmup = warmup
         self.backlog = backlog
+        self.log = log
         self.numbers = itertools.count(1)
 
     def directory(self):
@@ -136,12 +139,12 @@ class Bench:
         return run
 
     def redis(self, connections, window):
-        return {"Redis always": self.log(Redis, "redis", connections, window)}
+        return {"Redis always": self.append(Redis, "redis", connections, window)}
 
     def nats(self, connections, window):
-        return {"NATS JetStream": self.log(Nats, "nats", connections, window)}
+        return {"NATS JetStream": self.append(Nats, "nats", connections, window)}
 
-    def log(self, kind, dialect, connections, window):
+    def append(self, kind, dialect, connections, window):
         def run():
             directory = self.directory()
             try:
@@ -181,6 +184,38 @@ class Bench:
                     "binary_mb": round(binary.stat().st_size / 1e6, 2),
                     "connections": connections,
                 }
+            finally:
+                shutil.rmtree(directory, ignore_errors=True)
+
+        return run
+
+    def come_back(self, sessions=1000, each=10):
+        """Sessions that were away while a large log grew between their messages."""
+
+        def run():
+            directory = self.directory()
+            try:
+                with Holdfast(directory) as server:
+                    backlog = {"publishers": 10, "messages": self.log, "run": random.getrandbits(32)}
+                    run_tool(self.load("collect", server, register=True), 60)
+                    away = Away(server.port, sessions, each)
+                    with Lines(self.load("publish", server, window=100, subscribers=0, **backlog)) as load:
+                        begun = records_in(server)
+                        away.publish_while(
+                            lambda: load.process.poll() is None,
+                            lambda: (records_in(server) - begun) / (self.log + sessions * each),
+                        )
+                        accepted = load.next(600)
+                    if accepted["acked"] != self.log:
+                        raise Trouble(f"{accepted['acked']} of {self.log} were acknowledged")
+                    times = away.come_back()
+                    return {
+                        "served_s": round(times[-1], 3),
+                        "served_p50_s": round(times[len(times) // 2], 3),
+                        "records": self.log,
+                        "sessions": sessions,
+                        "resident_mb": round(resident_kb(server) / 1000, 1),
+                    }
             finally:
                 shutil.rmtree(directory, ignore_errors=True)
 
@@ -266,6 +301,12 @@ class Bench:
             "accepted_per_s": accepted["acked_per_s"],
             "timeline": [[round((at_ns - linked_ns) * 1e-9, 4), count] for at_ns, count in drained["timeline"]],
         }
+
+
+def records_in(server):
+    """How many records the server has in its log."""
+    command = [server.binary, "status", "-o", "json", "--data", server.directory / "data"]
+    return json.loads(run_tool(command, 30))["store"]["records"]
 
 
 def resident_kb(server):
@@ -459,6 +500,16 @@ def all_rows(bench, flashmq):
             "records_per_s",
             [{"Holdfast": bench.read_back()}],
             [Must("records_per_s", least=4e6)],
+        )
+    )
+    rows.append(
+        row(
+            "come-back",
+            "1,000 sessions come back",
+            f"each is owed 10 messages that lie far apart among {bench.log:,} others; until the last has them all",
+            "served_s",
+            [{"Holdfast": bench.come_back()}],
+            [Must("served_s", most=5)],
         )
     )
     kinds = [Mosquitto] + ([FlashMq] if flashmq else []) + [Holdfast]

@@ -49,6 +49,7 @@ def arguments():
     options.seconds = options.seconds or (0.7 if quick else 4)
     options.warmup = options.warmup if options.warmup is not None else (0.2 if quick else 1)
     options.backlog = 20_000 if quick else 200_000
+    options.log = 100_000 if quick else 10_000_000
     options.holdfast = options.holdfast or options.build / "src" / "holdfast" / "holdfast"
     return options
 
@@ -168,7 +169,7 @@ def main():
     for name in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, end)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=options.scratch, ignore_cleanup_errors=True) as scratch:
-        bench = Bench((options.build / "bench").resolve(), scratch, options.seconds, options.warmup, options.backlog)
+        bench = Bench((options.build / "bench").resolve(), scratch, options.seconds, options.warmup, options.backlog, options.log)
         rows = all_rows(bench, options.flashmq is not None)
         if options.list:
             for row in rows:

@@ -78,6 +78,12 @@ class Lines:
             raise Trouble(line.decode(errors="replace"))
         return json.loads(line)
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
     def close(self):
         if self.process.poll() is None:
             self.process.kill()
