@@ -80,7 +80,7 @@ class World {
     site_.start(now_);
     hub_.start(now_);
     std::string claim;
-    HF_ASSERT(hub_.node->node_add("site", {}, &claim).has_value());
+    HF_ASSERT(hub_.node->node_add("site", {}, "", &claim).has_value());
     HF_ASSERT(site_.node->claim(claim).has_value());
     open_client();
     step_both();

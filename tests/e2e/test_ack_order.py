@@ -1,6 +1,8 @@
 """Nothing is acknowledged before it is durable: seen in the system calls, in the order in which the kernel saw them.
 
     recvfrom of PUBLISH  ->  pwrite64 to a segment  ->  fdatasync of it = 0  ->  sendmsg of PUBACK
+
+A write through a descriptor that was opened with O_DSYNC is its own sync.
 """
 
 import re
@@ -12,7 +14,7 @@ from mqtt import V311
 from test_disk import STRACE, strace_works
 
 # "7 pwrite64(5</store/1.seg>, ..., 4096, 8192) = 4096", whole or in two parts.
-CALL = re.compile(r"^(\d+)\s+(\w+)\((\d+)<((?:->|[^>])*)>(.*)$")
+CALL = re.compile(r"^(\d+)\s+(\w+)\((\w+)<((?:->|[^>])*)>(.*)$")
 RESUMED = re.compile(r"^(\d+)\s+<\.\.\. (\w+) resumed>(.*)$")
 RESULT = re.compile(r"= (-?\d+)(?: \S.*)?$")
 OFFSET = re.compile(r", (\d+)(?:\)| <unfinished)")
@@ -22,6 +24,10 @@ READS = {"recvfrom", "recvmsg", "read", "readv"}
 SENDS = {"sendto", "sendmsg", "write", "writev"}
 WRITES = {"pwrite64", "pwritev", "pwritev2"}
 SYNCS = {"fdatasync", "fsync"}
+OPENS = {"openat"}
+
+# '7 openat(4</store>, ""..., O_RDWR|O_DIRECT|O_DSYNC) = 5</store/1.seg>'
+OPENED = re.compile(r"= (\d+)<([^>]*)>$")
 
 PUBACK_BYTES = 4
 CONNACK_BYTES = 4
@@ -44,6 +50,8 @@ class Order:
         self.durable = self.syncs = 0
         self.early = []  # (acknowledged, durable) where the one was ahead of the other.
         self.running = {}  # Thread -> (call, file, what counted when it began)
+        self.opening = {}  # Thread -> whether with O_DSYNC
+        self.synced_by_write = set()  # Descriptors.
         self.preparing = set()
 
     def received(self):
@@ -55,8 +63,8 @@ class Order:
     def line(self, text):
         begun = CALL.match(text)
         if begun:
-            thread, call, _, file, rest = begun.groups()
-            self._begin(thread, call, file, rest)
+            thread, call, descriptor, file, rest = begun.groups()
+            self._begin(thread, call, descriptor, file, rest)
             if "<unfinished ...>" not in rest:
                 self._finish(thread, rest)
             return
@@ -64,9 +72,12 @@ class Order:
         if resumed:
             self._finish(resumed[1], resumed[3])
 
-    def _begin(self, thread, call, file, rest):
+    def _begin(self, thread, call, descriptor, file, rest):
         self.running.pop(thread, None)
-        if call in READS | SENDS:
+        self.opening.pop(thread, None)
+        if call in OPENS:
+            self.opening[thread] = "O_DSYNC" in rest
+        elif call in READS | SENDS:
             if self.connection in file:
                 self.running[thread] = (call, file, self.durable)
         elif file.endswith(".seg"):
@@ -74,9 +85,18 @@ class Order:
                 self.preparing.add(thread)
             if thread not in self.preparing:
                 counted = self.received() if call in WRITES else self.written.get(file, 0)
-                self.running[thread] = (call, file, counted)
+                durably = call in WRITES and descriptor in self.synced_by_write
+                self.running[thread] = ("durable write" if durably else call, file, counted)
+
+    def _opened(self, descriptor, durably):
+        (self.synced_by_write.add if durably else self.synced_by_write.discard)(descriptor)
 
     def _finish(self, thread, rest):
+        durably = self.opening.pop(thread, None)
+        if durably is not None:
+            if opened := OPENED.search(rest):
+                self._opened(opened[1], durably)
+            return
         call, file, counted = self.running.pop(thread, (None, None, 0))
         result = RESULT.search(rest)
         value = int(result[1]) if result else -1
@@ -90,7 +110,7 @@ class Order:
                 self.early.append((self.acknowledged(), counted))
         elif call in WRITES:
             self.written[file] = counted
-        elif call in SYNCS:
+        elif call in SYNCS or call == "durable write":
             self.syncs += 1
             self.durable = max(self.durable, counted)
 
@@ -109,10 +129,19 @@ class AckOrder(Case):
         message = read + "50"
         other = ['6 pwrite64(4</s/2.seg>, ""..., 262144, 0) = 262144', "6 fdatasync(4</s/2.seg>) = 0"]
         good = [*opening, message, write, written, *other, sync, send]
+        opened = '8 openat(4</s>, ""..., O_RDWR|O_NOFOLLOW|O_DIRECT|O_DSYNC|O_CLOEXEC, 0600) = 5</s/1.seg>'
+        reused = '8 openat(4</s>, ""..., O_RDWR|O_CREAT|O_CLOEXEC, 0600) = 5</s/1.seg>'
+        direct = [*opening, opened, message, write, written, send]
+        direct_too_early = [*opening, opened, message, write, send, written]
+        direct_no_more = [*opening, opened, reused, message, write, written, send]
         read_too_late = [*opening, write, message, written, sync, send]
         sync_failed = [*opening, message, write, written, failed, send]
         sync_of_another = [*opening, message, write, written, *other, send]
-        for trace, early in ((good, 0), (read_too_late, 1), (sync_failed, 1), (sync_of_another, 1)):
+        for trace, early in ((good, 0), (read_too_late, 1), (sync_failed, 1), (sync_of_another, 1)) + (
+            (direct, 0),
+            (direct_too_early, 1),
+            (direct_no_more, 1),
+        ):
             order = Order(connection, 20, 50)
             for line in trace:
                 order.line(line)
@@ -120,14 +149,14 @@ class AckOrder(Case):
 
     @unittest.skipUnless(STRACE, "strace is not installed")
     def test_no_puback_before_its_sync(self):
-        """Goal: no PUBACK leaves before the fdatasync that covers its message has returned. Method: strace, one message in
+        """Goal: no PUBACK leaves before the sync that covers its message has returned. Method: strace, one message in
         flight and then many; the trace is judged afterwards."""
         if not strace_works():
             self.skipTest("strace does not work here (ptrace is not permitted)")
         node = self.node("node")
         trace = self.directory / "trace"
         wrap = [STRACE, "-D", "-f", "-qq", "-yy", "-s", "0", "-o", trace]
-        wrap += ["-e", "trace=" + ",".join(sorted(READS | SENDS | WRITES | SYNCS))]
+        wrap += ["-e", "trace=" + ",".join(sorted(READS | SENDS | WRITES | SYNCS | OPENS))]
         node.start(wrap=wrap, seconds=40)
         # The session that makes the messages worth keeping.
         away = self.client(node.port, "away", subscribe=[("a/#", 1)]).open()

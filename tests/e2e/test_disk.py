@@ -131,15 +131,15 @@ class Disk(Case):
         """Starts the node with system calls that fail."""
         if not strace_works():
             self.skipTest("strace does not work here")
-        wrap = [STRACE, "-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync", "-e", *inject]
+        wrap = [STRACE, "-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=pwrite64", "-e", *inject]
         return node.start(wrap=wrap, seconds=40)
 
     @unittest.skipUnless(STRACE, "strace is not installed")
     def test_one_failed_sync_is_survived(self):
-        """Goal: after one fdatasync that failed the node says `degraded`, goes on, and lost nothing that it acknowledged.
+        """Goal: after one durable write that failed the node says `degraded`, goes on, and lost nothing that it acknowledged.
         Method: strace makes the 40th one of each thread fail, once."""
         node = self.node("node")
-        self.traced(node, "inject=fdatasync:error=EIO:when=40")
+        self.traced(node, "inject=pwrite64:error=EIO:when=40")
         accepted = self.publish_until_state(node, "degraded")
         self.assertEqual(4, node.command("status").returncode)
         sender = self.client(node.port, "more").open()
@@ -152,10 +152,10 @@ class Disk(Case):
 
     @unittest.skipUnless(STRACE, "strace is not installed")
     def test_a_disk_that_stays_broken(self):
-        """Goal: when every sync fails, nothing is acknowledged any more, reading and QoS 0 go on, and status says what to do.
-        Method: strace makes the 40th fdatasync of each thread fail, and all after it."""
+        """Goal: when every durable write fails, nothing is acknowledged any more, reading and QoS 0 go on, and status says what to do.
+        Method: strace makes the 40th pwrite64 of each thread fail, and all after it."""
         node = self.node("node")
-        self.traced(node, "inject=fdatasync:error=EIO:when=40+")
+        self.traced(node, "inject=pwrite64:error=EIO:when=40+")
         watcher = self.client(node.port, "watcher", clean=True).open()
         watcher.subscribe("live/#", 0)
         accepted = self.publish_until_state(node, "storage-failed")
