@@ -105,7 +105,7 @@ fuzz_one() {
 export -f fuzz_one
 
 stage_lint() { # clang-tidy, on what changed since it last passed.
-  scripts/lint.py --budget-s 300
+  scripts/lint.py --budget-s 240
 }
 
 stage_e2e() { # The binary as a user meets it: real sockets, real files, real kills.

@@ -13,6 +13,14 @@ namespace {
 std::atomic<uint64_t> allocations{0};
 }  // namespace
 
+// The sanitizers have allocators of their own.
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define HF_FOREIGN_ALLOCATOR
+#endif
+#endif
+
+#ifndef HF_FOREIGN_ALLOCATOR
 // The whole program's: counted, and otherwise as before. (Not inlined: g++-12 then sees a free() of what new gave.)
 [[gnu::noinline]] void* operator new(size_t size) {
   allocations.fetch_add(1, std::memory_order_relaxed);
@@ -21,6 +29,7 @@ std::atomic<uint64_t> allocations{0};
 }
 [[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
 [[gnu::noinline]] void operator delete(void* memory, size_t) noexcept { std::free(memory); }
+#endif
 
 namespace hf::node {
 namespace {
