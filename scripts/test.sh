@@ -3,6 +3,7 @@
 #
 #   scripts/test.sh              every stage
 #   scripts/test.sh unit asan    these stages
+#   scripts/test.sh tsan         the thread sanitizer, which takes too long for every day
 #
 # Each stage prints one line; what it said in full is in build/logs/<stage>.log. A stage builds what it needs, so
 # that it can run alone. Environment: SEEDS (simulated histories, 300), FUZZ_SECONDS (for each program, 10),
@@ -111,6 +112,12 @@ stage_lint() { # clang-tidy, on what changed since it last passed.
 stage_e2e() { # The binary as a user meets it: real sockets, real files, real kills.
   build_tree release
   python3 tests/e2e/run.py
+}
+
+stage_tsan() { # Not part of "every stage": threads under clang's thread sanitizer, alone and in the binary with real traffic.
+  build_tree tsan io_test holdfast story
+  build/tsan/src/io/io_test --gtest_brief=1
+  HOLDFAST_BUILD=$PWD/build/tsan python3 tests/e2e/run.py crash doors http users link
 }
 
 [ $# -gt 0 ] || set -- "${stages[@]}"
