@@ -108,6 +108,7 @@ class TestHost : public Host {
   int route_calls = 0;
   size_t send_calls = 0;
   size_t passed_on = 0;
+  size_t event_time_calls = 0;
   mutable size_t rights_calls = 0;
 
   void send(ConnectionId connection, Bytes bytes) override {
@@ -159,7 +160,10 @@ class TestHost : public Host {
     return {};
   }
   uint64_t routing_epoch() const override { return epoch; }
-  std::optional<int64_t> event_time(Bytes, Bytes) override { return payload_time; }
+  std::optional<int64_t> event_time(Bytes, Bytes) override {
+    ++event_time_calls;
+    return payload_time;
+  }
   void node_connected(ConnectionId, const std::string& name) override {
     calls.push_back("connected " + name);
   }

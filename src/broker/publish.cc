@@ -52,6 +52,8 @@ bool Broker::Impl::read_again(const Connection& connection, const mqtt::Framed& 
 size_t Broker::Impl::on_publish_run(Connection& connection, Bytes source, bool lasting) {
   constexpr char kQos0 = 0x30;
   if (source.empty() || source[0] != kQos0 || connection.state != Connection::State::kOpen) return 0;
+  Session& session = *connection.session;
+  const Audience* audience = nullptr;
   run_.clear();
   size_t size = 0;
   while (size < source.size() && source[size] == kQos0) {
@@ -65,17 +67,17 @@ size_t Broker::Impl::on_publish_run(Connection& connection, Bytes source, bool l
     if (!again) break;
     run_.push_back(packet);
     size += framed.size;
+    if (run_.size() != 2) continue;
+    // Asked before the rest is looked at: else each message of a stream that is stored would look at all behind it.
+    if (topic_last_.starts_with('$') || !may_publish(session, topic_last_, false)) return 0;
+    audience = &audiences_.find(topic_last_, client_source_, session.number);
+    if (audience->routed) return 0;
   }
-  if (run_.size() < 2) return 0;
-  Session& session = *connection.session;
-  if (topic_last_.starts_with('$')) return 0;
-  if (!may_publish(session, topic_last_, false)) return 0;
-  const Audience& audience = audiences_.find(topic_last_, client_source_, session.number);
-  if (audience.routed) return 0;
+  if (audience == nullptr) return 0;
   connection.last_received = now_.mono;
   counters_.packets_received += run_.size();
   counters_.publishes_received[0] += run_.size();
-  fan_out_run(audience, connection.version, source.substr(0, size), lasting);
+  fan_out_run(*audience, connection.version, source.substr(0, size), lasting);
   return size;
 }
 
