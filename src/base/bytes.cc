@@ -23,7 +23,6 @@ void put_big(std::string& out, T value) {
 
 }  // namespace
 
-void put_u8(std::string& out, uint8_t value) { out.push_back(static_cast<char>(value)); }
 void put_u16(std::string& out, uint16_t value) { put_little(out, value); }
 void put_u32(std::string& out, uint32_t value) { put_little(out, value); }
 void put_u64(std::string& out, uint64_t value) { put_little(out, value); }
@@ -33,17 +32,12 @@ void put_u64be(std::string& out, uint64_t value) { put_big(out, value); }
 
 void put_varint(std::string& out, uint64_t value) {
   char raw[kVarintBytesMax];
-  size_t size = 0;
-  while (value >= 0x80) {
-    raw[size++] = static_cast<char>(value | 0x80);
-    value >>= 7;
-  }
-  raw[size++] = static_cast<char>(value);
-  out.append(raw, size);
+  out.append(raw, static_cast<size_t>(write_varint(raw, value) - raw));
 }
 
 void put_svarint(std::string& out, int64_t value) {
-  put_varint(out, (static_cast<uint64_t>(value) << 1) ^ static_cast<uint64_t>(value >> 63));
+  char raw[kVarintBytesMax];
+  out.append(raw, static_cast<size_t>(write_svarint(raw, value) - raw));
 }
 
 void put_sized(std::string& out, Bytes value) {

@@ -16,16 +16,32 @@ using Bytes = std::string_view;
 // The longest varint of a 64-bit number.
 inline constexpr size_t kVarintBytesMax = 10;
 
-void put_u8(std::string& out, uint8_t value);
+// Encoders of what comes by the hundred thousand put the short fields of a record into a buffer of their own with the
+// write_ functions, and append that once; all others append field by field with the put_ functions.
+//
+// LEB128: seven bits a byte, low bits first, the top bit says that more follow. Writes at `at`, where kVarintBytesMax
+// bytes fit, and returns where it ends.
+inline char* write_varint(char* at, uint64_t value) {
+  while (value >= 0x80) {
+    *at++ = static_cast<char>(value | 0x80);
+    value >>= 7;
+  }
+  *at++ = static_cast<char>(value);
+  return at;
+}
+// Zigzag: 0, -1, 1, -2 ... become 0, 1, 2, 3 ..., so that small negative numbers stay short.
+inline char* write_svarint(char* at, int64_t value) {
+  return write_varint(at, (static_cast<uint64_t>(value) << 1) ^ static_cast<uint64_t>(value >> 63));
+}
+
+inline void put_u8(std::string& out, uint8_t value) { out.push_back(static_cast<char>(value)); }
 void put_u16(std::string& out, uint16_t value);
 void put_u32(std::string& out, uint32_t value);
 void put_u64(std::string& out, uint64_t value);
 void put_u16be(std::string& out, uint16_t value);
 void put_u32be(std::string& out, uint32_t value);
 void put_u64be(std::string& out, uint64_t value);
-// LEB128: seven bits a byte, low bits first, the top bit says that more follow.
 void put_varint(std::string& out, uint64_t value);
-// Zigzag: 0, -1, 1, -2 ... become 0, 1, 2, 3 ..., so that small negative numbers stay short.
 void put_svarint(std::string& out, int64_t value);
 // A varint of the size, then the bytes.
 void put_sized(std::string& out, Bytes value);

@@ -350,6 +350,9 @@ void Broker::Impl::handle(Connection& connection, const mqtt::Framed& framed) {
   }
   const bool open = connection.state == Connection::State::kOpen;
   if (open && on_publish_again(connection, framed)) return;
+  uint16_t packet_id = 0;
+  if (open && mqtt::decode_bare_ack(framed, &packet_id))
+    return on_ack(connection, framed.type(), packet_id, Reason::kSuccess);
   if (!mqtt::decode(framed, connection.version, mqtt::Sender::kClient, &packet_, &error)) {
     return fail(connection, error.reason, error.text);  // [MQTT-4.13.1-1]
   }
@@ -369,8 +372,10 @@ void Broker::Impl::handle(Connection& connection, const mqtt::Framed& framed) {
     case PacketType::kPuback:
     case PacketType::kPubrec:
     case PacketType::kPubrel:
-    case PacketType::kPubcomp:
-      return on_ack(connection, std::get<mqtt::Ack>(packet_));
+    case PacketType::kPubcomp: {
+      const auto& ack = std::get<mqtt::Ack>(packet_);
+      return on_ack(connection, ack.type, ack.packet_id, ack.reason);
+    }
     case PacketType::kSubscribe:
       return on_subscribe(connection, std::get<mqtt::Subscribe>(packet_));
     case PacketType::kUnsubscribe:

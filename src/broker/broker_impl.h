@@ -274,13 +274,13 @@ class Broker::Impl {
   void wait_for_step(Connection& connection);
 
   // --- acknowledge.cc
-  void on_ack(Connection& connection, const mqtt::Ack& packet);
+  void on_ack(Connection& connection, PacketType type, uint16_t packet_id, Reason reason);
   void ack_begun(uint64_t commit);
   void acks_left(uint64_t durable_commit);
-  void on_puback(Connection& connection, Session& session, const mqtt::Ack& packet);
-  void on_pubrec(Connection& connection, Session& session, const mqtt::Ack& packet);
-  void on_pubrel(Connection& connection, Session& session, const mqtt::Ack& packet);
-  void on_pubcomp(Connection& connection, Session& session, const mqtt::Ack& packet);
+  void on_puback(Connection& connection, Session& session, uint16_t packet_id, Reason reason);
+  void on_pubrec(Connection& connection, Session& session, uint16_t packet_id, Reason reason);
+  void on_pubrel(Connection& connection, Session& session, uint16_t packet_id);
+  void on_pubcomp(Connection& connection, Session& session, uint16_t packet_id);
 
   // --- subscribe.cc
   void on_subscribe(Connection& connection, const mqtt::Subscribe& packet);
@@ -365,7 +365,7 @@ class Broker::Impl {
 
   // A full window of deliveries fits, and many answers.
   size_t gate_bytes_max() const { return 2 * limits_.inflight_bytes_max + limits_.packet_bytes_max; }
-  bool storage_failed() const { return store_.mode() == store::Mode::kStorageFailed; }
+  bool storage_failed() const { return store_.storage_failed(); }
 
   store::Store& store_;
   Host& host_;

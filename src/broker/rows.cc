@@ -264,9 +264,11 @@ std::string encode_run(std::span<const Outbound> deliveries) {
   put_u8(out, kGrammar);
   uint64_t position = 0;
   for (const Outbound& delivery : deliveries) {
-    put_varint(out, delivery.packet_id);
-    put_varint(out, delivery.position.value - position);
-    put_varint(out, delivery.size_bytes);
+    char raw[3 * kVarintBytesMax];
+    char* at = write_varint(raw, delivery.packet_id);
+    at = write_varint(at, delivery.position.value - position);
+    at = write_varint(at, delivery.size_bytes);
+    out.append(raw, static_cast<size_t>(at - raw));
     position = delivery.position.value;
   }
   return out;

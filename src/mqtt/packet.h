@@ -285,6 +285,10 @@ size_t encoded_publish_size(Version version, const PublishHead& head, size_t pay
 // The hot path of the four acknowledgements: no properties; in 5.0 a zero reason is left out.
 void encode_ack(std::string& out, Version version, PacketType type, uint16_t packet_id, Reason reason);
 
+// And in: true if this is a PUBACK, PUBREC, PUBREL or PUBCOMP of an identifier and nothing else, which nearly all are. What else
+// it is, or what is wrong with it, decode() knows.
+bool decode_bare_ack(const Framed& framed, uint16_t* packet_id);
+
 // Appends properties without their length; `decode_properties` is the inverse for the properties that a
 // PUBLISH may carry.
 void encode_properties(std::string& out, const Properties& properties);

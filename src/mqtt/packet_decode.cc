@@ -412,6 +412,15 @@ FrameStatus frame_next(Bytes bytes, size_t size_max, Framed* framed, DecodeError
   return FrameStatus::kBad;
 }
 
+bool decode_bare_ack(const Framed& framed, uint16_t* packet_id) {
+  if (framed.size != 4 || framed.body.size() != 2) return false;
+  const PacketType type = framed.type();
+  if (type < PacketType::kPuback || type > PacketType::kPubcomp) return false;
+  if ((framed.first_byte & 0x0f) != reserved_flags(type)) return false;
+  *packet_id = ByteReader(framed.body).u16be();
+  return *packet_id != 0;
+}
+
 bool decode(const Framed& framed, Version version, Sender sender, Packet* packet, DecodeError* error,
             uint8_t* unsupported_level) {
   const PacketType type = framed.type();

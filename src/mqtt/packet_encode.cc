@@ -13,20 +13,23 @@ namespace hf::mqtt {
 
 namespace {
 
-struct Variable {
-  char raw[kVariableBytesMax];
-  size_t size = 0;
-};
-
-Variable variable(uint32_t value) {
+// Write at `at`, where they fit, and return where they end.
+char* write_variable(char* at, uint32_t value) {
   HF_ASSERT(value <= kVariableMax);
-  Variable encoded;
-  do {
-    const uint32_t more = value >= 0x80 ? 0x80 : 0;
-    encoded.raw[encoded.size++] = static_cast<char>((value & 0x7f) | more);  // [MQTT-1.5.5-1]
-    value >>= 7;
-  } while (value != 0);
-  return encoded;
+  return write_varint(at, value);  // [MQTT-1.5.5-1] The bytes of both are the same.
+}
+char* write_u16be(char* at, size_t value) {
+  at[0] = static_cast<char>(value >> 8);
+  at[1] = static_cast<char>(value);
+  return at + 2;
+}
+char* write_packet_id(char* at, uint16_t packet_id) {
+  HF_ASSERT(packet_id != 0);  // [MQTT-2.2.1-3] [MQTT-2.2.1-4]
+  return write_u16be(at, packet_id);
+}
+
+void append(std::string& out, const char* begin, const char* end) {
+  out.append(begin, static_cast<size_t>(end - begin));
 }
 
 uint8_t first_byte(PacketType type, unsigned flags) {
@@ -48,8 +51,9 @@ void put_prefixed(std::string& out, Put&& put) {
   put();
   const size_t size = out.size() - start;
   HF_ASSERT(size <= kVariableMax);
-  const Variable prefix = variable(static_cast<uint32_t>(size));
-  out.insert(start, prefix.raw, prefix.size);
+  char prefix[kVariableBytesMax];
+  const char* const end = write_variable(prefix, static_cast<uint32_t>(size));
+  out.insert(start, prefix, static_cast<size_t>(end - prefix));
 }
 
 void put_properties(std::string& out, const Properties& properties) {
@@ -57,8 +61,8 @@ void put_properties(std::string& out, const Properties& properties) {
 }
 
 void put_packet_id(std::string& out, uint16_t packet_id) {
-  HF_ASSERT(packet_id != 0);  // [MQTT-2.2.1-3] [MQTT-2.2.1-4]
-  put_u16be(out, packet_id);
+  char raw[2];
+  append(out, raw, write_packet_id(raw, packet_id));
 }
 
 // The body of each packet, behind its fixed header.
@@ -216,8 +220,8 @@ uint32_t publish_remaining(Version version, const PublishHead& head, size_t payl
 }  // namespace
 
 void put_variable(std::string& out, uint32_t value) {
-  const Variable encoded = variable(value);
-  out.append(encoded.raw, encoded.size);
+  char raw[kVariableBytesMax];
+  append(out, raw, write_variable(raw, value));
 }
 
 void put_binary(std::string& out, Bytes value) {
@@ -241,18 +245,25 @@ void encode_publish(std::string& out, Version version, const PublishHead& head, 
   const uint32_t remaining = publish_remaining(version, head, payload.size());
   const unsigned flags =
       (head.dup ? 8U : 0) | (static_cast<unsigned>(head.qos) << 1) | (head.retain ? 1U : 0);
-  put_u8(out, first_byte(PacketType::kPublish, flags));
-  put_variable(out, remaining);
-  put_binary(out, head.topic);
-  if (head.qos > 0) put_packet_id(out, head.packet_id);  // [MQTT-2.2.1-2]
+  char front[1 + kVariableBytesMax + 2];
+  char* at = front;
+  *at++ = static_cast<char>(first_byte(PacketType::kPublish, flags));
+  at = write_variable(at, remaining);
+  at = write_u16be(at, head.topic.size());
+  append(out, front, at);
+  out.append(head.topic);
+  char behind[2 + kVariableBytesMax + 3];
+  at = behind;
+  if (head.qos > 0) at = write_packet_id(at, head.packet_id);  // [MQTT-2.2.1-2]
   if (version == Version::k5) {
-    put_variable(out, static_cast<uint32_t>(properties_size(head)));
+    at = write_variable(at, static_cast<uint32_t>(properties_size(head)));
     if (head.topic_alias != 0) {
-      put_u8(out, 0x23);
-      put_u16be(out, head.topic_alias);
+      *at++ = 0x23;
+      at = write_u16be(at, head.topic_alias);
     }
-    out.append(head.raw_properties);
   }
+  append(out, behind, at);
+  if (version == Version::k5) out.append(head.raw_properties);
   out.append(payload);
 }
 
@@ -260,10 +271,13 @@ void encode_publish(std::string& out, Version version, const PublishHead& head, 
 // [MQTT-3.5.2-2] [MQTT-3.5.2-3] [MQTT-3.6.2-2] [MQTT-3.6.2-3] [MQTT-3.7.2-2] [MQTT-3.7.2-3].
 void encode_ack(std::string& out, Version version, PacketType type, uint16_t packet_id, Reason reason) {
   const bool with_reason = version == Version::k5 && reason != Reason::kSuccess;
-  put_u8(out, first_byte(type, flags_of(type)));
-  put_u8(out, with_reason ? 3 : 2);
-  put_packet_id(out, packet_id);
-  if (with_reason) put_u8(out, static_cast<uint8_t>(reason));
+  char raw[5];
+  char* at = raw;
+  *at++ = static_cast<char>(first_byte(type, flags_of(type)));
+  *at++ = with_reason ? 3 : 2;
+  at = write_packet_id(at, packet_id);
+  if (with_reason) *at++ = static_cast<char>(reason);
+  append(out, raw, at);
 }
 
 }  // namespace hf::mqtt

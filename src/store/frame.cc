@@ -98,26 +98,34 @@ void FrameBuilder::add(Position position, const NewRecord& record, const StreamK
     put_varint(plain_, position.commit());
     put_varint(plain_, position.index());
   }
-  put_u8(plain_, kOpRecord);
   uint8_t flags = record.qos & kFlagQos;
   if (record.retain) flags |= kFlagRetain;
   if (record.may_double) flags |= kFlagMayDouble;
   if (record.event_us) flags |= kFlagEvent;
   if (record.expiry_s) flags |= kFlagExpiry;
   if (!record.headers.empty()) flags |= kFlagHeaders;
-  put_u8(plain_, flags);
-  put_varint(plain_, stream);
-  put_varint(plain_, topic);
-  put_varint(plain_, audience);
-  put_varint(plain_, boot);
-  put_u8(plain_, static_cast<uint8_t>(record.arrival.quality));
-  put_svarint(plain_, static_cast<int64_t>(record.sequence - streams_[stream].sequence_last));
-  put_svarint(plain_, difference(record.arrival.wall_us, wall_last_us_));
-  put_svarint(plain_, static_cast<int64_t>(record.arrival.mono_ns - mono_last_ns_));
-  if (record.event_us) put_svarint(plain_, difference(*record.event_us, record.arrival.wall_us));
-  if (record.expiry_s) put_varint(plain_, *record.expiry_s);
-  if (!record.headers.empty()) put_sized(plain_, record.headers);
-  put_sized(plain_, record.payload);
+  char head[3 + 10 * kVarintBytesMax];
+  char* at = head;
+  *at++ = static_cast<char>(kOpRecord);
+  *at++ = static_cast<char>(flags);
+  at = write_varint(at, stream);
+  at = write_varint(at, topic);
+  at = write_varint(at, audience);
+  at = write_varint(at, boot);
+  *at++ = static_cast<char>(record.arrival.quality);
+  at = write_svarint(at, static_cast<int64_t>(record.sequence - streams_[stream].sequence_last));
+  at = write_svarint(at, difference(record.arrival.wall_us, wall_last_us_));
+  at = write_svarint(at, static_cast<int64_t>(record.arrival.mono_ns - mono_last_ns_));
+  if (record.event_us) at = write_svarint(at, difference(*record.event_us, record.arrival.wall_us));
+  if (record.expiry_s) at = write_varint(at, *record.expiry_s);
+  if (!record.headers.empty()) {
+    plain_.append(head, static_cast<size_t>(at - head));
+    put_sized(plain_, record.headers);
+    at = head;
+  }
+  at = write_varint(at, record.payload.size());
+  plain_.append(head, static_cast<size_t>(at - head));
+  plain_.append(record.payload);
 
   streams_[stream].sequence_last = record.sequence;
   wall_last_us_ = record.arrival.wall_us;

@@ -141,9 +141,13 @@ void Store::Impl::acknowledge(ReaderId id, Position position) {
   const auto found = readers.find(id);
   if (found == readers.end()) return;
   Reader& reader = found->second;
-  const auto record = std::lower_bound(
-      reader.outstanding.begin(), reader.outstanding.end(), position,
-      [](const Outstanding& outstanding, Position wanted) { return outstanding.position < wanted; });
+  // Most acknowledge in order.
+  auto record = reader.outstanding.begin();
+  if (record != reader.outstanding.end() && record->position != position) {
+    record = std::lower_bound(
+        record, reader.outstanding.end(), position,
+        [](const Outstanding& outstanding, Position wanted) { return outstanding.position < wanted; });
+  }
   if (record == reader.outstanding.end() || record->position != position || record->done) return;
   record->done = true;
   ReaderInfo& info = reader.info;

@@ -64,7 +64,8 @@ Result<> Store::Impl::admit(uint64_t record_bytes) const {
   if (record_bytes > segment_size_max / 4) {
     return fail(Code::kTooLarge, "the message is larger than a quarter of a segment", segment_size_max / 4);
   }
-  if (room_for_records() < waiting_bytes() + record_bytes + 2 * kPageBytes) {
+  if (!room_known) room_known = room_for_records();
+  if (*room_known < waiting_bytes() + record_bytes + 2 * kPageBytes) {
     refused_bytes = refused_bytes == 0 ? record_bytes : std::min(refused_bytes, record_bytes);
     return fail(Code::kFull, "no space left for new messages");
   }
@@ -495,6 +496,7 @@ void Store::Impl::commit_done(std::unique_ptr<CommitJob> job, const Now& now) {
 
 std::unique_ptr<Job> Store::Impl::take_job(const Now& now) {
   now_mono = now.mono;
+  room_known.reset();
   plan_background(now);
   if (std::unique_ptr<Job> job = take_commit(now)) return job;
   if (std::unique_ptr<Job> job = take_read()) return job;
@@ -509,6 +511,7 @@ std::unique_ptr<Job> Store::Impl::take_job(const Now& now) {
 
 void Store::Impl::complete(std::unique_ptr<Job> job, const Now& now) {
   now_mono = now.mono;
+  room_known.reset();
   // Every job here was made by this store.
   std::unique_ptr<StoreJob> done(static_cast<StoreJob*>(job.release()));
   switch (done->kind()) {
@@ -700,6 +703,7 @@ std::optional<Instant> Store::next_deadline() const { return impl_->next_deadlin
 void Store::shut_down() { impl_->shut_down(); }
 bool Store::quiet() const { return impl_->quiet(); }
 Mode Store::mode() const { return impl_->mode(); }
+bool Store::storage_failed() const { return impl_->storage_failed; }
 Figures Store::figures() const { return impl_->figures(); }
 
 }  // namespace hf::store

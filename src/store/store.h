@@ -243,6 +243,7 @@ class Store {
   bool quiet() const;
 
   Mode mode() const;
+  bool storage_failed() const;  // Whether mode() is kStorageFailed, at the price of a look.
   Figures figures() const;
 
   class Impl;

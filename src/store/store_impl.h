@@ -331,6 +331,7 @@ class Store::Impl {
   int64_t now_wall_us = 0;
   bool shutting_down = false;
   Instant now_mono;                    // Of the latest call that was told the time.
+  mutable std::optional<uint64_t> room_known;  // room_for_records(), until a job is made or comes back.
   mutable uint64_t refused_bytes = 0;  // The smallest record that was refused for lack of space.
   Figures counters;
 
