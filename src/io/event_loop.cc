@@ -24,6 +24,9 @@ namespace hf::io {
 namespace {
 
 constexpr size_t kReadBytesMax = 64 << 10;  // Of one connection in one turn.
+// A step begins when so much is there, and more is read after it. Where many send at once, the disk then gets its next commit while
+// what is behind it is still read: with one step for all, everybody's messages go into one commit, and disk and core wait in turn.
+constexpr size_t kStepBytes = 128 << 10;
 constexpr size_t kEventsMax = 256;
 constexpr int kAcceptsMax = 64;
 constexpr size_t kIovecMax = 64;
@@ -61,6 +64,11 @@ sigset_t our_signals() {
   sigemptyset(&set);
   for (const int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&set, signal);
   return set;
+}
+
+bool disk_answered_in(std::span<const node::Input> inputs) {
+  return std::any_of(inputs.begin(), inputs.end(),
+                     [](const node::Input& input) { return std::holds_alternative<node::JobDone>(input); });
 }
 
 std::optional<Instant> earlier(std::optional<Instant> a, std::optional<Instant> b) {
@@ -339,7 +347,7 @@ void EventLoop::set_paused(bool paused) {
 // --- Reading.
 
 void EventLoop::read_from(Connection& connection) {
-  if (kArenaBytes - arena_used_ < kReadBytesMax) {
+  if (arena_used_ >= kStepBytes) {
     const ConnectionId id = connection.id;
     run_step();
     if (find(id) == nullptr) return;
@@ -539,11 +547,10 @@ bool EventLoop::flush(Connection& connection) {
 // --- Steps.
 
 void EventLoop::run_step() {
+  take_disk_done();
   received_since_commit_ += arena_used_;
   received_in_burst_ += arena_used_;
-  const bool disk_answered = std::any_of(inputs_.begin(), inputs_.end(), [](const node::Input& input) {
-    return std::holds_alternative<node::JobDone>(input);
-  });
+  const bool disk_answered = disk_answered_in(inputs_);
   effects_.clear();
   core_.step(inputs_, now_, effects_);
   inputs_.clear();
@@ -556,7 +563,7 @@ void EventLoop::run_step() {
   }
 }
 
-// Whether a turn now would find something to do. Keeps what epoll said for that turn.
+// Whether a turn now would find something to do, or this one has more. Keeps what epoll said for that turn.
 bool EventLoop::anything_ready() {
   if (event_count_ == 0) {
     const int count = ::epoll_wait(epoll_.get(), events_.data(), static_cast<int>(events_.size()), 0);
@@ -655,7 +662,10 @@ void EventLoop::turn() {
   wait();
   now_ = clock_.now();
   handle_wakeups();
-  for (size_t i = 0, count = std::exchange(event_count_, 0); i < count; ++i) handle(events_[i]);
+  // What became durable leaves before anything else is read, and the disk gets what waited for it.
+  if (disk_answered_in(inputs_)) run_step();
+  for (size_t i = 0; i < event_count_; ++i) handle(events_[i]);
+  event_count_ = 0;
   serve_http_due();
   expire();
   const auto due = core_.next_deadline();
@@ -702,13 +712,17 @@ int EventLoop::timeout_ms(Instant now_mono) {
   return static_cast<int>(((until - now_mono).ns + 999'999) / 1'000'000);
 }
 
+// Also right before a step, so that it knows all there is to know.
+void EventLoop::take_disk_done() {
+  if (storage_ == nullptr || !storage_->has_done()) return;
+  storage_->take_done(&done_);
+  for (auto& job : done_) inputs_.emplace_back(node::JobDone{std::move(job)});
+  done_.clear();
+  disk_answered_ = now_.mono;
+}
+
 void EventLoop::handle_wakeups() {
-  if (storage_ != nullptr && storage_->has_done()) {
-    storage_->take_done(&done_);
-    for (auto& job : done_) inputs_.emplace_back(node::JobDone{std::move(job)});
-    done_.clear();
-    disk_answered_ = now_.mono;
-  }
+  take_disk_done();
   if (logins_.has_done()) {
     for (auto& work : logins_.take_done()) inputs_.emplace_back(node::LoginDone{std::move(work)});
   }

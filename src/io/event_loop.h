@@ -5,7 +5,8 @@
 //     core.step(inputs)
 //                   ->  jobs to the storage threads, bytes to the sockets, closes, dials  ->  wait
 //
-// One step handles all that arrived, and a connection gets one write a step, however many packets that are.
+// A step handles all that arrived, up to 128 KiB and one read more, and a connection gets one write a step, however many packets
+// that are. A disk job that has finished gets a step before anything more is read.
 // Level triggered: a socket that is not read to its end is simply ready again in the next turn, which keeps
 // turns short and connections equal.
 //
@@ -13,10 +14,10 @@
 // handshakes of TLS run on a thread of their own. Other connections know nothing of this: what they send is read
 // into the arena, and the core sees it there.
 //
-// Bounds: 64 KiB a connection and turn, 1 MiB a turn; 64 accepted connections a listener and turn;
+// Bounds: 64 KiB a connection and turn, 192 KiB a step; 64 accepted connections a listener and turn;
 // `connections_max`; `openings_max` connections whose handshake is not finished: then doors accept nobody and the
-// kernel's queue waits, unless the oldest of them has kept us waiting for `eviction_age` and is closed. While a connection has more than `unsent_pause_bytes` to send it is not read, above
-// `unsent_close_bytes` it is closed. While the disk is far behind (Effects::pause_reading,
+// kernel's queue waits, unless the oldest of them has kept us waiting for `eviction_age` and is closed. While a connection
+// has more than `unsent_pause_bytes` to send it is not read, above `unsent_close_bytes` it is closed. While the disk is far behind (Effects::pause_reading,
 // StorageThreads::congested) no connection is read.
 #pragma once
 
@@ -171,7 +172,7 @@ class EventLoop {
   LoopFigures figures();
 
  private:
-  static constexpr size_t kArenaBytes = 1 << 20;  // Of all connections in one turn.
+  static constexpr size_t kArenaBytes = 192 << 10;  // Of all connections in one step.
 
   enum class Kind : uint8_t {
     kUndecided,  // On the unix socket, before its first byte.
@@ -225,6 +226,7 @@ class EventLoop {
   int timeout_ms(Instant now_mono);
   void handle(const epoll_event& event);
   void handle_wakeups();
+  void take_disk_done();
   void handle_signal();
   void expire();
   void tidy();
