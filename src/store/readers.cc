@@ -95,6 +95,7 @@ void Store::Impl::remove_reader(ReaderId id, std::optional<GapCause> cause) {
     gap.last = found->second.last_owed.value;
     gap.cause = *cause;
     gap.reader = id;
+    gap.count = found->second.info.owed_count;
     add_gap(gap, Haste::kRide);
   }
   if (found->second.info.durable) {

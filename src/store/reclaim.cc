@@ -164,7 +164,7 @@ bool Store::Impl::move_rows(const RowsHere& rows, bool oldest) {
   bool moved = false;
   for (const auto& [table, row] : rows) {
     if (row->second.erased && oldest) {
-      tables[static_cast<size_t>(table)].erase(row);
+      forget_row(table, row);
       continue;
     }
     moved = true;
@@ -244,7 +244,7 @@ void Store::Impl::plan_reclaim(const Now& now) {
     // What is mostly rows that live would be written again to free next to nothing, and again after that.
     for (size_t i = chosen.size(); i-- > 0;) {
       uint64_t live = 0;
-      for (const auto& [table, row] : rows[i]) live += row->second.live_bytes(row->first);
+      for (const auto& [table, row] : rows[i]) live += row->second.erased ? 0 : row->second.bytes(row->first);
       if (live <= segments[chosen[i]]->file_bytes / 4 * 3) continue;
       chosen.erase(chosen.begin() + static_cast<std::ptrdiff_t>(i));
       rows.erase(rows.begin() + static_cast<std::ptrdiff_t>(i));
@@ -409,8 +409,15 @@ void Store::Impl::forget_tombstones() {
   for (const auto& segment : segments) {
     if (!segment->rewrite) oldest = std::min(oldest, segment->commit_first);
   }
-  for (auto& rows : tables) {
-    std::erase_if(rows, [&](const auto& row) { return row.second.erased && row.second.commit < oldest; });
+  forget_tombstones([&](const Row& row) { return row.commit < oldest; });
+}
+
+void Store::Impl::forget_tombstones(const std::function<bool(const Row&)>& done) {
+  for (uint8_t table = 1; table <= kTableMax; ++table) {
+    for (auto row = tables[table].begin(); row != tables[table].end();) {
+      const bool forget = row->second.erased && done(row->second);
+      row = forget ? forget_row(static_cast<Table>(table), row) : std::next(row);
+    }
   }
 }
 

@@ -131,6 +131,7 @@ enum class GapCause : uint8_t {
   kSessionEnded,  // The session it was for ended or expired.
   kRewound,       // A parent lost what it had receipted, and it is no longer here.
 };
+inline constexpr size_t kGapCauseCount = 6;
 const char* gap_cause_name(GapCause cause);
 
 struct Gap {
@@ -139,7 +140,15 @@ struct Gap {
   uint64_t last = 0;
   GapCause cause = GapCause::kRot;
   ReaderId reader = 0;
-  int64_t wall_us = 0;  // When it was noticed.
+  int64_t wall_us = 0;  // When it was noticed. 0, in add_gap(): now.
+  uint64_t count =
+      0;  // How many records there were, where the range does not say it. 0: it does, or nobody knows.
+};
+
+// Of gap records of one cause since the store was made.
+struct GapSum {
+  uint64_t gaps = 0;
+  uint64_t records = 0;  // As far as it is known.
 };
 
 template <typename Visit>

@@ -502,15 +502,20 @@ void Recovery::add_segments() {
 
 void Recovery::load_rows() {
   for (IndexedRow& row : rows_) {
-    Row& current = store_.tables[static_cast<size_t>(row.table)][row.key];
+    Row& current = store_.tables[static_cast<size_t>(row.table)]
+                       .try_emplace(row.key, Row{.commit_first = row.commit})
+                       .first->second;
+    current.commit_first = std::min(current.commit_first, row.commit);
     if (row.commit < current.commit) continue;
     current.commit = row.commit;
     current.erased = row.erased;
     current.value = std::move(row.value);
   }
   for (const auto& rows : store_.tables) {
-    for (const auto& [key, row] : rows) store_.row_bytes += row.live_bytes(key);
+    for (const auto& [key, row] : rows) store_.row_bytes += row.bytes(key);
   }
+  // One segment alone knows of these.
+  store_.forget_tombstones([](const Row& row) { return row.commit == row.commit_first; });
   // The number of a commit that was cut, now or at an earlier start, is not given again: its gap record would cover what
   // is good.
   store_.scan(Table::kGap, {}, {}, [&](Bytes /*key*/, Bytes value) {
@@ -655,6 +660,7 @@ Result<> Recovery::run(Bytes fence) {
   load_streams();
   load_readers();
   find_lost();
+  store_.load_gaps();
   for (const Gap& gap : gaps_) store_.add_gap(gap, Haste::kCommit);
   store_.report.segments = static_cast<uint32_t>(store_.segments.size());
   store_.report.commit_last = store_.durable;

@@ -7,22 +7,6 @@
 
 namespace hf::store {
 
-std::string gap_key(const Gap& gap) {
-  std::string key;
-  put_u32be(key, gap.stream);
-  put_u64be(key, gap.first);
-  put_u64be(key, gap.reader);
-  return key;
-}
-
-std::string gap_value(const Gap& gap) {
-  std::string value;
-  put_u64(value, gap.last);
-  put_u8(value, static_cast<uint8_t>(gap.cause));
-  put_u64(value, static_cast<uint64_t>(gap.wall_us));
-  return value;
-}
-
 const char* mode_name(Mode mode) {
   switch (mode) {
     case Mode::kReady:
@@ -120,12 +104,15 @@ void Store::Impl::write_row(Table table, Bytes key, bool erased, Bytes value, Ha
   Batch& batch = open_batch;
   auto& rows = tables[static_cast<size_t>(table)];
   auto row = rows.find(key);
-  if (row == rows.end()) row = rows.emplace(std::string(key), Row{.erased = true}).first;
-  row_bytes -= row->second.live_bytes(row->first);
+  if (row == rows.end()) {
+    row = rows.emplace(std::string(key), Row{.commit_first = batch.commit}).first;
+  } else {
+    row_bytes -= row->second.bytes(row->first);
+  }
   row->second.value.assign(value);
   row->second.commit = batch.commit;
   row->second.erased = erased;
-  row_bytes += row->second.live_bytes(row->first);
+  row_bytes += row->second.bytes(row->first);
   // When nothing becomes durable any more, nothing is collected either: the rows in memory serve until the restart.
   if (storage_failed) return;
   batch.urgent |= haste == Haste::kCommit;
@@ -136,6 +123,24 @@ void Store::Impl::write_row(Table table, Bytes key, bool erased, Bytes value, Ha
     frame.put(table, row->first, row->second.value);
   }
   batch.rows.push_back({table, erased, batch.commit, row->first, row->second.value});
+}
+
+// From memory; what the log says of it is as before.
+Store::Impl::Rows::iterator Store::Impl::forget_row(Table table, Rows::iterator row) {
+  row_bytes -= row->second.bytes(row->first);
+  return tables[static_cast<size_t>(table)].erase(row);
+}
+
+// A row that came and went within one segment is nobody's concern: no other segment can bring it back, and this one need not say that
+// it is gone. Most rows of deliveries are so, and each has a key of its own.
+bool Store::Impl::forgotten_with_segment(const IndexedRow& erasure) {
+  auto& rows = tables[static_cast<size_t>(erasure.table)];
+  const auto row = rows.find(erasure.key);
+  if (row == rows.end() || row->second.commit_first < active->commit_first) return false;
+  // Else it is there again, in a commit that is not durable yet.
+  if (row->second.erased && row->second.commit == erasure.commit) forget_row(erasure.table, row);
+  active->rows.erase({erasure.table, erasure.key});
+  return true;
 }
 
 void Store::Impl::put(Table table, Bytes key, Bytes value, Haste haste) {
@@ -149,6 +154,14 @@ void Store::Impl::erase(Table table, Bytes key, Haste haste) {
   // The argument may be a view of the row itself.
   const std::string copy(key);
   write_row(table, copy, true, {}, haste);
+}
+
+uint64_t Store::Impl::commit_of(Table table, Bytes key) {
+  const auto& rows = tables[static_cast<size_t>(table)];
+  const auto row = rows.find(key);
+  if (row == rows.end() || row->second.commit <= durable) return 0;
+  if (row->second.commit == open_batch.commit) open_batch.urgent = true;
+  return row->second.commit;
 }
 
 std::optional<Bytes> Store::Impl::get(Table table, Bytes key) const {
@@ -452,6 +465,7 @@ void Store::Impl::publish_pieces(CommitJob& job) {
     }
   }
   for (IndexedRow& row : in_flight->rows) {
+    if (row.erased && forgotten_with_segment(row)) continue;
     active->rows.insert_or_assign(std::pair(row.table, row.key), std::move(row));
   }
   active->commit_last = in_flight->commit;
@@ -584,12 +598,9 @@ Figures Store::Impl::figures() const {
     figures.records_live_bytes += segment->record_bytes;
     if (segment.get() != active && !segment_needed(*segment)) figures.spare_bytes += segment->file_bytes;
   }
+  figures.row_bytes = row_bytes;
   figures.cache_bytes = tail_cache.bytes() + read_cache.bytes();
   return figures;
-}
-
-void Store::Impl::add_gap(const Gap& gap, Haste haste) {
-  write_row(Table::kGap, gap_key(gap), false, gap_value(gap), haste);
 }
 
 // --- The class that others see.
@@ -615,6 +626,7 @@ Result<> Store::admit(uint64_t record_bytes) const { return impl_->admit(record_
 Store::Appended Store::append(const NewRecord& record) { return impl_->append(record); }
 void Store::put(Table table, Bytes key, Bytes value, Haste haste) { impl_->put(table, key, value, haste); }
 void Store::erase(Table table, Bytes key, Haste haste) { impl_->erase(table, key, haste); }
+uint64_t Store::commit_of(Table table, Bytes key) { return impl_->commit_of(table, key); }
 std::optional<Bytes> Store::get(Table table, Bytes key) const { return impl_->get(table, key); }
 void Store::scan(Table table, Bytes prefix, const std::function<bool(Bytes, Bytes)>& visit) const {
   impl_->scan(table, prefix, {}, visit);
@@ -684,19 +696,11 @@ std::vector<ReaderId> Store::take_woken() { return impl_->take_woken(); }
 void Store::add_gap(const Gap& gap) { impl_->add_gap(gap, Haste::kRide); }
 void Store::for_each_gap(const std::function<void(const Gap&)>& visit) const {
   impl_->scan(Table::kGap, {}, {}, [&](Bytes key, Bytes value) {
-    ByteReader k(key);
-    ByteReader v(value);
-    Gap gap;
-    gap.stream = k.u32be();
-    gap.first = k.u64be();
-    gap.reader = k.u64be();
-    gap.last = v.u64();
-    gap.cause = static_cast<GapCause>(v.u8());
-    gap.wall_us = static_cast<int64_t>(v.u64());
-    visit(gap);
+    visit(gap_of(key, value));
     return true;
   });
 }
+GapSum Store::gap_sum(GapCause cause) const { return impl_->gap_sum(cause); }
 std::unique_ptr<Job> Store::take_job(const Now& now) { return impl_->take_job(now); }
 void Store::complete(std::unique_ptr<Job> job, const Now& now) { impl_->complete(std::move(job), now); }
 std::optional<Instant> Store::next_deadline() const { return impl_->next_deadline(); }

@@ -92,6 +92,7 @@ struct Figures {
   uint64_t sync_failures = 0;     // Commits whose write or sync failed.
   uint64_t prepare_failures = 0;  // Segments that could not be made: no space, or the disk failed.
   uint64_t frames_rotten = 0;
+  uint64_t row_bytes = 0;  // Of table rows in memory.
   uint64_t cache_bytes = 0;
 };
 
@@ -131,6 +132,9 @@ class Store {
   Appended append(const NewRecord& record);
   void put(Table table, Bytes key, Bytes value, Haste haste = Haste::kCommit);
   void erase(Table table, Bytes key, Haste haste = Haste::kCommit);
+  // The commit that the row's last change, if only that it was erased, waits for, which is made soon; 0: none. For an answer that
+  // rests on a change that somebody else made.
+  uint64_t commit_of(Table table, Bytes key);
   // Borrowed until the row is next written.
   std::optional<Bytes> get(Table table, Bytes key) const;
   // In key order; `visit` returns false to stop and does not write to the table.
@@ -227,8 +231,11 @@ class Store {
   // Readers that have reason to call next() or at() again, in ascending order, since the last call.
   std::vector<ReaderId> take_woken();
 
+  // One that goes on where another of its kind ended becomes part of it. Of those with a reader the newest few thousand are kept;
+  // the sums have them all.
   void add_gap(const Gap& gap);
   void for_each_gap(const std::function<void(const Gap&)>& visit) const;
+  GapSum gap_sum(GapCause cause) const;
 
   // --- Disk work.
 

@@ -1,10 +1,12 @@
 // The inside of Store, shared by the files that implement it:
 //   store.cc       writing: batches, tables, streams, commits
 //   readers.cc     reading: cursors, outstanding records, the frame cache, disk reads
+//   gaps.cc        gap records
 //   reclaim.cc     space: spare segments, sealing, rewrite, dropping
 //   recovery.cc    from a directory of any bytes to a store
 #pragma once
 
+#include <array>
 #include <deque>
 #include <map>
 #include <set>
@@ -39,16 +41,17 @@ inline constexpr uint64_t kReadAheadBytes = 256 << 10;
 // So many small neighbours are worth one rewrite.
 inline constexpr size_t kSmallRun = 8;
 
-// Rows that live, all together: at most this and an eighth of the quota.
+// Rows in memory, all together: at most this and an eighth of the quota.
 inline constexpr uint64_t kRowBytesMax = 256 << 20;
 inline constexpr uint64_t kRowOverheadBytes = 100;
 
 // Row of kStore: the numbers of the segments, varints.
 inline constexpr Bytes kSegmentsRow = "segments";
 
-// Row of kGap: stream:u32be first:u64be reader:u64be -> last:u64 cause:u8 wall:u64.
+// Row of kGap: stream:u32be first:u64be reader:u64be -> last:u64 cause:u8 wall:u64 [count:varint].
 std::string gap_key(const Gap& gap);
 std::string gap_value(const Gap& gap);
+Gap gap_of(Bytes key, Bytes value);
 
 struct Batch {
   explicit Batch(uint64_t commit_number) : commit(commit_number) {}
@@ -66,9 +69,12 @@ struct Batch {
 struct Row {
   std::string value;
   uint64_t commit = 0;
-  bool erased = false;  // A tombstone, kept while an older segment may hold an older version.
+  // Of the oldest version that the log may hold, or before it.
+  uint64_t commit_first = 0;
+  // A tombstone: kept while a segment before the one that says so may hold an older version.
+  bool erased = false;
 
-  uint64_t live_bytes(Bytes key) const { return erased ? 0 : key.size() + value.size() + kRowOverheadBytes; }
+  uint64_t bytes(Bytes key) const { return key.size() + value.size() + kRowOverheadBytes; }
 };
 
 // What a segment holds for one reader.
@@ -216,6 +222,7 @@ class Store::Impl {
   Appended append(const NewRecord& record);
   void put(Table table, Bytes key, Bytes value, Haste haste);
   void erase(Table table, Bytes key, Haste haste);
+  uint64_t commit_of(Table table, Bytes key);
   std::optional<Bytes> get(Table table, Bytes key) const;
   void scan(Table table, Bytes prefix, Bytes after, const std::function<bool(Bytes, Bytes)>& visit) const;
   Result<> admit_row(uint64_t bytes) const;
@@ -232,7 +239,13 @@ class Store::Impl {
   bool quiet() const;
   Mode mode() const;
   Figures figures() const;
+
+  // --- gaps.cc
   void add_gap(const Gap& gap, Haste haste);
+  GapSum gap_sum(GapCause cause) const;
+  void load_gaps();
+  void count_gap(const Gap& gap, bool there);
+  void forget_gaps();
 
   // --- readers.cc
   ReaderId create_reader(bool durable);
@@ -259,7 +272,12 @@ class Store::Impl {
 
   // Tables.
   std::map<std::string, Row, std::less<>> tables[kTableMax + 1];
-  uint64_t row_bytes = 0;  // Of the rows that live.
+  uint64_t row_bytes = 0;  // Of all of them, tombstones too.
+
+  // Gap records, by cause: those that have a row, and those that had one.
+  std::array<GapSum, kGapCauseCount + 1> gap_sums{};
+  std::array<GapSum, kGapCauseCount + 1> gaps_forgotten{};
+  std::deque<std::string> reader_gaps;  // Keys of those with a reader, the oldest first.
 
   // Streams.
   std::map<StreamId, StreamInfo> streams;
@@ -330,9 +348,9 @@ class Store::Impl {
   size_t segments_at_check = 0;
   int64_t now_wall_us = 0;
   bool shutting_down = false;
-  Instant now_mono;                    // Of the latest call that was told the time.
+  Instant now_mono;                            // Of the latest call that was told the time.
   mutable std::optional<uint64_t> room_known;  // room_for_records(), until a job is made or comes back.
-  mutable uint64_t refused_bytes = 0;  // The smallest record that was refused for lack of space.
+  mutable uint64_t refused_bytes = 0;          // The smallest record that was refused for lack of space.
   Figures counters;
 
   void seal_active();  // The active segment takes no more; queues its SealJob.
@@ -340,7 +358,10 @@ class Store::Impl {
   // --- helpers of store.cc
   FrameBuilder& open_frame();
   void close_batch();
+  using Rows = std::map<std::string, Row, std::less<>>;
   void write_row(Table table, Bytes key, bool erased, Bytes value, Haste haste);
+  Rows::iterator forget_row(Table table, Rows::iterator row);
+  bool forgotten_with_segment(const IndexedRow& row);
   std::unique_ptr<Job> take_commit(const Now& now);
   bool place(CommitJob& job);
   void stage();
@@ -383,6 +404,7 @@ class Store::Impl {
   void seal_done(std::unique_ptr<SealJob> job);
   void drop_done(const DropJob& job, const Now& now);
   void forget_tombstones();
+  void forget_tombstones(const std::function<bool(const Row&)>& done);
   uint64_t control_reserve() const { return std::min(kControlReserveBytes, segment_size_max / 2); }
   uint64_t waiting_bytes() const;
   uint64_t room_for_records() const;
@@ -396,7 +418,7 @@ class Store::Impl {
   }
   void plan_reclaim(const Now& now);
   // The rows whose last version lies in one of these segments (by ascending index in `segments`).
-  using RowsHere = std::vector<std::pair<Table, std::map<std::string, Row, std::less<>>::iterator>>;
+  using RowsHere = std::vector<std::pair<Table, Rows::iterator>>;
   std::vector<RowsHere> rows_in(const std::vector<size_t>& chosen);
   bool move_rows(const RowsHere& rows, bool oldest);
   bool keep_numbers(const Segment& segment);
