@@ -23,6 +23,7 @@ void Broker::Impl::on_puback(Connection& connection, Session& session, uint16_t 
   Outbound* entry = session.outbound.find(packet_id);
   if (entry == nullptr) return;  // Late, or not ours: nothing hangs on it.
   if (entry->qos != 1) return fail(connection, Reason::kProtocolError, "PUBACK for a message of QoS 2");
+  if (reason >= Reason::kUnspecifiedError && !entry->reserved) ++counters_.deliveries_refused;
   const bool reserved = entry->reserved;
   const ConnectionId id = connection.id;
   // [MQTT-4.3.2-3] Also with a reason of failure: the client does not want it [MQTT-4.4.0-2] [MQTT-4.8.2-6].
@@ -42,6 +43,7 @@ void Broker::Impl::on_pubrec(Connection& connection, Session& session, uint16_t 
     return send_ack(connection, 0, PacketType::kPubrel, packet_id, Reason::kPacketIdentifierNotFound);
   }
   if (reason >= Reason::kUnspecifiedError) {  // [MQTT-4.3.3-4]: no PUBREL then. [MQTT-4.4.0-2] [MQTT-4.8.2-6]
+    ++counters_.deliveries_refused;
     complete(session, *entry);
     return pump_later(session);
   }

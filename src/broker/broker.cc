@@ -291,8 +291,13 @@ void Broker::Impl::tick(const Now& now) {
     if (connection == nullptr || connection->session == nullptr) continue;
     connection->next_step = false;
     pump_later(*connection->session);
+    serving_ = id;
     serve_retained(*connection->session);
+    serving_ = 0;
   }
+  // Who used up what a step may search comes after those who found nothing left of it.
+  const ConnectionId last = std::exchange(retained_last_, 0);
+  if (std::erase(next_step_, last) > 0) next_step_.push_back(last);
 }
 
 std::optional<Instant> Broker::Impl::next_deadline() const {

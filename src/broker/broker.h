@@ -65,9 +65,11 @@ struct Counters {
   uint64_t packets_sent = 0;
   uint64_t bytes_received = 0;
   uint64_t bytes_sent = 0;
-  uint64_t publishes_refused = 0;  // No space, too large, not allowed.
-  uint64_t qos0_dropped = 0;       // For slow readers.
-  uint64_t expired = 0;            // Messages.
+  uint64_t publishes_refused = 0;     // No space, too large, not allowed.
+  uint64_t qos0_dropped = 0;          // For slow readers.
+  uint64_t expired = 0;               // Messages.
+  uint64_t deliveries_too_large = 0;  // Over the client's Maximum Packet Size.
+  uint64_t deliveries_refused = 0;    // By the client, with a reason of 0x80 or more.
   uint64_t sessions_expired = 0;
   uint64_t protocol_errors = 0;
   uint64_t slow_disconnected = 0;

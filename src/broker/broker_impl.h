@@ -401,7 +401,9 @@ class Broker::Impl {
   std::vector<uint64_t> group_pumps_;  // And of groups.
   std::vector<uint64_t> open_runs_;    // Numbers of sessions with deliveries that have no row yet.
   uint64_t retained_step_ = 0;         // Of the rows that are looked at for retained messages in one step ...
-  size_t retained_rows_left_ = 0;      // ... how many may still be.
+  size_t retained_rows_left_ = 0;      // ... how many may still be ...
+  ConnectionId retained_last_ = 0;     // ... and whose search used them up.
+  ConnectionId serving_ = 0;           // Whose turn it is among those in next_step_.
   std::vector<ConnectionId> next_step_;  // To be served once time has moved.
   uint64_t online_count_ = 0;            // Sessions with a connection.
   size_t connect_bytes_ = 0;             // Buffered for connections that are not let in yet ...

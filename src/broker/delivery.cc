@@ -127,7 +127,10 @@ void Broker::Impl::deliver_qos0(Connection& connection, const Target& target) {
     }
     bytes = whole;
   }
-  if (bytes.size() > connection.packet_bytes_max) return;  // [MQTT-3.1.2-24] [MQTT-3.1.2-25]
+  if (bytes.size() > connection.packet_bytes_max) {  // [MQTT-3.1.2-24] [MQTT-3.1.2-25]
+    ++counters_.deliveries_too_large;
+    return;
+  }
   if (fresh_alias != 0) connection.outbound_aliases.add(record.topic, !connection.connack_sent);
   ++counters_.publishes_sent[0];
   if (connection.connack_sent) {
@@ -237,6 +240,7 @@ Broker::Impl::Sent Broker::Impl::send_new(Session& session, uint8_t qos, bool re
   if (connection.packet_bytes_max != UINT32_MAX &&
       mqtt::encoded_publish_size(connection.version, head, record.payload.size()) >
           connection.packet_bytes_max) {
+    ++counters_.deliveries_too_large;
     if (reader != 0) store_.acknowledge(reader, record.position);  // [MQTT-3.1.2-25]
     return Sent::kTooLarge;
   }
@@ -263,6 +267,8 @@ Broker::Impl::Sent Broker::Impl::send_new(Session& session, uint8_t qos, bool re
       put_outbound(session, entry);
     } else if (entry.leased) {
       put_owed(reader, record.position, qos);
+      // The row says that nobody else may get it [MQTT-4.8.2-5]. At QoS 1 another one may, and the row rides.
+      if (qos == 2) entry.commit = store_.open_commit();
     }
   }
   head.packet_id = entry.packet_id;
@@ -298,6 +304,7 @@ void Broker::Impl::send_again(Session& session, Outbound& entry, const store::Me
   if (connection.packet_bytes_max != UINT32_MAX &&
       mqtt::encoded_publish_size(connection.version, head, record.payload.size()) >
           connection.packet_bytes_max) {
+    ++counters_.deliveries_too_large;
     return complete(session, entry);
   }
   entry.on_wire = true;
@@ -352,6 +359,9 @@ void Broker::Impl::close_run(Session& session) {
   }
   runs.open.clear();
   if (run_scratch_.empty()) return;
+  // An identifier that is acknowledged before it was sent may be open for a second time, and then stands where the first did.
+  std::sort(run_scratch_.begin(), run_scratch_.end(),
+            [](const Outbound& a, const Outbound& b) { return a.position < b.position; });
   if (slot == runs.left.size()) runs.left.push_back(0);
   runs.left[slot] = static_cast<uint16_t>(run_scratch_.size());
   store_.put(Table::kOutboundRun, PacketKey(session.number, slot), encode_run(run_scratch_));

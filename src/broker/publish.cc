@@ -314,8 +314,12 @@ Broker::Impl::Outcome Broker::Impl::publish(store::NewRecord& record, const Sour
     appended = store_.append(record);
     outcome.commit = store_.open_commit();
   }
-  if (retained && retain(record, publisher, nullptr, 0) && record.qos > 0)
-    outcome.commit = store_.open_commit();
+  if (retained) {
+    const bool changed = retain(record, publisher, nullptr, 0);
+    // Somebody else may have erased it already, and that may wait for the disk too.
+    const uint64_t commit = changed ? store_.open_commit() : store_.commit_of(Table::kRetained, record.topic);
+    if (record.qos > 0) outcome.commit = std::max(outcome.commit, commit);
+  }
   if (!stored && audience.targets.empty()) outcome.reason = Reason::kNoMatchingSubscribers;
   fan_out(record, appended, audience, stored);
   return outcome;

@@ -40,6 +40,8 @@ Retained::Retained(store::Store& store, size_t bytes_max) : store_(store), bytes
   });
 }
 
+bool Retained::is_search(Bytes filter) { return filter.find_first_of("+#") != Bytes::npos; }
+
 bool Retained::admit(Bytes topic, size_t headers_bytes, size_t payload_bytes, const Now& now) {
   const size_t wanted = topic.size() + headers_bytes + payload_bytes + kRowOverheadBytes;
   const auto fits = [&] {
@@ -73,7 +75,7 @@ bool Retained::erase(Bytes topic, store::Haste haste) {
 
 Retained::Found Retained::next(Bytes filter, std::optional<std::string>* last, size_t* rows_left,
                                const Now& now, RetainedRow* row) const {
-  if (filter.find_first_of("+#") == Bytes::npos) {
+  if (!is_search(filter)) {
     if (*last) return Found::kNoMore;
     last->emplace(filter);
     const auto value = store_.get(Table::kRetained, filter);

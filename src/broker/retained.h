@@ -28,6 +28,8 @@ class Retained {
   // True if there was one.
   bool erase(Bytes topic, store::Haste haste);
 
+  // Whether a filter takes a search, for it has a wildcard; else it is a topic's name, and one look.
+  static bool is_search(Bytes filter);
   // The first topic behind *last (if that is set) that matches `filter` and has a message that is not expired: its name goes
   // to *last, the message to *row (borrowed until it is next written). Looks at no more than *rows_left rows and takes them off;
   // at 0 the search goes on behind *last.

@@ -515,6 +515,30 @@ TEST(Resend, AnIdentifierGivenAgainBelongsToTheNewerMessage) {
   EXPECT_NE(all.find("#3 t '" + std::to_string(sent - 1) + "' dup"), std::string::npos) << all;
 }
 
+// A client that publishes to itself and acknowledges what it has not got yet uses an identifier twice in one turn. What of it is
+// open stands in the row of the turn, whose positions ascend.
+TEST(Session, AcknowledgingAheadSpoilsNoRow) {
+  Site site;
+  Client self(site, "self");
+  self.keep().connect();
+  self.subscribed("t", 1);
+  std::string bytes;
+  for (uint16_t i = 1; i <= 40; ++i) {
+    mqtt::encode(bytes, mqtt::Version::k5,
+                 mqtt::Publish{.qos = 1, .topic = "t", .packet_id = i, .payload = "message"});
+    if (i <= 32 && i != 5)
+      mqtt::encode(bytes, mqtt::Version::k5, mqtt::Ack{.type = mqtt::PacketType::kPuback, .packet_id = i});
+  }
+  self.send_bytes(bytes);
+  site.sync();
+  self.take();
+  site.restart();
+  self.dial();
+  size_t again = 0;
+  for (const std::string& line : self.synced()) again += line.ends_with("dup") ? 1 : 0;
+  EXPECT_EQ(again, 9u);  // The fifth, and those behind the 32nd.
+}
+
 TEST(Session, AcknowledgementOfTheWrongKindIsAMistake) {
   struct Wrong {
     uint8_t qos;

@@ -196,7 +196,8 @@ bool Broker::Impl::pump_group_one(ShareGroup& group) {
 // --- Members that are away.
 
 void Broker::Impl::put_owed(store::ReaderId reader, Position position, uint8_t qos) {
-  store_.put(Table::kShareOwed, owed_key(reader, position), encode_owed(qos), Haste::kRide);
+  store_.put(Table::kShareOwed, owed_key(reader, position), encode_owed(qos),
+             qos == 2 ? Haste::kCommit : Haste::kRide);
 }
 
 void Broker::Impl::erase_owed(store::ReaderId reader, Position position) {
@@ -208,7 +209,8 @@ void Broker::Impl::give_up(store::ReaderId reader, Position position) {
                   .last = position.value,
                   .cause = store::GapCause::kSessionEnded,
                   .reader = reader,
-                  .wall_us = now_.wall_us});
+                  .wall_us = now_.wall_us,
+                  .count = 1});
 }
 
 void Broker::Impl::arm_leases(Session& session) {

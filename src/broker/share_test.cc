@@ -231,6 +231,61 @@ TEST(Share, Qos2StaysWithItsMemberAndIsGivenUpWithItsSession) {  // [MQTT-4.8.2-
   EXPECT_EQ(gaps, 1u);
 }
 
+// A message that is leased out of the log is durable already. That it was leased has to be too, or a crash gives it to another.
+TEST(Share, Qos2OfACleanSessionIsNotGivenAgainAfterACrash) {  // [MQTT-4.8.2-5]
+  Site site;
+  Client kept(site, "kept"), clean(site, "clean"), pub(site, "pub");
+  kept.keep().connect();
+  kept.subscribed("$share/g/t", 2);
+  kept.drop();
+  clean.hello.properties.receive_maximum = 1;
+  clean.connect();
+  clean.subscribed("$share/g/t", 2);
+  pub.connect();
+  pub.publish("t", "1", 2, 1);
+  pub.publish("t", "2", 2, 2);
+  EXPECT_EQ(clean.synced(), Lines{"PUBLISH q2 #1 t '1'"});
+  clean.pubrec(1);
+  EXPECT_EQ(clean.synced(), Lines{"PUBREL #1 00"});
+  clean.pubcomp(1);  // There is room for the second one. The power goes in the moment in which it has left.
+  for (int jobs = 0; clean.take() != Lines{"PUBLISH q2 #2 t '2'"}; ++jobs) {
+    ASSERT_LT(jobs, 3);
+    site.store->boundary();
+    auto job = site.store->take_job(site.now);
+    ASSERT_NE(job, nullptr);
+    job->run(site.disk, site.entropy);
+    site.store->complete(std::move(job), site.now);
+    site.broker->durable(site.now);
+  }
+  site.restart();
+  kept.dial();
+  EXPECT_EQ(kept.synced(), Lines{"CONNACK 00 present"});
+}
+
+TEST(Share, LeasesToCleanSessionsLeaveNothingInMemory) {
+  Pair pair(1, /*kept=*/false);
+  pair.publish(1, 2, 1);
+  pair.a.puback(1);
+  pair.b.puback(1);
+  pair.site.sync();
+  const auto taken = [](Client& client) {
+    for (const std::string& line : client.take()) {
+      if (line.starts_with("PUBLISH q1 #")) client.puback(static_cast<uint16_t>(std::stoul(line.substr(12))));
+    }
+  };
+  taken(pair.a);
+  taken(pair.b);
+  pair.publish(3, 3, 1);
+  const uint64_t before = pair.site.store->figures().row_bytes;
+  for (int i = 10; i < 3000; ++i) {
+    pair.publish(i, i, 1);
+    taken(pair.a);
+    taken(pair.b);
+  }
+  pair.publish(3000, 3000, 1);
+  EXPECT_LT(pair.site.store->figures().row_bytes, before + 2000);
+}
+
 TEST(Share, NegativeAcknowledgementDiscards) {  // [MQTT-4.8.2-6]
   Pair pair(2);
   pair.publish(1, 1, 1);

@@ -107,7 +107,12 @@ uint8_t Broker::Impl::subscribe_one(Session& session, const Connection& connecti
   subscriptions_.set(session, entry.filter, options);  // [MQTT-3.8.4-3] [MQTT-3.8.4-4]
   watch_sys(entry.filter);
   *wants_retained = wants;
-  if (owed) session.retained_scans[std::string(entry.filter)] = {.options = options};
+  const auto scan = session.retained_scans.find(entry.filter);
+  if (owed) {
+    session.retained_scans[std::string(entry.filter)] = {.options = options};
+  } else if (scan != session.retained_scans.end()) {
+    scan->second.options = options;  // What an earlier SUBSCRIBE is owed comes as this one says.
+  }
   if (ShareGroup* group = subscriptions_.group(entry.filter)) {
     if (open_group(*group)) *commit = store_.open_commit();
     // It may take what the others had no room for.
@@ -140,9 +145,14 @@ void Broker::Impl::serve_retained(Session& session) {
     if (scan.commit > store_.durable_commit()) return;  // durable() comes here again.
     // Neither QoS can pass while there is no room for the lower one.
     if (!has_room_for_retained(session, 0)) return;
-    if (rows_left == 0) return wait_for_step(*session.connection);
+    const ConnectionId id = session.connection->id;
+    // Who searches takes his turn; a topic by its name costs nothing.
+    const bool search = Retained::is_search(filter);
+    const bool others_first = serving_ != id && !next_step_.empty();
+    if (search && (rows_left == 0 || others_first)) return wait_for_step(*session.connection);
     std::optional<std::string> last = scan.last;
     const Retained::Found found = retained_.next(filter, &last, &rows_left, now_, &row);
+    if (search && rows_left == 0) retained_last_ = id;
     if (found == Retained::Found::kMessage) {
       const bool withheld = (scan.options.no_local && row.publisher == session.client_id) ||
                             !may_receive(session, *last) ||
@@ -152,10 +162,6 @@ void Broker::Impl::serve_retained(Session& session) {
     }
     session.retained_scans.begin()->second.last = std::move(last);
     if (found == Retained::Found::kNoMore) end_scan(session);
-    if (rows_left == 0) {
-      if (session.connection != nullptr) wait_for_step(*session.connection);
-      return;
-    }
   }
 }
 

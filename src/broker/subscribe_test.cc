@@ -278,6 +278,102 @@ TEST(Retained, ManyReachASlowSubscriberAsItTakesThem) {
   EXPECT_EQ(site.broker->counters().qos0_dropped, 0u);
 }
 
+// Passes the steps that the broker asks for; how many it took until `client` got something, at most `most`.
+size_t steps_until_it_gets_something(Site& site, Client& client, size_t most) {
+  for (size_t steps = 0; steps < most; ++steps) {
+    if (!client.synced().empty()) return steps;
+    EXPECT_TRUE(site.broker->next_deadline());
+    site.pass(*site.broker->next_deadline() - site.now.mono);
+  }
+  return most;
+}
+
+// Goal: a search holds nobody up, however much there is to be looked at. Method: the only message it finds lies behind ten thousand
+// others.
+TEST(Retained, SearchLooksAtABoundedNumberOfMessagesAStep) {
+  Site site;
+  Client pub(site, "pub"), sub(site, "sub");
+  pub.connect();
+  for (int i = 0; i < 10'000; ++i) pub.retain("t/a" + std::to_string(i), "x");
+  pub.retain("z/1", "found");
+  site.sync();
+  sub.connect();
+  sub.subscribed("+/1", 0);
+  const size_t steps = steps_until_it_gets_something(site, sub, 10);
+  EXPECT_GE(steps, 2u);
+  EXPECT_LE(steps, 4u);
+}
+
+// Goal: nobody's search keeps another from its own, nor from a topic by its name. Method: one client searches forty thousand messages
+// for each of a hundred filters and finds nothing, and asks again all the time.
+TEST(Retained, ASearchThatFindsNothingDoesNotHoldUpOthers) {
+  Site site;
+  Client pub(site, "pub"), searcher(site, "searcher"), one(site, "one"), other(site, "other");
+  pub.connect();
+  for (int i = 0; i < 40'000; ++i) pub.retain("t/a" + std::to_string(i), "x");
+  pub.retain("x/1", "found");
+  site.sync();
+  std::vector<std::string> filters;
+  for (int i = 0; i < 100; ++i) filters.push_back("+/nothing/" + std::to_string(i));
+  mqtt::Subscribe packet{.packet_id = 900};
+  for (const std::string& filter : filters) packet.entries.push_back({.filter = filter});
+  searcher.connect();
+  searcher.send(packet);
+  searcher.synced();
+  one.connect();
+  one.subscribe("x/1", 0);
+  EXPECT_EQ(one.synced(), (Lines{"SUBACK #900 00", "PUBLISH q0 x/1 'found' retain"}));
+  other.connect();
+  other.subscribe("x/+", 0);
+  other.synced();
+  size_t steps = 0;
+  for (; steps < 20 && other.take().empty(); ++steps) {
+    searcher.send(packet);
+    site.sync();
+    ASSERT_TRUE(site.broker->next_deadline());
+    site.pass(*site.broker->next_deadline() - site.now.mono);
+    site.sync();
+  }
+  EXPECT_LE(steps, 3u);
+}
+
+// Who hears that there is no such message any more may build on it.
+TEST(Retained, SecondErasureWaitsForTheFirst) {
+  Site site;
+  Client a(site, "a"), b(site, "b"), late(site, "late");
+  a.connect();
+  b.connect();
+  a.retain("t", "x", 1, 1);
+  EXPECT_EQ(a.synced(), Lines{"PUBACK #1 10"});
+  a.retain("t", "");
+  b.retain("t", "", 1, 1);
+  EXPECT_EQ(b.take(), Lines{});
+  EXPECT_EQ(b.synced(), Lines{"PUBACK #1 10"});
+  site.restart();
+  late.connect();
+  late.subscribed("t", 0);
+}
+
+TEST(Retained, SubscribingAgainWithoutAskingForThemChangesHowTheRestComes) {  // [MQTT-3.8.4-3]
+  Site site;
+  Client pub(site, "pub"), sub(site, "sub");
+  pub.connect();
+  for (int i = 0; i < 10'000; ++i) pub.retain("t/a" + std::to_string(i), "x");
+  pub.retain("z/1", "found");
+  site.sync();
+  sub.connect();
+  sub.subscribed("+/1", 0, 5);
+  sub.subscribe({.filter = "+/1", .retain_handling = 2}, 6);
+  EXPECT_EQ(sub.synced(), Lines{"SUBACK #900 00"});
+  Lines lines;
+  for (int i = 0; i < 10 && lines.empty(); ++i) {
+    site.pass(milliseconds(1));
+    lines = sub.synced();
+  }
+  ASSERT_EQ(lines.size(), 1u);
+  EXPECT_EQ(lines[0], "PUBLISH q0 z/1 'found' retain ids 6");
+}
+
 // A session that is kept is owed what its SUBSCRIBE asked for, whatever happens in between; nothing of that waits as a copy.
 TEST(Retained, OwedAboveQos0AcrossConnectionsAndARestart) {
   Site site;

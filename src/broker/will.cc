@@ -74,6 +74,9 @@ void Broker::Impl::publish_waiting_wills() {
     publish_will(client_id, waiting.will, waiting.publisher);
     boundary();
   }
+  // Those that did not have their turn; none of the others may have found the store full.
+  if (!wills_waiting_.empty() && !wills_timer_)
+    timers_.arm(Timer::Kind::kWills, 0, now_.mono + kWillRetry, &wills_timer_);
 }
 
 void Broker::Impl::publish_will(const std::string& client_id, const WillRow& will, uint64_t publisher,

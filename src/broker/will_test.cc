@@ -250,6 +250,24 @@ TEST(Will, WaitsForSpaceAndIsPublishedOnce) {
   }
 }
 
+TEST(Will, MoreThanOneTurnThatWaitForSpaceAreAllPublished) {
+  constexpr size_t kClients = 100;
+  FullSite full;
+  std::vector<std::unique_ptr<Client>> clients;
+  for (size_t i = 0; i < kClients; ++i) {
+    clients.push_back(std::make_unique<Client>(full.site, "dies-" + std::to_string(i)));
+    clients.back()->will("bye", "last words", 1);
+    clients.back()->connect();
+  }
+  full.fill();
+  for (const auto& client : clients) client->drop();
+  full.site.sync();
+  full.make_room();
+  size_t published = 0;
+  for (const std::string& line : full.watcher.take()) published += line.starts_with("PUBLISH") ? 1 : 0;
+  EXPECT_EQ(published, kClients);
+}
+
 TEST(Will, ThatWaitsForSpaceGivesWayToTheNextOfItsClient) {
   FullSite full;
   Client dies(full.site, "dies");

@@ -110,6 +110,9 @@ void add_mqtt(Page& page, const node::Status& status) {
                broker.protocol_errors);
   page.counter("mqtt_slow_disconnects_total", "Clients that were disconnected because they did not read.",
                broker.slow_disconnected);
+  page.counter("mqtt_sessions_expired_total",
+               "Sessions that ended because their client did not come back in time.",
+               broker.sessions_expired);
   page.metric("mqtt_limits_total", "counter", "How often a bound on clients was met, by which.");
   for (size_t i = 0; i < broker::kLimitCount; ++i)
     page.sample({{"limit", broker::limit_name(static_cast<broker::Limit>(i))}}, broker.limits[i]);
@@ -134,12 +137,15 @@ void add_store(Page& page, const node::Status& status, const io::LoopFigures& lo
   page.counter("store_rewritten_bytes_total", "Bytes that rewrites and indexes wrote.", store.rewrite_bytes);
   page.counter("store_corrupt_blocks_total", "Frames that were found rotten and set aside.",
                store.frames_rotten);
-  page.metric("store_gap_records_total", "counter", "Gap records in the store, by cause.");
+  page.metric("store_gap_records_total", "counter", "Gap records since the store was made, by cause.");
   for (const auto& gap : status.gaps_by_cause) page.sample({{"cause", gap.cause}}, gap.gaps);
   page.metric("store_mode", "gauge", "1 for what the store does now.");
   for (const store::Mode mode :
        {store::Mode::kReady, store::Mode::kFull, store::Mode::kDegraded, store::Mode::kStorageFailed})
     page.sample({{"mode", store::mode_name(mode)}}, mode == status.mode ? 1 : 0);
+  page.gauge("store_row_bytes",
+             "Memory that holds table rows: sessions, subscriptions, retained messages, gap records.",
+             store.row_bytes);
   page.gauge("store_cache_bytes", "Memory that holds what was written or read last.", store.cache_bytes);
 }
 
@@ -159,6 +165,8 @@ void add_queue(Page& page, const node::Status& status) {
   page.metric("queue_dropped_total", "counter", "Messages that somebody was owed and did not get, by cause.");
   page.sample({{"cause", "slow_reader"}}, status.broker.qos0_dropped);
   page.sample({{"cause", "message_expired"}}, status.broker.expired);
+  page.sample({{"cause", "too_large"}}, status.broker.deliveries_too_large);
+  page.sample({{"cause", "refused"}}, status.broker.deliveries_refused);
   for (const auto& gap : status.gaps_by_cause)
     page.sample({{"cause", fmt::format("gap_{}", gap.cause)}}, gap.records);
 }

@@ -93,17 +93,11 @@ Status Node::Impl::status(const Now& now) const {
   for (const store::GapCause cause :
        {store::GapCause::kRot, store::GapCause::kTailCut, store::GapCause::kExpired,
         store::GapCause::kDropped, store::GapCause::kSessionEnded, store::GapCause::kRewound}) {
-    status.gaps_by_cause.push_back({.cause = store::gap_cause_name(cause)});
+    const store::GapSum sum = store->gap_sum(cause);
+    status.gaps += sum.gaps;
+    status.gaps_by_cause.push_back(
+        {.cause = store::gap_cause_name(cause), .gaps = sum.gaps, .records = sum.records});
   }
-  store->for_each_gap([&](const store::Gap& gap) {
-    ++status.gaps;
-    for (Status::GapSum& sum : status.gaps_by_cause) {
-      if (sum.cause != Bytes(store::gap_cause_name(gap.cause))) continue;
-      ++sum.gaps;
-      // A range of positions says nothing of how many there were.
-      if (gap.stream != 0 && gap.last >= gap.first) sum.records += gap.last - gap.first + 1;
-    }
-  });
   status.login_failures = login_failures_;
 
   if (!growth_.empty()) {
