@@ -273,6 +273,7 @@ bool Broker::Impl::woken(store::ReaderId reader, const Now& now) {
     pump_group_later(*group);
   } else {
     pump_later(*found->second);
+    if (std::exchange(found->second->owed_looked, false)) pass_expired(*found->second);
   }
   return true;
 }
@@ -455,6 +456,10 @@ void Broker::Impl::timer_due(const Timer& timer) {
   if (timer.kind == Timer::Kind::kRetained) {
     session.retained_timer.reset();
     return serve_retained(session);
+  }
+  if (timer.kind == Timer::Kind::kOwed) {
+    session.owed_timer.reset();
+    return pass_expired(session);
   }
   if (timer.kind == Timer::Kind::kLease) {
     session.lease_timer.reset();

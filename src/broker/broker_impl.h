@@ -164,6 +164,13 @@ class Broker::Impl {
   // Rows, reader, subscriptions and the session itself go; a will that waits is published.
   void end_session(Session& session, Haste haste);
 
+  // --- absent.cc
+  std::optional<Duration> time_left(const store::Record& record) const;
+  void arm_owed(Session& session, Duration left);
+  void disarm_owed(Session& session);
+  void owed_to_absent(Session& session, const store::Record& record);
+  void pass_expired(Session& session);
+
   // --- authenticate.cc
   void take_verdict(Connection& connection, const mqtt::Connect& packet, Bytes whole, const Verdict& verdict);
   void take_later_verdict(Connection& connection, const Verdict& verdict);

@@ -255,6 +255,7 @@ void Broker::Impl::take_over(Session& session) { close(*session.connection, Reas
 void Broker::Impl::resume(Session& session) {
   timers_.disarm(Timer::Kind::kSession, session.number, &session.expiry_timer);
   timers_.disarm(Timer::Kind::kLease, session.number, &session.lease_timer);
+  disarm_owed(session);
   drop_will(session, Haste::kCommit);  // [MQTT-3.1.3-9]
   // [MQTT-4.4.0-1] [MQTT-4.6.0-1] What was not acknowledged is sent again, in its order.
   std::vector<Outbound> unacknowledged;
@@ -298,6 +299,7 @@ void Broker::Impl::detach(Session& session, bool will_due_now) {
   put_session(session, false, Haste::kRide);
   arm_expiry(session);
   arm_leases(session);
+  if (store_.reader(session.reader)->owed_count > 0) arm_owed(session, Duration{0});
   will_due(session);
 }
 
@@ -314,6 +316,7 @@ void Broker::Impl::end_session(Session& session, Haste haste) {
   timers_.disarm(Timer::Kind::kWill, session.number, &session.will_timer);
   timers_.disarm(Timer::Kind::kRetained, session.number, &session.retained_timer);
   timers_.disarm(Timer::Kind::kLease, session.number, &session.lease_timer);
+  disarm_owed(session);
   return_leases(session, true);
   if (session.durable) {
     store_.erase(Table::kSession, session.client_id, haste);

@@ -69,6 +69,7 @@ void Broker::Impl::deliver(const Target& target, bool stored) {
     session.owed_last = record.position;
     if (!flows(session)) {
       session.behind = true;
+      if (session.connection == nullptr) owed_to_absent(session, record);
       return;
     }
     store_.take(session.reader, record.position, record.size_bytes());

@@ -26,6 +26,7 @@ void Broker::Impl::recover() {
     }
     arm_expiry(session);  // An expired one ends at the first tick.
     arm_leases(session);
+    if (store_.reader(session.reader)->owed_count > 0) arm_owed(session, Duration{0});
     will_due(session);
     boundary();
   }

@@ -101,6 +101,9 @@ struct Session {
   std::optional<Instant> expiry_timer;
   std::optional<Instant> retained_timer;
   std::optional<Instant> lease_timer;
+  std::optional<Instant> owed_timer;
+  bool owed_lasts = false;   // While it is away: the first thing it is owed does not expire ...
+  bool owed_looked = false;  // ... or was asked of the disk.
 
   bool resending() const { return resend_next < resend.size(); }
 };

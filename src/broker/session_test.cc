@@ -515,6 +515,98 @@ TEST(Resend, AnIdentifierGivenAgainBelongsToTheNewerMessage) {
   EXPECT_NE(all.find("#3 t '" + std::to_string(sent - 1) + "' dup"), std::string::npos) << all;
 }
 
+// A site with a session that is away, and what the store holds for it.
+struct Absent {
+  Site site;
+  Client sub{site, "sub"}, pub{site, "pub"};
+
+  Absent() {
+    sub.keep(UINT32_MAX).connect();
+    sub.subscribed("t", 1);
+    pub.connect();
+    sub.drop();
+  }
+  void publish(Bytes payload, uint32_t expiry_s = 0) {
+    mqtt::Properties properties;
+    if (expiry_s > 0) properties.message_expiry_interval_s = expiry_s;
+    pub.publish("t", payload, 1, 1, properties);
+    site.sync();
+  }
+  void pass(int64_t time_s) {
+    site.pass(seconds(time_s));
+    for (int i = 0; i < 20; ++i) {
+      site.sync();
+      site.pass(milliseconds(1));
+    }
+  }
+  uint64_t owed() const { return site.store->reader(1)->owed_count; }
+  Lines back() {
+    sub.dial();
+    Lines lines = sub.synced();
+    lines.erase(lines.begin());
+    return lines;
+  }
+};
+
+TEST(Session, WhatExpiresWhileItIsAwayIsOwedNoLonger) {  // [MQTT-3.3.2-5]
+  for (const bool restart : {false, true}) {
+    Absent absent;
+    absent.publish("first", 100);
+    absent.publish("second", 200);
+    absent.publish("third", 5000);
+    if (restart) absent.site.restart();
+    absent.pass(130);
+    EXPECT_EQ(absent.owed(), 2u) << restart;
+    absent.pass(300);
+    EXPECT_EQ(absent.owed(), 1u) << restart;
+    EXPECT_EQ(absent.site.broker->counters().expired, 2u) << restart;
+    absent.site.restart();
+    EXPECT_EQ(absent.owed(), 1u) << restart;
+    EXPECT_EQ(absent.back(), Lines{"PUBLISH q1 #1 t 'third' expiry 4570"}) << restart;
+  }
+}
+
+TEST(Session, WhatLastsHoldsWhatIsBehindIt) {
+  Absent absent;
+  absent.publish("lasts");
+  absent.publish("expires", 100);
+  absent.pass(1000);
+  EXPECT_EQ(absent.owed(), 2u);
+  EXPECT_EQ(absent.back(), Lines{"PUBLISH q1 #1 t 'lasts'"});
+}
+
+// What was sent is sent again, expired or not.
+TEST(Session, WhatWasSentBeforeItWentDoesNotExpire) {  // [MQTT-4.3.3-7]
+  Absent absent;
+  absent.sub.dial();
+  absent.sub.synced();
+  absent.publish("sent", 100);
+  EXPECT_EQ(absent.sub.take().size(), 1u);
+  absent.sub.drop();
+  absent.publish("not sent", 100);
+  absent.pass(1000);
+  EXPECT_EQ(absent.back().size(), 1u);
+}
+
+// Goal: what is worth nothing keeps nothing out. Method: a disk that is full of what expired is full no more.
+TEST(Session, WhatHasExpiredMakesRoom) {
+  Absent absent;
+  const std::string large(500'000, 'x');
+  mqtt::Properties properties;
+  properties.message_expiry_interval_s = 600;
+  size_t taken = 0;
+  for (; taken < 1000; ++taken) {
+    absent.pub.publish("t", large, 1, 1, properties);
+    if (absent.pub.synced() != Lines{"PUBACK #1 00"}) break;
+  }
+  ASSERT_LT(taken, 1000u);
+  absent.pass(700);
+  for (int i = 0; i < 30; ++i) absent.pass(1);
+  EXPECT_EQ(absent.owed(), 0u);
+  absent.pub.publish("t", large, 1, 1, properties);
+  EXPECT_EQ(absent.pub.synced(), Lines{"PUBACK #1 00"});
+}
+
 // A client that publishes to itself and acknowledges what it has not got yet uses an identifier twice in one turn. What of it is
 // open stands in the row of the turn, whose positions ascend.
 TEST(Session, AcknowledgingAheadSpoilsNoRow) {

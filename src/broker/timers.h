@@ -19,6 +19,7 @@ struct Timer {
     kRetained,    // Retained messages for which there was no space are tried again.
     kSys,         // Status topics; `id` is 0, like below.
     kWills,       // Wills for which there was no space are tried again.
+    kOwed,        // What the session is owed, and is away for, may have expired.
     kLease,       // The session has been away for so long that its leases at QoS 1 go to others.
   };
   Instant at;

@@ -32,17 +32,26 @@ bool decode_audience(Bytes bytes, std::vector<Member>* members) {
   return used == bytes.size();
 }
 
-bool expired(const Record& record, uint32_t time_to_live_s, const Now& now) {
+std::optional<Duration> time_left(const Record& record, uint32_t time_to_live_s, const Now& now) {
   uint64_t limit_s = record.expiry_s ? *record.expiry_s : UINT64_MAX;
   if (time_to_live_s != 0) limit_s = std::min<uint64_t>(limit_s, time_to_live_s);
-  if (limit_s == UINT64_MAX) return false;
+  if (limit_s == UINT64_MAX) return std::nullopt;
+  int64_t passed_s = 0;
   if (record.arrival.boot == now.boot) {
-    return now.mono.ns >= record.arrival.mono_ns &&
-           (now.mono.ns - record.arrival.mono_ns) / 1'000'000'000 >= limit_s;
+    if (now.mono.ns > record.arrival.mono_ns)
+      passed_s = static_cast<int64_t>((now.mono.ns - record.arrival.mono_ns) / 1'000'000'000);
+  } else {
+    if (record.arrival.quality == ClockQuality::kUnknown || now.quality == ClockQuality::kUnknown)
+      return std::nullopt;
+    // Stamps of peers may be anything: the difference is made where it cannot overflow.
+    passed_s = now.wall_us / 1'000'000 - record.arrival.wall_us / 1'000'000;
   }
-  if (record.arrival.quality == ClockQuality::kUnknown || now.quality == ClockQuality::kUnknown) return false;
-  // Stamps of peers may be anything: the sum is made where it cannot overflow.
-  return now.wall_us / 1'000'000 - record.arrival.wall_us / 1'000'000 >= static_cast<int64_t>(limit_s);
+  const auto limit = static_cast<int64_t>(limit_s);
+  return passed_s >= limit ? Duration{0} : seconds(limit - std::max<int64_t>(passed_s, 0));
+}
+
+bool expired(const Record& record, uint32_t time_to_live_s, const Now& now) {
+  return time_left(record, time_to_live_s, now) == Duration{0};
 }
 
 const char* gap_cause_name(GapCause cause) {

@@ -121,6 +121,8 @@ struct Record {
 // time decides; across boots the wall clock does, and a clock of unknown quality never expires anything (keep
 // rather than lose).
 bool expired(const Record& record, uint32_t time_to_live_s, const Now& now);
+// How long it has until then, by the clocks of now; nothing if nobody can say, or never.
+std::optional<Duration> time_left(const Record& record, uint32_t time_to_live_s, const Now& now);
 
 // What is no longer there, and why. Reader 0: for everybody.
 enum class GapCause : uint8_t {
