@@ -83,12 +83,17 @@ void WebSocketFilter::upgrade(Bytes wire, std::string* core, std::string* reply)
 void WebSocketFilter::frames(Bytes wire, std::string* core, std::string* reply) {
   in_ = wire;
   core_ = core;
-  const bool sound = wslay_event_recv(context_) == 0;
+  const int result = wslay_event_recv(context_);
   in_ = {};
   core_ = nullptr;
+  if (result == WSLAY_ERR_CALLBACK_FAILURE) {
+    // What it says of a control frame that is too long or in fragments; and its own close has no status then.
+    reply->append("\x88\x02\x03\xea");
+    return fail("a frame broke the WebSocket protocol (status 1002)");  // RFC 6455, sections 5.5 and 7.4.1
+  }
   write_out(reply);  // Pongs, and the answer to a close.
   if (state_ != State::kEstablished) return;
-  if (!sound) return fail("the WebSocket ran out of memory");
+  if (result != 0) return fail("the WebSocket ran out of memory");
   if (wslay_event_get_close_received(context_) != 0) {
     state_ = State::kEnded;
   } else if (wslay_event_want_read(context_) == 0) {

@@ -142,7 +142,8 @@ TEST(WebSocketFilterTest, WhatBreaksTheProtocolIsRefused) {
       {frame(kBinary, "x", true, /*masked=*/false), "\x03\xea"},       // 1002
       {frame(kContinuation, "x"), "\x03\xea"},                         // Of nothing.
       {frame(kBinary, "x", false) + frame(kBinary, "y"), "\x03\xea"},  // Within another.
-      {frame(kPing, "x", false), ""},                    // In fragments; libwslay gives no status.
+      {frame(kPing, "x", false), "\x03\xea"},            // In fragments.
+      {frame(kPing, std::string(126, 'x')), "\x03\xea"},  // Longer than a control frame may be.
       {std::string("\xc2\x80\1\2\3\4", 6), "\x03\xea"},  // With an extension's bit.
       {frame(static_cast<Opcode>(3), "x"), "\x03\xea"},  // Of no known kind.
       {huge + "\1\2\3\4x", "\x03\xf1"},                  // 1009
@@ -218,6 +219,21 @@ TEST(WebSocketUpgradeTest, NeedsEverythingItNeeds) {
   EXPECT_EQ(answer("Upgrade: websocket", "Upgrade : websocket"), "400");
   EXPECT_EQ(answer("Upgrade: websocket", "Upgrade: websocket\nX: y"), "400");
   EXPECT_EQ(answer("Upgrade: websocket", Bytes("Upgrade: web\0socket", 19)), "400");
+}
+
+TEST(WebSocketUpgradeTest, TheNameOfTheStandardIsPreferred) {  // [MQTT-6.0.0-4]
+  const auto chosen = [](const std::string& offered) {
+    Server server;
+    std::string request = kRequest;
+    request.replace(request.find("chat, mqtt"), 10, offered);
+    server.take(request);
+    const size_t at = server.reply.find("Sec-WebSocket-Protocol: ");
+    return at == std::string::npos ? "" : server.reply.substr(at + 24, server.reply.find("\r\n", at) - at - 24);
+  };
+  EXPECT_EQ(chosen("mqttv3.1, mqtt"), "mqtt");
+  EXPECT_EQ(chosen("mqttv3.1\r\nSec-WebSocket-Protocol: mqtt"), "mqtt");
+  EXPECT_EQ(chosen("mqtt, mqttv3.1"), "mqtt");
+  EXPECT_EQ(chosen("mqttv3.1"), "mqttv3.1");
 }
 
 TEST(WebSocketUpgradeTest, IsBounded) {

@@ -56,10 +56,11 @@ bool take(Bytes name, Bytes value, Request* request) {
   if (http_same(name, "connection"))
     request->connection = request->connection || http_list_holds(value, "upgrade");
   if (http_same(name, "sec-websocket-protocol")) {
-    // Names of protocols are compared as they are. RFC 6455, section 4.1, point 10.
-    while (!value.empty() && !request->protocol) {
+    // Names of protocols are compared as they are. RFC 6455, section 4.1, point 10. The name before the standard only where its own is
+    // offered nowhere [MQTT-6.0.0-4].
+    while (!value.empty()) {
       const Bytes offered = http_list_next(&value);
-      if (offered == "mqtt" || offered == "mqttv3.1") request->protocol = offered;
+      if (offered == "mqtt" || (offered == "mqttv3.1" && !request->protocol)) request->protocol = offered;
     }
   }
   return true;
