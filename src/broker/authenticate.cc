@@ -153,8 +153,8 @@ void Broker::Impl::identities_changed(const Now& now) {
   for (const ConnectionId id : revoked) {
     Connection* connection = find(id);
     if (connection == nullptr) continue;
-    log(kEventRevoked, "'" + connection->session->client_id + "' is disconnected: '" +
-                           connection->principal.name + "' was removed or has another password");
+    log(kEventRevoked, quoted_name(connection->session->client_id) + " is disconnected: " +
+                           quoted_name(connection->principal.name) + " was removed or has another password");
     close(*connection, Reason::kNotAuthorized, "this user was removed or has another password");
     boundary();
   }

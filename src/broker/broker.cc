@@ -434,8 +434,8 @@ void Broker::Impl::timer_due(const Timer& timer) {
     if (due > now_.mono) return arm_connection(*connection, due);
     // [MQTT-3.1.2-22] (In 3.1.1: [MQTT-3.1.2-24].)
     ++counters_.of(Limit::kKeepAlive);
-    log_rarely(kEventKeepAlive,
-               "'" + connection->session->client_id + "' sent nothing within one and a half keep alives");
+    log_rarely(kEventKeepAlive, quoted_name(connection->session->client_id) +
+                                    " sent nothing within one and a half keep alives");
     return close(*connection, Reason::kKeepAliveTimeout);
   }
   if (timer.kind == Timer::Kind::kWills) {
@@ -467,7 +467,7 @@ void Broker::Impl::timer_due(const Timer& timer) {
   }
   session.expiry_timer.reset();  // It is away: a connection disarms it [MQTT-4.1.0-1].
   ++counters_.sessions_expired;
-  log_rarely(kEventSessionExpired, "session of '" + session.client_id + "' expired");
+  log_rarely(kEventSessionExpired, "session of " + quoted_name(session.client_id) + " expired");
   end_session(session, Haste::kRide);
 }
 
@@ -488,7 +488,7 @@ void Broker::Impl::fail(Connection& connection, Reason reason, const char* text)
   ++counters_.protocol_errors;
   count_limit(reason);
   std::string line =
-      connection.session != nullptr ? "'" + connection.session->client_id + "'" : "a new connection";
+      connection.session != nullptr ? quoted_name(connection.session->client_id) : "a new connection";
   log_rarely(kEventConnectionFailed, line + " is disconnected: " + mqtt::reason_name(reason) + ": " + text);
   close(connection, reason, text);
 }

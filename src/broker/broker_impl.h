@@ -32,6 +32,7 @@
 
 #include "base/planted_bugs.h"
 #include "base/prng.h"
+#include "base/shown.h"
 #include "broker/audience.h"
 #include "broker/broker.h"
 #include "broker/events.h"

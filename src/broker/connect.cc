@@ -40,7 +40,7 @@ uint8_t return_code(Reason reason) {
 void Broker::Impl::on_connect(Connection& connection, const mqtt::Connect& packet, Bytes whole) {
   const bool v5 = packet.version == Version::k5;
   connection.version = packet.version;
-  connection.asked_as = packet.client_id;
+  connection.asked_as = cut_text(packet.client_id, kNameShownBytesMax);
   const mqtt::Properties& asked = packet.properties;
   connection.receive_maximum = asked.receive_maximum.value_or(UINT16_MAX);
   connection.packet_bytes_max = asked.maximum_packet_size.value_or(UINT32_MAX);
@@ -201,7 +201,7 @@ void Broker::Impl::refuse(Connection& connection, Reason reason, const char* tex
   ++counters_.connects_refused;
   count_limit(reason);
   log_rarely(kEventConnectRefused,
-             "CONNECT" + (connection.asked_as.empty() ? "" : " of '" + connection.asked_as + "'") +
+             "CONNECT" + (connection.asked_as.empty() ? "" : " of " + quoted_name(connection.asked_as)) +
                  " refused: " + mqtt::reason_name(reason) + ": " + text);
   const bool v5 = connection.version == Version::k5;
   // [MQTT-3.2.2-6] No session is present in a refusal; [MQTT-3.2.2-7] [MQTT-4.12.0-4] [MQTT-4.13.2-1] the connection

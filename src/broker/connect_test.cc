@@ -625,5 +625,28 @@ TEST(Connect, BreachOf311EndsItsConnectionWithoutAWord) {  // [MQTT-4.8.0-1] of 
   EXPECT_EQ(good.take(), Lines{"PINGRESP"});
 }
 
+TEST(Connect, NamesInTheLogAreCut) {
+  Site site;
+  site.host.rights_of["anna"];  // None.
+  std::string long_name;
+  for (int i = 0; i < 30'000; ++i) long_name += "ü";
+  Client refused(site, long_name), allowed(site, long_name + "2");
+  refused.hello.user_name = "mallory";
+  site.host.denied.insert("mallory");
+  refused.dial();
+  allowed.hello.user_name = "anna";
+  allowed.connect();
+  allowed.publish(std::string(60'000, 't'), "x", 1);
+  site.pass(seconds(2));
+  allowed.subscribe(std::string(60'000, 'f'), 1);
+  site.pass(seconds(2));
+  allowed.send_bytes("\xff\xff\xff\xff\xff");
+  ASSERT_EQ(site.host.logged.size(), 4u);
+  for (const std::string& line : site.host.logged) {
+    EXPECT_LT(line.size(), 500u) << line;
+    EXPECT_NE(line.find("…'"), std::string::npos) << line;
+  }
+}
+
 }  // namespace
 }  // namespace hf::broker

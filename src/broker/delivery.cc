@@ -159,7 +159,7 @@ void Broker::Impl::enqueue(Session& session, const Target& target, uint8_t qos) 
     // Never skipped in silence.
     ++counters_.slow_disconnected;
     ++counters_.of(Limit::kSlowSession);
-    log_rarely(kEventTooSlow, "'" + session.client_id + "' takes its QoS 1 and 2 messages too slowly");
+    log_rarely(kEventTooSlow, quoted_name(session.client_id) + " takes its QoS 1 and 2 messages too slowly");
     return doom(*session.connection, Reason::kQuotaExceeded, "too far behind for a session without state");
   }
   session.queue_bytes += size_bytes;

@@ -193,8 +193,8 @@ void Broker::Impl::on_publish(Connection& connection, const Incoming& packet) {
     if (carried.time_invalid) {
       ++counters_.times_invalid;
       log_rarely(kEventTimeInvalid,
-                 "an hf-time of '" + session.client_id + "' on '" + std::string(record.topic) +
-                     "' is neither RFC 3339 in UTC nor milliseconds; the message is taken without");
+                 "an hf-time of " + quoted_name(session.client_id) + " on " + quoted_name(record.topic) +
+                     " is neither RFC 3339 in UTC nor milliseconds; the message is taken without");
     }
   }
   if (!record.event_us) record.event_us = host_.event_time(record.topic, record.payload);
@@ -253,8 +253,8 @@ void Broker::Impl::acks_left(uint64_t durable_commit) {
 void Broker::Impl::refuse_publish(Connection& connection, const Incoming& packet, Reason reason) {
   ++counters_.publishes_refused;
   log_rarely(kEventPublishRefused,
-             "PUBLISH of '" + connection.session->client_id + "' on '" + std::string(packet.topic) +
-                 "' refused: " + (storage_failed() ? "storage has failed" : mqtt::reason_name(reason)));
+             "PUBLISH of " + quoted_name(connection.session->client_id) + " on " + quoted_name(packet.topic) +
+                 " refused: " + (storage_failed() ? "storage has failed" : mqtt::reason_name(reason)));
   if (packet.qos == 0) return;
   if (connection.version == Version::k311) {
     // [MQTT-3.3.5-2] of 3.1.1: it has no way to refuse but to close. Where that may help, it does; who has no right to a topic

@@ -37,7 +37,7 @@ void Broker::Impl::recover_sessions() {
   store_.scan(Table::kSession, {}, [&](Bytes key, Bytes value) {
     SessionRow row;
     if (!decode(value, &row) || sessions_by_number_.contains(row.number)) {
-      log_rarely(kEventRowDamaged, "a session's row cannot be read: '" + std::string(key) + "'");
+      log_rarely(kEventRowDamaged, "a session's row cannot be read: " + quoted_name(key));
       return true;
     }
     auto made = std::make_unique<Session>();
@@ -60,8 +60,8 @@ void Broker::Impl::recover_sessions() {
   });
   for (Session* session : stood) {
     if (store_.reader(session->reader) == nullptr) {
-      log_rarely(kEventRowDamaged,
-                 "the reader of '" + session->client_id + "' is gone; it is owed what comes from now on");
+      log_rarely(kEventRowDamaged, "the reader of " + quoted_name(session->client_id) +
+                                       " is gone; it is owed what comes from now on");
       session->reader = store_.create_reader(true);
     }
     put_session(*session, false, Haste::kRide);
@@ -79,7 +79,8 @@ void Broker::Impl::recover_subscriptions() {
     if (!in.ok() || found == sessions_by_number_.end()) {
       orphans.emplace_back(key);
     } else if (!mqtt::topic_filter_valid(filter) || !decode(value, &row)) {
-      log_rarely(kEventRowDamaged, "a subscription of '" + found->second->client_id + "' cannot be read");
+      log_rarely(kEventRowDamaged,
+                 "a subscription of " + quoted_name(found->second->client_id) + " cannot be read");
     } else {
       subscriptions_.set(*found->second, filter, row.options);
       watch_sys(filter);
@@ -98,7 +99,7 @@ void Broker::Impl::recover_groups() {
     const std::string filter = "$share/" + std::string(key);
     if (!mqtt::topic_filter_valid(filter) || !decode_group(value, &reader) ||
         store_.reader(reader) == nullptr || groups_by_reader_.contains(reader)) {
-      log_rarely(kEventRowDamaged, "the shared subscription '" + filter + "' cannot be read");
+      log_rarely(kEventRowDamaged, "the shared subscription " + quoted_name(filter) + " cannot be read");
       orphans.emplace_back(key);
       return true;
     }
@@ -165,7 +166,8 @@ void Broker::Impl::recover_packets() {
       } else if (table == Table::kInbound) {
         found->second->inbound[entry.packet_id] = 0;
       } else if (!decode(value, &entry, &lease) || entry.qos == 0) {
-        log_rarely(kEventRowDamaged, "a delivery to '" + found->second->client_id + "' cannot be read");
+        log_rarely(kEventRowDamaged,
+                   "a delivery to " + quoted_name(found->second->client_id) + " cannot be read");
       } else if (ShareGroup* group = find_group(lease.reader); lease.reader != 0 && group == nullptr) {
         orphans.emplace_back(key);  // The group has ended.
       } else {
@@ -205,7 +207,8 @@ void Broker::Impl::recover_runs() {
     const auto owner = sessions_by_number_.find(number);
     if (!whole || owner == sessions_by_number_.end() || !decode_run(value, &run_scratch_)) {
       if (whole && owner != sessions_by_number_.end())
-        log_rarely(kEventRowDamaged, "deliveries to '" + owner->second->client_id + "' cannot be read");
+        log_rarely(kEventRowDamaged,
+                   "deliveries to " + quoted_name(owner->second->client_id) + " cannot be read");
       done.emplace_back(key);
       return true;
     }
@@ -240,7 +243,7 @@ void Broker::Impl::recover_wills() {
   store_.scan(Table::kWill, {}, [&](Bytes key, Bytes value) {
     WillRow will;
     if (!decode(value, &will) || !mqtt::topic_name_valid(will.topic)) {
-      log_rarely(kEventRowDamaged, "the will of '" + std::string(key) + "' cannot be read");
+      log_rarely(kEventRowDamaged, "the will of " + quoted_name(key) + " cannot be read");
     } else if (Session* session = find_session(key)) {
       session->will = std::make_unique<WillRow>(std::move(will));
     } else {

@@ -121,7 +121,7 @@ struct Connection {
   Principal principal;
   Session* session = nullptr;  // While kOpen.
 
-  std::string asked_as;        // The client identifier in its CONNECT, until that is accepted.
+  std::string asked_as;        // The client identifier in its CONNECT, cut, until that is accepted.
   std::string input;           // A packet that is not whole yet; with `checking` all that came.
   std::string connect_packet;  // kAuthenticating: CONNECT as it came.
   std::string auth_method;     // Of CONNECT; empty: none.

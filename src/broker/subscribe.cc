@@ -65,8 +65,8 @@ uint8_t Broker::Impl::subscribe_one(Session& session, const Connection& connecti
   const Rights* const rights = session_rights_.of(session);
   if (rights != nullptr && !rights->subscribe(shared.filter)) {
     ++counters_.not_authorized;
-    log_rarely(kEventSubscribeRefused, "'" + session.client_id + "' has no right to subscribe to '" +
-                                           std::string(entry.filter) + "'");
+    log_rarely(kEventSubscribeRefused,
+               quoted_name(session.client_id) + " has no right to subscribe to " + quoted_name(entry.filter));
     return number(Reason::kNotAuthorized);
   }
   if (reserved(entry.filter)) {
@@ -98,7 +98,7 @@ uint8_t Broker::Impl::subscribe_one(Session& session, const Connection& connecti
     const std::string row = encode(SubscriptionRow{options, owed || was_owed});
     if (is_new && !store_.admit_row(8 + entry.filter.size() + row.size())) {
       ++counters_.of(Limit::kRows);
-      log_rarely(kEventRowsFull, "no space for a subscription of '" + session.client_id + "'");
+      log_rarely(kEventRowsFull, "no space for a subscription of " + quoted_name(session.client_id));
       return number(Reason::kQuotaExceeded);
     }
     store_.put(Table::kSubscription, subscription_key(session.number, entry.filter), row);

@@ -84,8 +84,8 @@ void Broker::Impl::publish_will(const std::string& client_id, const WillRow& wil
   if (!may_still_publish(will.user, client_id, will.topic, will.retain)) {
     ++counters_.not_authorized;
     store_.erase(Table::kWill, client_id, Haste::kCommit);
-    return log_rarely(kEventWillLost,
-                      "the will of '" + client_id + "' was not published: its client has no right to");
+    return log_rarely(kEventWillLost, "the will of " + quoted_name(client_id) +
+                                          " was not published: its client has no right to");
   }
   store::NewRecord record;
   record.topic = will.topic;
@@ -105,13 +105,13 @@ void Broker::Impl::publish_will(const std::string& client_id, const WillRow& wil
     wills_waiting_.insert_or_assign(client_id, WaitingWill{will, publisher});
     if (!wills_timer_) timers_.arm(Timer::Kind::kWills, 0, now_.mono + kWillRetry, &wills_timer_);
     return log_rarely(kEventWillWaits,
-                      "there is no space for the will of '" + client_id + "'; it is tried again");
+                      "there is no space for the will of " + quoted_name(client_id) + "; it is tried again");
   }
   store_.erase(Table::kWill, client_id, Haste::kCommit);
   if (published) return;
   ++counters_.publishes_refused;
-  log_rarely(kEventWillLost,
-             "the will of '" + client_id + "' was not published: " + mqtt::reason_name(outcome.reason));
+  log_rarely(kEventWillLost, "the will of " + quoted_name(client_id) +
+                                 " was not published: " + mqtt::reason_name(outcome.reason));
 }
 
 }  // namespace hf::broker

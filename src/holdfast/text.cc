@@ -6,11 +6,15 @@
 #include <cctype>
 #include <cstdint>
 
+#include "base/shown.h"
 #include "mqtt/topic.h"
 
 namespace hf::holdfast {
 
 namespace {
+
+// The last column holds sentences, and nothing is filled up to its width.
+constexpr size_t kLastCellBytesMax = 1024;
 
 size_t distance(std::string_view a, std::string_view b) {
   std::vector<size_t> before(b.size() + 1);  // Two rows above.
@@ -82,7 +86,8 @@ std::string TablePages::add(const std::vector<std::vector<std::string>>& rows) {
       }
       // Which side a column keeps to is settled by the first page: numbers to the right, if there is any.
       if (first && !is_heading && is_number(cell) && cell != "-") right_[i] = true;
-      cell = printable(cell);
+      const bool last = i + 1 == cells[row].size();
+      cell = cut_text(printable(cell), last ? kLastCellBytesMax : kNameShownBytesMax);
       widths_[i] = std::max(widths_[i], width(cell));
     }
   }

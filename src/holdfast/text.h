@@ -13,8 +13,9 @@ namespace hf::holdfast {
 std::string nearest_name(std::string_view name, std::span<const std::string> candidates);
 
 // Columns that stand under each other; the first row is the heading (none if it is empty). A column of
-// numbers is aligned to the right. Control characters in cells are shown as "\x07": names come from
-// strangers.
+// numbers is aligned to the right. Names come from strangers: control characters in cells are shown as "\x07", and a cell that
+// is longer than kNameShownBytesMax is cut, since it would make all the others as wide. (In the last column, which holds
+// sentences, longer than 1 KiB.)
 std::string format_table(const std::vector<std::vector<std::string>>& rows);
 
 // The same in pages, for lists that are too long to be held: the columns of a page are as wide as those before it, or wider.

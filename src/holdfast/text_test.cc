@@ -27,6 +27,13 @@ TEST(TextTest, AlignsTables) {
   EXPECT_EQ(format_pairs({{"node", "ship"}, {"upstream", "none"}}), "node:      ship\nupstream:  none\n");
 }
 
+TEST(TextTest, LongNameDoesNotMakeATableWide) {
+  const std::string table = format_table(
+      {{"CLIENT", "USER"}, {"pump", "anna"}, {std::string(30'000, '\x1b'), "eve"}, {"fan", "bob"}});
+  EXPECT_LT(table.size(), 4 * 160u);
+  EXPECT_NE(table.find("…  eve\n"), std::string::npos) << table;
+}
+
 TEST(TextTest, ShowsStrangeBytesAsFigures) {
   EXPECT_EQ(printable("a\x1b[2Jb"), "a\\x1b[2Jb");
   EXPECT_EQ(printable("größe"), "größe");

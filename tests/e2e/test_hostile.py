@@ -1,6 +1,7 @@
 """Those who mean no good: floods before authentication, slow readers, floods of subscriptions, deep and long topics, TLS storms.
 What is measured here is what the others notice of it; the bounds are promises to people and not a benchmark."""
 
+import os
 import resource
 import socket
 import ssl
@@ -9,8 +10,8 @@ import subprocess
 import threading
 import time
 
-from harness import LOOPBACK, Case, free_port, wait_for
-from mqtt import V5
+from harness import LOOPBACK, Case, free_port, spawn, wait_for
+from mqtt import V5, Refused
 
 GOOD_P99_MS = 100
 MIB = 1 << 20
@@ -180,6 +181,43 @@ class Hostile(Case):
                 pass
             wait_for("the door", lambda: client.disconnect_reason == 0x8F, 10)
         self.assertLess(good.p99_ms(100), GOOD_P99_MS)
+
+    def test_a_log_that_nobody_reads(self):
+        """Goal: a log that is not read holds nobody up, however much strangers have written into it, and it says later what is
+        missing. Method: standard error is a pipe; CONNECTs are refused that have the longest client identifiers, of characters
+        that the log escapes."""
+        node = self.node("node", extra="anonymous = false\n")
+        reads, writes = os.pipe()
+        node.process = spawn([node.holdfast, "run", "--data", node.directory], stdout=subprocess.DEVNULL, stderr=writes)
+        os.close(writes)
+        self.keep(lambda: os.close(reads))
+        node.ready()
+        name = "\u0085" * 32_000
+
+        def refused():
+            with self.assertRaises(Refused):
+                self.client(node.port, name, version=V5, clean=True, user=("eve", "guess")).open()
+
+        for _ in range(8):
+            before = time.monotonic()
+            refused()
+            self.assertLess(time.monotonic() - before, 2, "it waits for who reads its log")
+            time.sleep(1.1)  # One line of an event a second.
+        filled = 0
+        with open(f"/proc/self/fd/{reads}", "wb", buffering=0) as other:  # Until nothing has room.
+            os.set_blocking(other.fileno(), False)
+            while other.write(b"x" * 4096):
+                filled += 4096
+        refused()
+        time.sleep(1.1)
+        refused()
+        seen = os.read(reads, 1 << 20).decode()
+        lines = [line for line in seen.splitlines() if "HF-MQTT-001" in line]
+        self.assertEqual(8, len(lines))
+        self.assertLess(max(map(len, lines)), 4096)
+        time.sleep(1.1)
+        refused()
+        self.assertIn("HF-LOG-001 2 lines were dropped", os.read(reads, 1 << 20).decode())
 
     def test_a_storm_of_tls_handshakes(self):
         """Goal: while clients come back over TLS as fast as they can, who is there waits less than 50 ms. Method: processes that
