@@ -20,6 +20,8 @@ constexpr size_t kRightsMax = 256;  // Of publishers that may be gone; looked up
 
 void Broker::Impl::take_verdict(Connection& connection, const mqtt::Connect& packet, Bytes whole,
                                 const Verdict& verdict) {
+  if (connection.asked_user.empty())
+    connection.asked_user = cut_text(verdict.principal.name, kNameShownBytesMax);
   if (!verdict.pending && verdict.reason >= Reason::kUnspecifiedError) {  // [MQTT-3.1.4-2] [MQTT-4.12.0-1]
     return refuse(connection, verdict.reason, "not admitted");
   }

@@ -487,9 +487,12 @@ void Broker::Impl::count_limit(Reason reason) {
 void Broker::Impl::fail(Connection& connection, Reason reason, const char* text) {
   ++counters_.protocol_errors;
   count_limit(reason);
-  std::string line =
-      connection.session != nullptr ? quoted_name(connection.session->client_id) : "a new connection";
-  log_rarely(kEventConnectionFailed, line + " is disconnected: " + mqtt::reason_name(reason) + ": " + text);
+  if (log_due(kEventConnectionFailed)) {
+    const std::string who =
+        connection.session != nullptr ? quoted_name(connection.session->client_id) : "a new connection";
+    log(kEventConnectionFailed,
+        who + whence(connection) + " is disconnected: " + mqtt::reason_name(reason) + ": " + text);
+  }
   close(connection, reason, text);
 }
 
@@ -589,11 +592,25 @@ void Broker::Impl::log(const char* event, std::string text) {
   host_.log(event, std::move(text));
 }
 
-void Broker::Impl::log_rarely(const char* event, std::string text) {
+bool Broker::Impl::log_due(const char* event) {
   const auto [found, first] = logged_.try_emplace(event, now_.mono);
-  if (!first && now_.mono - found->second < seconds(1)) return;
+  if (!first && now_.mono - found->second < seconds(1)) return false;
   found->second = now_.mono;
-  log(event, std::move(text));
+  return true;
+}
+
+void Broker::Impl::log_rarely(const char* event, std::string text) {
+  if (log_due(event)) log(event, std::move(text));
+}
+
+std::string Broker::Impl::whence(const Connection& connection) const {
+  const std::string& name = connection.session != nullptr ? connection.principal.name : connection.asked_user;
+  const std::string address = host_.address_of(connection.id);
+  std::string text;
+  if (!name.empty())
+    text = (connection.principal.kind == Principal::Kind::kNode ? "node " : "user ") + quoted_name(name);
+  if (!address.empty()) text += (text.empty() ? "from " : ", from ") + address;
+  return text.empty() ? "" : " (" + text + ")";
 }
 
 // --- What broker.h promises.

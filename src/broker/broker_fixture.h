@@ -94,6 +94,7 @@ class TestHost : public Host {
     std::vector<store::Member> links;
   };
   std::map<ConnectionId, std::string> sent;
+  std::map<ConnectionId, std::string> addresses;
   std::set<ConnectionId> closed;
   Lines logged;
   Lines calls;  // Those about nodes.
@@ -140,8 +141,15 @@ class TestHost : public Host {
   }
   Verdict authenticate_more(ConnectionId, Bytes data) override {
     if (data == "hm") return {.reason = mqtt::Reason::kContinueAuthentication, .data = "well?"};
+    if (data.starts_with("I was "))
+      return {.reason = mqtt::Reason::kNotAuthorized,
+              .principal = {Principal::Kind::kClient, std::string(data.substr(6))}};
     if (!data.starts_with("I am ")) return {.reason = mqtt::Reason::kNotAuthorized};
     return {.principal = {Principal::Kind::kClient, std::string(data.substr(5))}, .data = "hello"};
+  }
+  std::string address_of(ConnectionId connection) const override {
+    const auto found = addresses.find(connection);
+    return found == addresses.end() ? "" : found->second;
   }
   bool still_admitted(ConnectionId, const Principal& principal) const override {
     return !denied.contains(principal.name);

@@ -82,6 +82,7 @@ class FuzzHost : public Host {
     if (data.size() % 4 == 2) return {.pending = true};
     return {};
   }
+  std::string address_of(ConnectionId) const override { return "192.0.2.7"; }
   bool still_admitted(ConnectionId, const Principal& principal) const override {
     return !revoked || !principal.name.starts_with('l');
   }

@@ -133,6 +133,10 @@ class Broker::Impl {
   void log(const char* event, std::string text);
   // The same event at most once a second.
   void log_rarely(const char* event, std::string text);
+  // Likewise, where the text is not to be made in vain: it is due now, and counts as logged.
+  bool log_due(const char* event);
+  // " (user 'anna', from 192.0.2.1)", as far as it is known.
+  std::string whence(const Connection& connection) const;
 
   // --- Sending.
   void send_now(Connection& connection, Bytes bytes);

@@ -41,6 +41,7 @@ void Broker::Impl::on_connect(Connection& connection, const mqtt::Connect& packe
   const bool v5 = packet.version == Version::k5;
   connection.version = packet.version;
   connection.asked_as = cut_text(packet.client_id, kNameShownBytesMax);
+  connection.asked_user = cut_text(packet.user_name.value_or(Bytes()), kNameShownBytesMax);
   const mqtt::Properties& asked = packet.properties;
   connection.receive_maximum = asked.receive_maximum.value_or(UINT16_MAX);
   connection.packet_bytes_max = asked.maximum_packet_size.value_or(UINT32_MAX);
@@ -143,6 +144,7 @@ void Broker::Impl::admit_client(Connection& connection, const mqtt::Connect& pac
   connection.state = Connection::State::kOpen;
   connection.opened = now_.mono;
   release_memory(connection.asked_as);
+  release_memory(connection.asked_user);
   uncount_connect_bytes(connection);
   release_memory(connection.from);
   if (session->durable) {
@@ -200,9 +202,11 @@ void Broker::Impl::admit_client(Connection& connection, const mqtt::Connect& pac
 void Broker::Impl::refuse(Connection& connection, Reason reason, const char* text) {
   ++counters_.connects_refused;
   count_limit(reason);
-  log_rarely(kEventConnectRefused,
-             "CONNECT" + (connection.asked_as.empty() ? "" : " of " + quoted_name(connection.asked_as)) +
-                 " refused: " + mqtt::reason_name(reason) + ": " + text);
+  if (log_due(kEventConnectRefused)) {
+    const std::string who = connection.asked_as.empty() ? "" : " of " + quoted_name(connection.asked_as);
+    log(kEventConnectRefused,
+        "CONNECT" + who + whence(connection) + " refused: " + mqtt::reason_name(reason) + ": " + text);
+  }
   const bool v5 = connection.version == Version::k5;
   // [MQTT-3.2.2-6] No session is present in a refusal; [MQTT-3.2.2-7] [MQTT-4.12.0-4] [MQTT-4.13.2-1] the connection
   // ends, and nothing behind CONNECT is read [MQTT-3.1.4-6]. There are no user properties [MQTT-3.2.2-20].

@@ -625,6 +625,45 @@ TEST(Connect, BreachOf311EndsItsConnectionWithoutAWord) {  // [MQTT-4.8.0-1] of 
   EXPECT_EQ(good.take(), Lines{"PINGRESP"});
 }
 
+TEST(Connect, LogSaysWhoWasRefusedAndFromWhere) {
+  Site site;
+  site.host.denied.insert("mallory");
+  for (ConnectionId id = 1; id <= 5; ++id) site.host.addresses[id] = "192.0.2." + std::to_string(id);
+  const auto last_line = [&] {
+    site.pass(seconds(2));
+    return site.host.logged.empty() ? "" : site.host.logged.back();
+  };
+  Client guesses(site, "pump"), unnamed(site, "fan"), proves(site, "gate"), breaks(site, "lamp"),
+      silent(site, "");
+  guesses.hello.user_name = "mallory";
+  guesses.dial();
+  EXPECT_EQ(
+      last_line(),
+      "HF-MQTT-001 CONNECT of 'pump' (user 'mallory', from 192.0.2.1) refused: Bad User Name or Password: "
+      "not admitted");
+  unnamed.hello.properties.authentication_method = "NONE";
+  unnamed.dial();
+  EXPECT_EQ(last_line(),
+            "HF-MQTT-001 CONNECT of 'fan' (from 192.0.2.2) refused: Bad authentication method: not admitted");
+  proves.hello.properties.authentication_method = "RIDDLE";
+  proves.dial();
+  mqtt::Disconnect answer{.type = mqtt::PacketType::kAuth, .reason = Reason::kContinueAuthentication};
+  answer.properties.authentication_method = "RIDDLE";
+  answer.properties.authentication_data = "I was eve";
+  proves.send(answer);
+  EXPECT_EQ(
+      last_line(),
+      "HF-MQTT-001 CONNECT of 'gate' (user 'eve', from 192.0.2.3) refused: Not authorized: not admitted");
+  breaks.hello.user_name = "anna";
+  breaks.connect();
+  breaks.send_bytes("\xff\xff\xff\xff\xff");
+  EXPECT_TRUE(last_line().starts_with("HF-MQTT-002 'lamp' (user 'anna', from 192.0.2.4) is disconnected: "));
+  silent.id = ++site.connection_last;
+  site.broker->connected(silent.id, site.now);
+  silent.send_bytes("GET / HTTP/1.1");
+  EXPECT_TRUE(last_line().starts_with("HF-MQTT-002 a new connection (from 192.0.2.5) is disconnected: "));
+}
+
 TEST(Connect, NamesInTheLogAreCut) {
   Site site;
   site.host.rights_of["anna"];  // None.

@@ -45,8 +45,8 @@ struct Verdict {
   // it is refused.
   mqtt::Reason reason = mqtt::Reason::kSuccess;
   bool pending = false;  // None of that yet: Broker::authenticated() brings it.
-  Principal principal;
-  std::string data;  // Authentication data of an enhanced authentication (MQTT 5.0, section 4.12).
+  Principal principal;   // Before kSuccess: who it says it is, as far as its exchange tells.
+  std::string data;      // Authentication data of an enhanced authentication (MQTT 5.0, section 4.12).
 };
 
 // What one client may do. Topics are names, but for subscribe().
@@ -78,6 +78,8 @@ class Host {
   virtual Verdict authenticate_again(ConnectionId connection, Bytes data) = 0;
   // AUTH in an exchange that one of the two has begun. The end of the connection ends the exchange.
   virtual Verdict authenticate_more(ConnectionId connection, Bytes data) = 0;
+  // Where it is connected from, for people: "192.0.2.1", "unix"; empty: not known.
+  virtual std::string address_of(ConnectionId connection) const = 0;
   // Whether one that was admitted would still be: it was not removed, and its password is the same.
   virtual bool still_admitted(ConnectionId connection, const Principal& principal) const = 0;
   // What a client of this name may do; null: everything. Holds until Broker::identities_changed().

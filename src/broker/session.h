@@ -122,6 +122,7 @@ struct Connection {
   Session* session = nullptr;  // While kOpen.
 
   std::string asked_as;        // The client identifier in its CONNECT, cut, until that is accepted.
+  std::string asked_user;      // Its user name there, likewise.
   std::string input;           // A packet that is not whole yet; with `checking` all that came.
   std::string connect_packet;  // kAuthenticating: CONNECT as it came.
   std::string auth_method;     // Of CONNECT; empty: none.

@@ -21,7 +21,10 @@ constexpr Duration kDelayOfAddress = seconds(60);
 // Short: somebody who only knows the name must not keep its owner out.
 constexpr Duration kDelayOfUser = seconds(5);
 
-Verdict refused(Reason reason) { return {.reason = reason}; }
+// `name`: who it says it is, where that is not what CONNECT says.
+Verdict refused(Reason reason, Bytes name = {}) {
+  return {.reason = reason, .principal = {Principal::Kind::kClient, std::string(name)}};
+}
 
 class GrantRights final : public broker::Rights {
  public:
@@ -103,7 +106,7 @@ Verdict Logins::begin(ConnectionId connection, const mqtt::Connect& connect, Ins
     if (address_waits(call, now)) return refused(Reason::kConnectionRateExceeded);
     Verdict verdict = begin_again(connection, connect.properties.authentication_data.value_or(Bytes()));
     const bool guessed = call.exchange != nullptr && name_waits(call, call.exchange->name(), now);
-    return guessed ? refused(Reason::kConnectionRateExceeded) : verdict;
+    return guessed ? refused(Reason::kConnectionRateExceeded, call.exchange->name()) : verdict;
   }
   if (!call.caller.certificate_user.empty()) {
     if (!name.empty() && name != call.caller.certificate_user) return refused(Reason::kBadUserNameOrPassword);
@@ -170,7 +173,11 @@ Verdict Logins::begin_again(ConnectionId connection, Bytes data) {
   const identity::User* user = identities_.users.find(call.exchange->name());
   call.exchange_user.reset();
   if (user != nullptr) call.exchange_user = *user;
-  if (answer) return {.reason = Reason::kContinueAuthentication, .data = std::move(*answer)};
+  if (answer) {
+    return {.reason = Reason::kContinueAuthentication,
+            .principal = {Principal::Kind::kClient, call.exchange->name()},
+            .data = std::move(*answer)};
+  }
   call.exchange.reset();
   return refused(Reason::kNotAuthorized);
 }
@@ -180,16 +187,16 @@ Verdict Logins::more(ConnectionId connection, Bytes data, Instant now) {
   const std::unique_ptr<identity::ScramLogin> exchange = std::move(call.exchange);
   if (exchange == nullptr) return refused(Reason::kProtocolError);
   const bool waited = address_waits(call, now) || name_waits(call, exchange->name(), now);
-  if (waited) return refused(Reason::kConnectionRateExceeded);
+  if (waited) return refused(Reason::kConnectionRateExceeded, exchange->name());
   auto answer = exchange->last(data);
   if (!answer) {
     failed(call, exchange->name(), now);
-    return refused(Reason::kNotAuthorized);
+    return refused(Reason::kNotAuthorized, exchange->name());
   }
   // What it proved was right when the exchange began.
   const identity::User* user = identities_.users.find(exchange->name());
   if (user == nullptr || !call.exchange_user || *user != *call.exchange_user)
-    return refused(Reason::kNotAuthorized);
+    return refused(Reason::kNotAuthorized, exchange->name());
   Verdict verdict = admit(call, exchange->name());
   verdict.data = std::move(*answer);
   return verdict;

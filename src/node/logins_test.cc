@@ -166,6 +166,19 @@ TEST(Logins, NamesThatNobodyHasAreSlowedDownLikeOthers) {
   EXPECT_EQ(door.login(door.call(false, "192.0.2.3"), "eve", "x").reason, Reason::kConnectionRateExceeded);
 }
 
+TEST(Logins, RefusedProofSaysWhoseItWas) {
+  Door door;
+  mqtt::Connect scram;
+  scram.properties.authentication_method = "SCRAM-SHA-256";
+  scram.properties.authentication_data = "n,,n=ann,r=client";
+  std::unique_ptr<LoginWork> none;
+  const ConnectionId guesses = door.call();
+  EXPECT_EQ(door.logins->begin(guesses, scram, door.now, &none).principal.name, "ann");
+  const broker::Verdict verdict = door.logins->more(guesses, "c=biws,r=x,p=AAAA", door.now);
+  EXPECT_EQ(verdict.reason, Reason::kNotAuthorized);
+  EXPECT_EQ(verdict.principal.name, "ann");
+}
+
 TEST(Logins, PasswordThatWasChangedMeanwhileIsNotRightAnyMore) {
   Door door;
   const ConnectionId slow = door.call(), exchanging = door.call();

@@ -47,6 +47,7 @@ class Node::Impl final : public broker::Host, public link::Host, public link::Up
   broker::Verdict authenticate(ConnectionId connection, const mqtt::Connect& connect) override;
   broker::Verdict authenticate_again(ConnectionId connection, Bytes data) override;
   broker::Verdict authenticate_more(ConnectionId connection, Bytes data) override;
+  std::string address_of(ConnectionId connection) const override;
   bool still_admitted(ConnectionId connection, const broker::Principal& principal) const override;
   std::shared_ptr<const broker::Rights> rights(const std::string& user,
                                                const std::string& client_id) const override;
@@ -139,7 +140,6 @@ class Node::Impl final : public broker::Host, public link::Host, public link::Up
   };
 
   Send& send_to(ConnectionId connection);
-  std::string address_of(ConnectionId connection) const;
   void end_clients();
   bool oldest_of(const link::Conversation& conversation, const Now& now, broker::QueueInfo* info);
   QueueStatus link_queue(const link::Conversation& conversation) const;
