@@ -132,7 +132,8 @@ void add_stream_export(CLI::App& stream, int* exit_code) {
   command->add_option("--until", options->until, "Those that arrived before (default: all that is there now)")
       ->type_name("TIME|DURATION");
   command->add_option("--topic", options->topic, "Those whose topics match")->type_name("FILTER");
-  command->add_option("--format", options->format, "csv or json (default): an object on each line")
+  command
+      ->add_option("-o,--output,--format", options->format, "csv or json (default): an object on each line")
       ->check(CLI::IsMember({"csv", "json"}))
       ->type_name("FORMAT");
   add_target_options(*command, &options->target);
@@ -140,7 +141,7 @@ void add_stream_export(CLI::App& stream, int* exit_code) {
       "Records of several nodes come one node after the other, each in its order.\n"
       "Examples:\n"
       "  holdfast stream export telemetry --since '24 h' > day.jsonl\n"
-      "  holdfast stream export telemetry --since 2026-11-01 --until 2026-12-01 --format csv > november.csv\n"
+      "  holdfast stream export telemetry --since 2026-11-01 --until 2026-12-01 -o csv > november.csv\n"
       "  holdfast stream export alarms --topic 'alarm/engine/#'");
   command->callback([options, exit_code] {
     const auto done = export_stream(*options);

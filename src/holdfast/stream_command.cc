@@ -72,7 +72,7 @@ void add_stream(CLI::App& app, int* exit_code) {
       "Examples:\n"
       "  holdfast stream ls\n"
       "  holdfast stream tail alarms -f\n"
-      "  holdfast stream export telemetry --since '24 h' --format csv > day.csv");
+      "  holdfast stream export telemetry --since '24 h' -o csv > day.csv");
   add_ls(*command, exit_code);
   add_stream_export(*command, exit_code);
 

@@ -1,5 +1,6 @@
 // holdfast sub: print what comes.
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -35,6 +36,7 @@ struct Options {
   int qos = 1;
   bool verbose = false;
   bool json = false;
+  std::string output;
   uint64_t count = 0;  // 0: without end.
   std::string wait;
 };
@@ -184,10 +186,11 @@ class Subscriber {
   bool print(const mqtt::Publish& publish) {
     std::string line;
     if (options_.json) {
-      line = json_line(publish, clock_.now().wall_us);
+      line = json_printable(json_line(publish, clock_.now().wall_us));
     } else {
       if (options_.verbose) line = printable(publish.topic) + " ";
-      line.append(publish.payload);
+      // What strangers wrote does nothing to a terminal; a file or another program gets it as it is.
+      line += terminal_ ? printable(publish.payload, /*keep_lines=*/true) : std::string(publish.payload);
       line += '\n';
     }
     return std::fwrite(line.data(), 1, line.size(), stdout) == line.size() && std::fflush(stdout) == 0;
@@ -195,6 +198,7 @@ class Subscriber {
 
   MqttClient& client_;
   const Options& options_;
+  const bool terminal_ = ::isatty(STDOUT_FILENO) == 1;
   io::SystemEntropy entropy_;
   io::Clock clock_;
   std::set<uint16_t> unreleased_;  // QoS 2: printed, and not yet released by the server.
@@ -246,7 +250,7 @@ void add_sub(CLI::App& app, int* exit_code) {
       ->check(CLI::Range(0, 2))
       ->type_name("QOS");
   command->add_flag("-v,--verbose", options->verbose, "Each line begins with the topic");
-  command->add_flag("--json", options->json, "Each message as a JSON object with its properties");
+  command->add_flag("--json", options->json, "Each message as a JSON object with its properties: -o json");
   command->add_option("-C,--count", options->count, "End after this many messages")->type_name("N");
   command
       ->add_option("-W,--wait", options->wait,
@@ -261,14 +265,16 @@ void add_sub(CLI::App& app, int* exit_code) {
       ->type_name("HOST");
   command->add_option("-p,--port", options->port, "TCP port (default 1883)")->type_name("PORT");
   add_target_options(*command, &options->target);
+  add_output_option(*command, &options->output);
   command->footer(
       "Examples:\n"
       "  holdfast sub -t 'engine/#' -v\n"
-      "  holdfast sub -t 'alarm/#' -q 2 -i watch -c --json\n"
+      "  holdfast sub -t 'alarm/#' -q 2 -i watch -c -o json\n"
       "  holdfast sub -t engine/rpm -C 1 -W '5 s'\n"
       "  holdfast sub ls --topic engine/rpm");
   command->callback([options, exit_code, command] {
     if (!command->get_subcommands().empty()) return;
+    options->json = options->json || options->output == "json";
     const Done done = subscribe(*options);
     *exit_code = done ? kExitOk : report(done.error());
   });

@@ -371,12 +371,34 @@ class Seen(Case):
             ["sub", "ls"], ["sub", "ls", "--topic", f"{HOSTILE}/1"], ["retained", "ls"], ["retained", "rm", "no" + HOSTILE],
             ["queue", "ls"], ["queue", "why", HOSTILE], ["queue", "why", "no" + HOSTILE], ["queue", "ls", "-o", "json"],
             ["stream", "tail", "kept"], ["stream", "tail", "kept", "-o", "json"], ["stream", "export", "kept"],
-            ["stream", "export", "kept", "--format", "csv"], ["client", "kick", HOSTILE, "--forget", "--yes"],
+            ["stream", "export", "kept", "--format", "csv"], ["sub", "-t", f"{HOSTILE}/#", "-C", "1", "-v"],
+            ["sub", "-t", f"{HOSTILE}/#", "-C", "1", "--json"], ["client", "kick", HOSTILE, "--forget", "--yes"],
         ):  # fmt: skip
             with self.subTest(words):
                 _, out = self.at_terminal(*words, *where)
                 self.assertNotEqual("", out)
                 self.assertIsNone(CONTROL.search(out.replace("\r\n", "\n")), repr(out))
+
+    def test_sub_gives_other_programs_the_bytes_as_they_are(self):
+        node = self.node("node").start()
+        sender = self.client(node.port, "sender").open()
+        payload = HOSTILE.encode() + b"\xff\x00\x7f"
+        sender.publish("raw/1", payload, qos=1, retain=True)
+        where = ["--data", str(node.directory)]
+        done = subprocess.run([HOLDFAST, "sub", "-t", "raw/1", "-C", "1", *where], capture_output=True, check=True, timeout=20)
+        self.assertEqual(payload + b"\n", done.stdout)
+
+    def test_json_is_asked_for_the_same_way_everywhere(self):
+        node = self.node("node", extra='\n[[route]]\nfilter = "#"\nstream = "kept"\n').start()
+        self.said(node, "pub", "-t", "a", "-m", "x\u009by", "-r")
+        old = self.said(node, "sub", "-t", "a", "-C", "1", "--json")
+        new = self.said(node, "sub", "-t", "a", "-C", "1", "-o", "json")
+        self.assertEqual(json.loads(old)["payload"], json.loads(new)["payload"])
+        self.assertIn("u009b", new)
+        for form in ("csv", "json"):
+            old, new = (self.said(node, "stream", "export", "kept", option, form) for option in ("--format", "-o"))
+            self.assertEqual(old, new)
+        self.said(node, "sub", "-t", "a", "-o", "xml", code=2)
 
     def test_the_configuration_in_effect(self):
         node = self.node("node", extra="\n[mqtt]\nreceive_maximum = 7\n").start()
