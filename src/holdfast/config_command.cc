@@ -118,15 +118,19 @@ void add_config(CLI::App& app, int* exit_code) {
     const std::string path =
         options->file.empty() ? options->target.data_directory() + "/holdfast.toml" : options->file;
     const auto config = load_config(path);
-    const FileCheck check = config ? check_files(*config, path) : FileCheck{config.error(), {}};
+    const bool said_there =
+        config && options->target.data.empty() && !options->file.empty() && !config->data.empty();
+    const std::string data = said_there ? config->data : options->target.data_directory();
+    // A file alone says nothing of the directory that it is for.
+    const bool alone = !options->file.empty() && options->target.data.empty() && !said_there;
+    const FileCheck check =
+        config ? check_files(*config, path, alone ? "" : data) : FileCheck{config.error(), {}};
     for (const std::string& warning : check.warnings) std::fprintf(stderr, "warning: %s\n", warning.c_str());
     if (!check.mistakes.empty()) {
       *exit_code = refuse(check.mistakes, options->output);
       return;
     }
-    const bool said_there = options->target.data.empty() && !options->file.empty() && !config->data.empty();
-    const IdentityFiles files =
-        identity_files(*config, said_there ? config->data : options->target.data_directory());
+    const IdentityFiles files = identity_files(*config, data);
     const auto users = load_users(files.users);
     const auto permissions = load_permissions(files.permissions);
     const auto tokens = load_tokens(files.tokens);

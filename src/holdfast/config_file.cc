@@ -1,11 +1,13 @@
 #include "holdfast/config_file.h"
 
 #include <fmt/format.h>
+#include <sys/un.h>
 
 #include <algorithm>
 #include <map>
 #include <sstream>
 
+#include "holdfast/data_directory.h"
 #include "holdfast/read_file.h"
 #include "holdfast/text.h"
 #include "holdfast/toml_section.h"
@@ -405,6 +407,7 @@ std::expected<Config, Mistakes> parse_config(std::string_view text, const std::s
   });
 
   if (!mistakes.empty()) return std::unexpected(mistakes);
+  config.lines = root.lines();
   return config;
 }
 
@@ -418,6 +421,9 @@ std::expected<Config, Mistakes> load_config(const std::string& path) {
   const auto from_here = [&](std::string* file) {
     if (!file->empty() && file->front() != '/') *file = directory + *file;
   };
+  from_here(&config->data);
+  from_here(&config->admin_socket);
+  from_here(&config->key);
   from_here(&config->users);
   from_here(&config->permissions);
   from_here(&config->tokens);
@@ -439,8 +445,26 @@ std::expected<Config, Mistakes> load_config(const std::string& path) {
   return config;
 }
 
-FileCheck check_files(const Config& config, const std::string& name) {
+FileCheck check_files(const Config& config, const std::string& name, const std::string& data) {
   FileCheck check;
+  const auto top = [&](const char* key, const std::string& said) {
+    const auto at = config.lines.find(key);
+    const std::string place =
+        at == config.lines.end() ? name + ": " : fmt::format("{}:{}: `{}`: ", name, at->second, key);
+    check.mistakes.push_back(place + said);
+  };
+  const auto place_of = [&](const std::string& said, const char* file) {
+    return said.empty() && !data.empty() ? data + "/" + file : said;
+  };
+  constexpr size_t kSocketPathBytesMax = sizeof(sockaddr_un::sun_path) - 1;
+  const std::string socket = place_of(config.admin_socket, "admin.sock");
+  if (socket.size() > kSocketPathBytesMax) {
+    top("admin_socket", fmt::format("{} has {} bytes; the path of a socket has at most {}", socket,
+                                    socket.size(), kSocketPathBytesMax));
+  }
+  if (const std::string path = place_of(config.key, "key"); !path.empty()) {
+    if (const auto key = read_key(path); !key) top("key", key.error());
+  }
   const auto take = [&](const Lines& lines, const char* section, const io::TlsContext::Loaded& loaded) {
     if (loaded) {
       for (const io::TlsContext::Warning& warning : (*loaded)->warnings())

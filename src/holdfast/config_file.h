@@ -31,14 +31,16 @@ struct Config {
   std::vector<ListenerConfig> listeners;
   std::optional<io::TlsClientFiles> upstream_tls;
   Lines upstream_lines;
+  // Of these and those below load_config puts the configuration file's directory before a relative one.
   std::string admin_socket;  // Empty: admin.sock in the data directory.
   std::string key;           // Empty: key in the data directory.
   // The users file and the permissions file (identity_files.h). Empty: not said, users and permissions.toml in the data
-  // directory. load_config puts the configuration file's directory before a relative one.
+  // directory.
   std::string users;
   std::string permissions;
   std::string tokens;  // Likewise: tokens.
   bool log_json = false;
+  Lines lines;                  // Of what stands at the top.
   std::set<std::string> given;  // The keys that the file has: "quota", "mqtt.max_packet", "route".
 };
 
@@ -50,12 +52,13 @@ std::expected<Config, Mistakes> parse_config(std::string_view text, const std::s
 // A file that cannot be read is a mistake too. Paths of other files are taken from the file's directory on.
 std::expected<Config, Mistakes> load_config(const std::string& path);
 
-// What the files of listeners and upstream are good for: mistakes with their lines, and warnings for people.
+// What the files that it names are good for, and whether its socket can be: mistakes with their lines, and warnings for people.
 struct FileCheck {
   Mistakes mistakes;
   std::vector<std::string> warnings;
 };
-FileCheck check_files(const Config& config, const std::string& name);
+// `data`: the data directory, for what lies there by default; empty: not known.
+FileCheck check_files(const Config& config, const std::string& name, const std::string& data = {});
 
 // A node's name is also part of topics and file names: 1 to 64 of letters, digits, '.', '_' and '-'.
 bool node_name_valid(std::string_view name);

@@ -4,6 +4,9 @@
 
 #include <gtest/gtest.h>
 
+#include "holdfast/read_file.h"
+#include "io/temporary_directory_testing.h"
+
 namespace hf::holdfast {
 namespace {
 
@@ -293,6 +296,47 @@ TEST(ConfigFileTest, FilesThatAreNotThereAreNamedWithTheirLine) {
       "holdfast.toml:4: `listener.certificate`: cannot read /none/c: no such file or directory; name a PEM "
       "file that the node's user may read");
   EXPECT_TRUE(check.mistakes[1].starts_with("holdfast.toml:8: `upstream.ca`: cannot read /none/ca"));
+}
+
+TEST(ConfigFileTest, RelativePathsBeginAtTheFile) {
+  const io::TemporaryDirectory directory;
+  const std::string path = directory / "holdfast.toml";
+  ASSERT_TRUE(write_new_file(path, "data = \"d\"\nkey = \"k\"\nadmin_socket = \"s\"\nusers = \"u\"\n", 0600));
+  auto config = load_config(path);
+  ASSERT_TRUE(config);
+  EXPECT_EQ(config->data, directory / "d");
+  EXPECT_EQ(config->key, directory / "k");
+  EXPECT_EQ(config->admin_socket, directory / "s");
+  EXPECT_EQ(config->users, directory / "u");
+  const std::string absolute = directory / "absolute.toml";
+  ASSERT_TRUE(write_new_file(absolute, "key = \"/k\"\n", 0600));
+  config = load_config(absolute);
+  ASSERT_TRUE(config);
+  EXPECT_EQ(config->key, "/k");
+  EXPECT_EQ(config->admin_socket, "");
+}
+
+TEST(ConfigFileTest, KeyAndSocketAreLookedAtBeforeARestart) {
+  const io::TemporaryDirectory directory;
+  const auto checked = [&](const std::string& text, const std::string& data) {
+    const auto config = parse_config(text, "holdfast.toml");
+    return config ? joined_lines(check_files(*config, "holdfast.toml", data).mistakes) : "not read";
+  };
+  ASSERT_TRUE(write_new_file(directory / "good", std::string(64, 'a'), 0600));
+  ASSERT_TRUE(write_new_file(directory / "bad", "x", 0600));
+  const auto key = [&](const char* name) { return "\nkey = \"" + (directory / name) + "\"\n"; };
+  EXPECT_EQ(checked(key("good"), directory.path()), "");
+  EXPECT_EQ(checked(key("bad"), directory.path()),
+            "holdfast.toml:2: `key`: " + (directory / "bad") +
+                " is not a key: it should hold 32 bytes, or 64 hexadecimal digits");
+  EXPECT_TRUE(checked(key("none"), directory.path()).starts_with("holdfast.toml:2: `key`: cannot read "));
+  // By default it lies in the data directory; where that is not known, nothing is said.
+  EXPECT_TRUE(checked("", directory.path()).starts_with("holdfast.toml: cannot read " + (directory / "key")));
+  EXPECT_EQ(checked("", ""), "");
+  EXPECT_EQ(checked("admin_socket = \"/" + std::string(106, 's') + "\"\n", ""), "");
+  EXPECT_EQ(checked("admin_socket = \"/" + std::string(107, 's') + "\"\n", ""),
+            "holdfast.toml:1: `admin_socket`: /" + std::string(107, 's') +
+                " has 108 bytes; the path of a socket has at most 107");
 }
 
 TEST(ConfigFileTest, RoutesMustFitTogether) {

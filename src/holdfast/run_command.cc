@@ -176,8 +176,8 @@ std::expected<bool, Failure> run(const Options& options) {
     if (!listener.door.http && listener.door.tls && !listener.door.tls->client_ca.empty())
       config.identities.certificate_users = true;
   }
-  const FileCheck files_checked =
-      check_files(data->config, options.config.empty() ? data->path + "/holdfast.toml" : options.config);
+  const FileCheck files_checked = check_files(
+      data->config, options.config.empty() ? data->path + "/holdfast.toml" : options.config, data->path);
   if (!files_checked.mistakes.empty())
     return std::unexpected(Failure{kExitConfiguration, joined_lines(files_checked.mistakes)});
   if (data->key_exposed) {

@@ -279,6 +279,28 @@ class Operator(Case):
         self.assertEqual(2, command("run", "--dta", "x").returncode)
         self.assertEqual(2, command().returncode)
 
+    def test_paths_begin_at_the_configuration_file(self):
+        """Goal: a key and a socket that are named without a directory lie beside the file, wherever one stands; what `run` would
+        refuse, `config test` says before."""
+        node = self.node("node")
+        path = node.directory / "holdfast.toml"
+        (node.directory / "key").rename(node.directory / "my.key")
+        good = 'key = "my.key"\nadmin_socket = "my.sock"\n' + path.read_text()
+        path.write_text(good)
+        self.assertEqual(0, command("config", "test", path).returncode)
+        node.start()
+        self.assertEqual(0, node.command("status").returncode)
+        self.assertTrue((node.directory / "my.sock").exists())
+        node.stop()
+        for wrong, said in (('\nkey = "none.key"\n', "cannot read"),
+                            (f'key = "my.key"\nadmin_socket = "{"s" * 150}"\n', "at most 107")):  # fmt: skip
+            path.write_text(wrong)
+            done = command("config", "test", path)
+            self.assertEqual(78, done.returncode)
+            self.assertIn(f"{path}:2: ", done.stderr)
+            self.assertIn(said, done.stderr)
+            self.refused(node, said)
+
     def test_what_changes_something_answers_in_json_too(self):
         """Goal: a script that sets a site up reads objects: init, user, token, pub. A refusal stays an error."""
         directory = self.directory / "made"
