@@ -301,8 +301,10 @@ std::optional<AdminAnswer> decode_answer(Bytes line) {
   answer.ok = json["ok"].get<bool>();
   std::string after;
   const bool sound = read_text(json, "code", &answer.code) && read_text(json, "error", &answer.error) &&
-                     read_text(json, "state", &answer.state) && read_text(json, "claim", &answer.claim) &&
-                     read_text(json, "after", &after) && read_text(json, "text", &answer.text);
+                     read_text(json, "state", &answer.state) &&
+                     read_text(json, "sentence", &answer.sentence) &&
+                     read_text(json, "claim", &answer.claim) && read_text(json, "after", &after) &&
+                     read_text(json, "text", &answer.text);
   if (!sound) return std::nullopt;
   if (const auto hand = json.find("needs_a_hand"); hand != json.end() && hand->is_boolean()) {
     answer.needs_a_hand = hand->get<bool>();

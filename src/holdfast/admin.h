@@ -45,6 +45,7 @@ struct AdminAnswer {
   std::string code;           // Of an error: "not-found"; see code_name().
   std::string error;          // A sentence.
   std::string state;          // status
+  std::string sentence;       // status
   bool needs_a_hand = false;  // status
   std::string claim;          // node-add: content of the claim file.
   std::optional<store::Position>

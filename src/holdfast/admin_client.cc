@@ -8,6 +8,7 @@
 #include <thread>
 #include <utility>
 
+#include "base/result.h"
 #include "holdfast/exit_code.h"
 #include "io/errno_text.h"
 #include "io/listener.h"
@@ -80,6 +81,14 @@ Failure AdminConnection::not_holdfast() const {
   return {kExitFailed, "what answers on " + socket_path_ + " is not holdfast"};
 }
 
+int exit_code_of(Bytes code) {
+  if (code == code_name(Code::kInvalid)) return kExitUsage;
+  for (const Code needs_a_hand : {Code::kDenied, Code::kFull, Code::kIo}) {
+    if (code == code_name(needs_a_hand)) return kExitDegraded;
+  }
+  return kExitFailed;
+}
+
 std::expected<AdminAnswer, Failure> ask(const std::string& socket_path, const AdminRequest& request) {
   auto connection = AdminConnection::open(socket_path);
   if (!connection) return std::unexpected(connection.error());
@@ -87,7 +96,7 @@ std::expected<AdminAnswer, Failure> ask(const std::string& socket_path, const Ad
   if (!line) return std::unexpected(line.error());
   auto decoded = decode_answer(*line);
   if (!decoded) return std::unexpected(connection->not_holdfast());
-  if (!decoded->ok) return std::unexpected(Failure{kExitFailed, decoded->error});
+  if (!decoded->ok) return std::unexpected(Failure{exit_code_of(decoded->code), decoded->error});
   return *decoded;
 }
 

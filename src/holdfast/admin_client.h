@@ -36,7 +36,11 @@ class AdminConnection {
   std::string rest_;  // Behind the last answer.
 };
 
-// One request, one answer. Not being reached is kExitUnreachable; an answer that is an error is kExitFailed.
+// The exit code for an answer that is an error, by its `code`. A mistake of whoever asked is kExitUsage, also where only the node
+// can tell; what the node itself needs a hand for is kExitDegraded: it is locked, full, or its disk has failed.
+int exit_code_of(Bytes code);
+
+// One request, one answer. Not being reached is kExitUnreachable.
 std::expected<AdminAnswer, Failure> ask(const std::string& socket_path, const AdminRequest& request);
 
 }  // namespace hf::holdfast

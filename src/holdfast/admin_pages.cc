@@ -27,10 +27,9 @@ std::expected<Json, Failure> ask_json(AdminConnection& connection, const AdminRe
   if (!parsed.is_object() || !parsed.contains("ok") || !parsed["ok"].is_boolean())
     return std::unexpected(connection.not_holdfast());
   if (parsed["ok"].get<bool>()) return parsed;
-  const auto error = parsed.find("error");
-  return std::unexpected(Failure{kExitFailed, error != parsed.end() && error->is_string()
-                                                  ? printable(error->get<std::string>())
-                                                  : "the node says no, and not why"});
+  const std::string error = text_of(parsed, "error");
+  return std::unexpected(Failure{exit_code_of(text_of(parsed, "code")),
+                                 error.empty() ? "the node says no, and not why" : printable(error)});
 }
 
 std::expected<void, Failure> for_each_page(

@@ -5,6 +5,9 @@
 
 #include <gtest/gtest.h>
 
+#include "holdfast/admin_client.h"
+#include "holdfast/exit_code.h"
+
 namespace hf::holdfast {
 namespace {
 
@@ -40,6 +43,13 @@ TEST_F(AdminTest, SaysThatItIsLocked) {
       R"("data":"/data","key":"beside-data"})");
   EXPECT_EQ(ask(R"({"command":"streams"})"),
             R"({"ok":false,"code":"denied","error":"the store is locked: wrong key."})");
+}
+
+TEST_F(AdminTest, CodesOfAnswersAreExitCodes) {
+  EXPECT_EQ(exit_code_of("invalid"), kExitUsage);
+  for (const char* code : {"denied", "full", "io"}) EXPECT_EQ(exit_code_of(code), kExitDegraded) << code;
+  for (const char* code : {"not-found", "exists", "busy", "unsupported", ""})
+    EXPECT_EQ(exit_code_of(code), kExitFailed) << code;
 }
 
 TEST_F(AdminTest, AnswersNonsense) {

@@ -23,6 +23,9 @@ struct Options {
 };
 
 std::expected<void, Failure> remove(const Options& options) {
+  const auto none = [&] {
+    return std::unexpected(Failure{kExitFailed, "no retained message matches " + printable(options.filter)});
+  };
   auto connection = AdminConnection::open(options.target.admin_socket());
   if (!connection) return std::unexpected(connection.error());
   if (!options.yes) {
@@ -37,10 +40,7 @@ std::expected<void, Failure> remove(const Options& options) {
                                          return {};
                                        });
     if (!counted) return counted;
-    if (count == 0) {
-      return std::unexpected(
-          Failure{kExitFailed, "no retained message matches " + printable(options.filter)});
-    }
+    if (count == 0) return none();
     const auto agreed = confirm(fmt::format("This removes {} ({}): all that match {}.",
                                             format_counted(count, "retained message", "retained messages"),
                                             format_size(bytes), printable(options.filter)));
@@ -53,6 +53,7 @@ std::expected<void, Failure> remove(const Options& options) {
                                     return {};
                                   });
   if (!done) return done;
+  if (removed == 0) return none();
   if (options.output == "json") return print(fmt::format("{{\"ok\": true, \"removed\": {}}}\n", removed));
   return print(
       fmt::format("{} removed.\n", format_counted(removed, "retained message", "retained messages")));

@@ -177,7 +177,7 @@ class Seen(Case):
         self.assertEqual([("panel", None), ("press-7", None), ("worker", "g")], [(one["client"], one["group"]) for one in hit])
         text = self.said(node, "sub", "ls", "--topic", "engine/1/rpm")
         self.assertIn("one of group g", text)
-        self.assertIn("topic name", self.said(node, "sub", "ls", "--topic", "engine/#", code=1))
+        self.assertIn("topic name", self.said(node, "sub", "ls", "--topic", "engine/#", code=2))
         self.assertIn("Nobody", self.said(node, "sub", "ls", "--topic", "nothing"))
         # The command that `sub` is without `ls` is what it was.
         self.assertIn("-t FILTER", self.said(node, "sub", code=2))
@@ -223,6 +223,10 @@ class Seen(Case):
         node.start()
         self.assertEqual(["state"], [row["topic"] for row in self.listed(node, "retained", "ls")["retained"]])
         self.assertIn("no retained message", self.said(node, "retained", "rm", "r/1", code=1))
+        self.assertIn("no retained message", self.said(node, "retained", "rm", "r/1", "--yes", code=1))
+        self.assertIn("topic filter", self.said(node, "retained", "ls", "a/#/b", code=2))
+        self.said(node, "node", "add", "bad name", code=2)
+        self.said(node, "node", "add", "x", "--prefix", "y", code=2)
         listener = self.listener(node.port, "#")
         listener.messages(1)
         time.sleep(0.2)
@@ -294,7 +298,7 @@ class Seen(Case):
         self.assertEqual(len(lines), len(self.said(node, "stream", "export", "kept", "--since", "1 h").splitlines()))
         self.assertIn("--since", self.said(node, "stream", "export", "kept", "--since", "yesterday", code=2))
         self.assertIn("stream ls", self.said(node, "stream", "export", "kepd", code=1))
-        self.assertIn("topic filter", self.said(node, "stream", "export", "kept", "--topic", "a/#/b", code=1))
+        self.assertIn("topic filter", self.said(node, "stream", "export", "kept", "--topic", "a/#/b", code=2))
 
     def test_a_long_export_costs_no_memory_and_holds_nobody_up(self):
         """Goal: neither side grows with the backlog, the stream's end is where it was when the export began, and clients are served
