@@ -1,4 +1,4 @@
-// What bounds a client, and how often each bound was met. docs/design/limits.md is the table of all of them.
+// What bounds a client, and how often each bound was met. docs/design/hostile.md is the table of all of them.
 #pragma once
 
 #include <cstddef>

@@ -153,8 +153,10 @@ void add_token(CLI::App& app, int* exit_code) {
   CLI::App* adding = command->add_subcommand("add", "Make a token and print it, once");
   adding->add_option("name", added->name, "Who will have it")->required()->type_name("NAME");
   adding
-      ->add_option("--role", added->role,
-                   "read: look, at messages too; operate: dial and the like as well; administer: everything")
+      ->add_option(
+          "--role", added->role,
+          "read: look, at messages too; operate: also dial, end clients and their sessions, and remove "
+          "retained messages; administer: everything")
       ->required()
       ->check(CLI::IsMember({"read", "operate", "administer"}))
       ->type_name("ROLE");

@@ -368,7 +368,7 @@ void Receiver::too_long(store::StreamId stream, const BatchRecord& record, const
   host_.log("HF-LINK-014", "record " + std::to_string(record.sequence) + " of stream " +
                                store_.stream(stream)->key.name + " from " + peer_ +
                                " is not kept: with the prefix of the node its topic is longer than " +
-                               "65,535 bytes or 128 levels");
+                               "65,535 bytes or " + std::to_string(mqtt::kTopicLevelsMax) + " levels");
   store::Gap gap;
   gap.stream = stream;
   gap.first = gap.last = record.sequence;

@@ -64,8 +64,8 @@ struct Config {
   std::string server_moved;  // "HOST:PORT": clients are sent there.
   std::string version;       // Of the program, for "$SYS".
   Identities identities;
-  // Nothing but loopback, unless the operator said `insecure = true`; then only registered nodes get in from
-  // elsewhere.
+  // Nothing but loopback without TLS, unless the operator said `insecure = true`; then whoever proves who he is gets in from
+  // elsewhere too.
   bool insecure = false;
 };
 
