@@ -29,6 +29,12 @@ int64_t monotonic_ms() {
   return static_cast<int64_t>(now.tv_sec) * 1000 + now.tv_nsec / 1'000'000;
 }
 
+// Where a server that sends us away says that another one is (MQTT 5.0, section 4.11).
+std::string elsewhere(const mqtt::Properties& properties) {
+  if (!properties.server_reference || properties.server_reference->empty()) return "";
+  return "; it names " + std::string(*properties.server_reference);
+}
+
 std::unexpected<Failure> broken(const std::string& why) {
   return std::unexpected(Failure{kExitFailed, "the connection broke: " + why});
 }
@@ -96,8 +102,36 @@ std::expected<std::unique_ptr<MqttClient>, Failure> MqttClient::connect(const Mq
     socket = std::move(*connected);
   }
   std::unique_ptr<MqttClient> client(new MqttClient(std::move(socket)));
-  if (const auto accepted = client->handshake(options); !accepted) return std::unexpected(accepted.error());
+  if (address.tls) {
+    if (const auto encrypted = client->encrypt(address.tls, address.host); !encrypted)
+      return std::unexpected(encrypted.error());
+  }
+  if (const auto accepted = client->handshake(options); !accepted) {
+    if (!address.host.empty()) return std::unexpected(accepted.error());
+    return std::unexpected(with_its_state(address.socket_path, accepted.error()));
+  }
   return client;
+}
+
+std::expected<void, Failure> MqttClient::encrypt(std::shared_ptr<const io::TlsContext> context,
+                                                 const std::string& host) {
+  tls_ = std::make_unique<io::TlsFilter>(std::move(context), host);
+  std::string wire;
+  tls_->receive({}, &in_, &wire);  // Its first word.
+  std::expected<void, Failure> done = write(wire);
+  const int64_t deadline_ms = monotonic_ms() + kConnectPatienceMs;
+  while (done && tls_->state() == io::Filter::State::kHandshaking) {
+    const auto read = read_more(deadline_ms);
+    if (!read) {
+      done = std::unexpected(read.error());
+    } else if (!*read) {
+      done = std::unexpected(Failure{kExitUnreachable, "the server did not answer in time"});
+    }
+  }
+  if (done && tls_->state() != io::Filter::State::kEstablished) done = broken(tls_->failure());
+  if (!done)
+    return std::unexpected(Failure{done.error().exit_code, "no TLS with " + host + ": " + done.error().text});
+  return {};
 }
 
 std::expected<void, Failure> MqttClient::handshake(const MqttClientOptions& options) {
@@ -106,6 +140,10 @@ std::expected<void, Failure> MqttClient::handshake(const MqttClientOptions& opti
   connect.clean_start = options.clean_start;
   connect.keep_alive_s = kKeepAliveS;
   connect.client_id = options.client_id;
+  if (!options.user.empty()) {
+    connect.user_name = options.user;
+    connect.password = options.password;
+  }
   connect.properties.receive_maximum = options.receive_maximum;
   if (options.session_expiry_s > 0) connect.properties.session_expiry_interval_s = options.session_expiry_s;
   keep_alive_s_ = kKeepAliveS;
@@ -123,8 +161,9 @@ std::expected<void, Failure> MqttClient::handshake(const MqttClientOptions& opti
   if (connack == nullptr) return broken("the server did not answer CONNECT with CONNACK");
   const auto reason = static_cast<mqtt::Reason>(connack->reason);
   if (reason != mqtt::Reason::kSuccess) {
-    return std::unexpected(
-        Failure{kExitFailed, std::string("the server refused the connection: ") + mqtt::reason_name(reason)});
+    return std::unexpected(Failure{kExitFailed, std::string("the server refused the connection: ") +
+                                                    mqtt::reason_name(reason) +
+                                                    elsewhere(connack->properties)});
   }
   session_present_ = connack->session_present;
   client_id_ = connack->properties.assigned_client_identifier
@@ -141,9 +180,21 @@ std::expected<void, Failure> MqttClient::handshake(const MqttClientOptions& opti
 }
 
 std::expected<void, Failure> MqttClient::flush() {
+  if (tls_) {
+    std::string wire;
+    tls_->send(out_, &wire);
+    out_ = std::move(wire);
+  }
+  if (const auto written = write(out_); !written) return written;
+  out_.clear();
+  last_sent_ms_ = monotonic_ms();
+  return {};
+}
+
+std::expected<void, Failure> MqttClient::write(std::string_view wire) {
   size_t sent = 0;
-  while (sent < out_.size()) {
-    const ssize_t count = ::send(socket_.get(), out_.data() + sent, out_.size() - sent, MSG_NOSIGNAL);
+  while (sent < wire.size()) {
+    const ssize_t count = ::send(socket_.get(), wire.data() + sent, wire.size() - sent, MSG_NOSIGNAL);
     if (count >= 0) {
       sent += static_cast<size_t>(count);
       continue;
@@ -153,8 +204,6 @@ std::expected<void, Failure> MqttClient::flush() {
     if (!wait_for(socket_.get(), POLLOUT, monotonic_ms() + kKeepAliveS * 1000))
       return broken("the server does not read");
   }
-  out_.clear();
-  last_sent_ms_ = monotonic_ms();
   return {};
 }
 
@@ -168,7 +217,17 @@ std::expected<bool, Failure> MqttClient::read_more(std::optional<int64_t> deadli
   if (count < 0 && (errno == EAGAIN || errno == EINTR)) return false;
   if (count < 0) return broken(io::errno_text(errno));
   if (count == 0) return broken("the server closed it");
-  in_.append(bytes, static_cast<size_t>(count));
+  const std::string_view came(bytes, static_cast<size_t>(count));
+  if (!tls_) {
+    in_.append(came);
+    return true;
+  }
+  std::string wire;
+  tls_->receive(came, &in_, &wire);
+  if (const auto written = write(wire); !written) return std::unexpected(written.error());
+  if (tls_->state() == io::Filter::State::kFailed) return broken(tls_->failure());
+  // What came before its goodbye is read first.
+  if (tls_->state() == io::Filter::State::kEnded && in_.empty()) return broken("the server closed it");
   return true;
 }
 
@@ -189,8 +248,9 @@ std::expected<std::optional<mqtt::Packet>, Failure> MqttClient::next(std::option
       }
       if (const auto* ping = std::get_if<mqtt::Ping>(&packet); ping != nullptr) continue;
       if (const auto* end = std::get_if<mqtt::Disconnect>(&packet); end != nullptr) {
-        return std::unexpected(Failure{
-            kExitFailed, std::string("the server ended the connection: ") + mqtt::reason_name(end->reason)});
+        return std::unexpected(Failure{kExitFailed, std::string("the server ended the connection: ") +
+                                                        mqtt::reason_name(end->reason) +
+                                                        elsewhere(end->properties)});
       }
       return packet;
     }
@@ -211,6 +271,16 @@ std::expected<std::optional<mqtt::Packet>, Failure> MqttClient::next(std::option
 void MqttClient::disconnect() {
   put(mqtt::Disconnect{});
   (void)flush();
+  if (!tls_) return;
+  std::string wire;
+  tls_->finish(&wire);
+  (void)write(wire);
+}
+
+Failure with_its_state(const std::string& socket_path, Failure failure) {
+  const auto status = ask(socket_path, {.command = "status"});
+  if (!status || !status->needs_a_hand) return failure;
+  return {kExitDegraded, failure.text + ". " + status->sentence};
 }
 
 }  // namespace hf::holdfast

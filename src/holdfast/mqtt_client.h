@@ -10,6 +10,7 @@
 #include "base/time.h"
 #include "holdfast/admin_client.h"
 #include "io/file_descriptor.h"
+#include "io/tls_filter.h"
 #include "mqtt/packet.h"
 
 namespace hf::holdfast {
@@ -18,6 +19,7 @@ struct MqttAddress {
   std::string socket_path;  // Used if `host` is empty.
   std::string host;
   uint16_t port = 1883;
+  std::shared_ptr<const io::TlsContext> tls;  // Null: not encrypted.
 };
 
 struct MqttClientOptions {
@@ -25,11 +27,14 @@ struct MqttClientOptions {
   bool clean_start = true;
   uint32_t session_expiry_s = 0;
   uint16_t receive_maximum = 1024;
+  std::string user;  // Empty: without a name.
+  std::string password;
 };
 
 class MqttClient {
  public:
-  // Connected and accepted. kExitUnreachable if nobody is there, kExitFailed if it refuses.
+  // Connected and accepted. kExitUnreachable if nobody is there, kExitFailed if it refuses; kExitDegraded if it is the node of
+  // this machine and needs a hand.
   static std::expected<std::unique_ptr<MqttClient>, Failure> connect(const MqttAddress& address,
                                                                      const MqttClientOptions& options);
 
@@ -58,10 +63,14 @@ class MqttClient {
  private:
   explicit MqttClient(io::FileDescriptor socket) : socket_(std::move(socket)) {}
   std::expected<void, Failure> handshake(const MqttClientOptions& options);
+  std::expected<void, Failure> encrypt(std::shared_ptr<const io::TlsContext> context,
+                                       const std::string& host);
+  std::expected<void, Failure> write(std::string_view wire);
   // Waits at most until `deadline_ms` (of a monotonic clock; none: for ever) and reads. False: nothing came.
   std::expected<bool, Failure> read_more(std::optional<int64_t> deadline_ms);
 
   io::FileDescriptor socket_;
+  std::unique_ptr<io::TlsFilter> tls_;  // Null: not encrypted.
   std::string out_;
   std::string in_;
   size_t in_used_ = 0;  // Bytes of in_ that were handed out.
@@ -74,5 +83,8 @@ class MqttClient {
   bool retain_available_ = true;
   uint16_t keep_alive_s_ = 0;
 };
+
+// A failure of the node that answers on this admin socket: if it needs a hand, that is why.
+Failure with_its_state(const std::string& socket_path, Failure failure);
 
 }  // namespace hf::holdfast

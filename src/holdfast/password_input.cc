@@ -9,6 +9,8 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <initializer_list>
+#include <vector>
 
 #include "crypto/crypto.h"
 #include "holdfast/exit_code.h"
@@ -81,19 +83,27 @@ std::expected<std::string, Failure> read_line(const QuietTerminal* terminal) {
   return line;
 }
 
-std::expected<std::string, Failure> ask_terminal(const std::string& user) {
+// What is typed after each of these prompts.
+std::expected<std::vector<std::string>, Failure> ask_terminal(std::initializer_list<const char*> prompts,
+                                                              const std::string& user) {
   const QuietTerminal terminal;
   if (!terminal.quiet())
     return refuse("cannot keep the terminal from showing the password; use --password-file FILE");
-  std::string typed[2];
-  const char* const words[] = {"New password for", "Again, for"};
-  for (int i = 0; i < 2; ++i) {
-    std::fprintf(stderr, "%s %s: ", words[i], printable(user).c_str());
+  std::vector<std::string> typed;
+  for (const char* const prompt : prompts) {
+    std::fprintf(stderr, "%s %s: ", prompt, printable(user).c_str());
     auto line = read_line(&terminal);
     std::fputc('\n', stderr);
-    if (!line) return line;
-    typed[i] = std::move(*line);
+    if (!line) return std::unexpected(line.error());
+    typed.push_back(std::move(*line));
   }
+  return typed;
+}
+
+std::expected<std::string, Failure> ask_twice(const std::string& user) {
+  auto both = ask_terminal({"New password for", "Again, for"}, user);
+  if (!both) return std::unexpected(both.error());
+  std::vector<std::string>& typed = *both;
   const bool same = typed[0] == typed[1];
   crypto::wipe(&typed[1]);
   if (!same) {
@@ -105,7 +115,8 @@ std::expected<std::string, Failure> ask_terminal(const std::string& user) {
 
 }  // namespace
 
-std::expected<std::string, Failure> password_of(const std::string& text, const std::string& source) {
+std::expected<std::string, Failure> password_of(const std::string& text, const std::string& source,
+                                                size_t bytes_min) {
   std::string line = text.substr(0, text.find('\n'));
   if (line.size() + 1 < text.size()) {
     crypto::wipe(&line);
@@ -113,11 +124,10 @@ std::expected<std::string, Failure> password_of(const std::string& text, const s
   }
   if (line.size() < text.size() && line.ends_with('\r')) line.pop_back();
   const size_t size = line.size();
-  if (size >= kPasswordBytesMin && size <= kPasswordBytesMax && line.find('\0') == std::string::npos)
-    return line;
+  if (size >= bytes_min && size <= kPasswordBytesMax && line.find('\0') == std::string::npos) return line;
   crypto::wipe(&line);
-  if (size < kPasswordBytesMin) {
-    return refuse(fmt::format("the password has {} bytes; it needs {} at least", size, kPasswordBytesMin));
+  if (size < bytes_min) {
+    return refuse(fmt::format("the password has {} bytes; it needs {} at least", size, bytes_min));
   }
   if (size > kPasswordBytesMax)
     return refuse(fmt::format("a password has {} bytes at most", kPasswordBytesMax));
@@ -133,11 +143,32 @@ std::expected<std::string, Failure> read_new_password(const std::string& file, c
     if (!read) return refuse(read.error());
     text = std::move(*read);
   } else {
-    text = ::isatty(STDIN_FILENO) == 1 ? ask_terminal(user) : read_line(nullptr);
+    text = ::isatty(STDIN_FILENO) == 1 ? ask_twice(user) : read_line(nullptr);
     if (!text) return text;
   }
   auto password = password_of(*text, source);
   crypto::wipe(&*text);
+  return password;
+}
+
+std::expected<std::string, Failure> read_password(const std::string& file, const std::string& user) {
+  const bool asked = file.empty();
+  if (asked && ::isatty(STDIN_FILENO) != 1) {
+    return std::unexpected(
+        Failure{kExitUsage, "nobody is here to be asked for the password; use --password-file FILE"});
+  }
+  std::string text;
+  if (asked) {
+    auto typed = ask_terminal({"Password for"}, user);
+    if (!typed) return std::unexpected(typed.error());
+    text = std::move(typed->front());
+  } else {
+    auto read = read_file(file, 4096);
+    if (!read) return refuse(read.error());
+    text = std::move(*read);
+  }
+  auto password = password_of(text, asked ? "the terminal" : file, 0);
+  crypto::wipe(&text);
   return password;
 }
 

@@ -14,7 +14,7 @@
 #include "holdfast/commands.h"
 #include "holdfast/exit_code.h"
 #include "holdfast/mqtt_client.h"
-#include "holdfast/target.h"
+#include "holdfast/mqtt_options.h"
 #include "holdfast/units.h"
 #include "mqtt/topic.h"
 
@@ -23,10 +23,7 @@ namespace hf::holdfast {
 namespace {
 
 struct Options {
-  Target target;
-  std::string host;
-  uint16_t port = 1883;
-  std::string client_id;
+  MqttOptions mqtt;
   std::string topic;
   std::string message;
   bool empty = false;
@@ -201,8 +198,7 @@ Done publish(const Options& options) {
   std::string raw;
   mqtt::encode_properties(raw, properties);
 
-  const MqttAddress address{options.target.admin_socket(), options.host, options.port};
-  auto client = MqttClient::connect(address, {.client_id = options.client_id});
+  auto client = connect_mqtt(options.mqtt, {});
   if (!client) return std::unexpected(client.error());
   if (options.qos > (*client)->maximum_qos()) {  // [MQTT-3.2.2-11]
     return std::unexpected(Failure{
@@ -227,10 +223,14 @@ Done publish(const Options& options) {
     fmt::print("{}\n", said.dump());
   }
   if (publisher.refused_count() > 0) {
-    return std::unexpected(Failure{
+    const Failure refused{
         kExitFailed, fmt::format("{} refused: {}",
                                  format_counted(publisher.refused_count(), "message was", "messages were"),
-                                 mqtt::reason_name(publisher.refusal()))});
+                                 mqtt::reason_name(publisher.refusal()))};
+    const bool here = options.mqtt.host.empty();
+    const bool full = publisher.refusal() == mqtt::Reason::kQuotaExceeded;
+    return std::unexpected(here && full ? with_its_state(options.mqtt.target.admin_socket(), refused)
+                                        : refused);
   }
   if (publisher.unwanted_count() > 0 && options.output != "json") {
     fmt::print(stderr, "holdfast: accepted, but nobody subscribed to it and no route keeps it ({})\n",
@@ -266,17 +266,13 @@ void add_pub(CLI::App& app, int* exit_code) {
       ->add_option("--expiry", options->expiry,
                    "The message is worthless after this long, such as \"10 min\"")
       ->type_name("DURATION");
-  command->add_option("-i,--id", options->client_id, "Client identifier")->type_name("ID");
-  command->add_option("-h,--host", options->host, "Over TCP to this host instead of the node's unix socket")
-      ->type_name("HOST");
-  command->add_option("-p,--port", options->port, "TCP port (default 1883)")->type_name("PORT");
-  add_target_options(*command, &options->target);
+  add_mqtt_options(*command, &options->mqtt);
   add_output_option(*command, &options->output);
   command->footer(
       "Examples:\n"
       "  holdfast pub -t engine/rpm -m 1450\n"
       "  tail -f log | holdfast pub -t log -l\n"
-      "  holdfast pub -h hub.example -t alarm/fire -q 2 -m on");
+      "  holdfast pub -h hub.example --tls --user anna -t alarm/fire -q 2 -m on");
   command->callback([options, message, exit_code] {
     if (message->count() == 0 && !options->lines && !options->empty) {
       *exit_code = report(

@@ -14,7 +14,7 @@
 #include "holdfast/commands.h"
 #include "holdfast/exit_code.h"
 #include "holdfast/mqtt_client.h"
-#include "holdfast/target.h"
+#include "holdfast/mqtt_options.h"
 #include "holdfast/text.h"
 #include "holdfast/units.h"
 #include "io/clock.h"
@@ -26,10 +26,7 @@ namespace hf::holdfast {
 namespace {
 
 struct Options {
-  Target target;
-  std::string host;
-  uint16_t port = 1883;
-  std::string client_id;
+  MqttOptions mqtt;
   bool keep_session = false;
   std::string expiry = "7 d";
   std::vector<std::string> filters;
@@ -216,21 +213,20 @@ Done subscribe(const Options& options) {
       return usage("-t \"" + filter + "\" is not a topic filter");
     }
   }
-  if (options.keep_session && options.client_id.empty())
+  if (options.keep_session && options.mqtt.client_id.empty())
     return usage("-c needs -i ID: a session is kept under its identifier");
   const auto expiry = parse_duration(options.expiry);
   if (!expiry) return usage("--expiry \"" + options.expiry + "\" is not a duration such as \"7 d\"");
   if (!options.wait.empty() && !parse_duration(options.wait)) {
     return usage("-W \"" + options.wait + "\" is not a duration such as \"10 s\"");
   }
-  MqttClientOptions client_options{.client_id = options.client_id};
+  MqttClientOptions client_options;
   if (options.count > 0) client_options.receive_maximum = Subscriber::window(options);
   if (options.keep_session) {
     client_options.clean_start = false;
     client_options.session_expiry_s = static_cast<uint32_t>(to_ms(*expiry) / 1000);
   }
-  const MqttAddress address{options.target.admin_socket(), options.host, options.port};
-  auto client = MqttClient::connect(address, client_options);
+  auto client = connect_mqtt(options.mqtt, std::move(client_options));
   if (!client) return std::unexpected(client.error());
   Subscriber subscriber(**client, options);
   Done done = subscriber.subscribe();
@@ -256,21 +252,18 @@ void add_sub(CLI::App& app, int* exit_code) {
       ->add_option("-W,--wait", options->wait,
                    "End after this long, such as \"10 s\"; with -C that is a failure")
       ->type_name("DURATION");
-  command->add_option("-i,--id", options->client_id, "Client identifier")->type_name("ID");
   command->add_flag("-c,--keep", options->keep_session,
                     "Keep the session, and take what was kept for it (needs -i)");
   command->add_option("--expiry", options->expiry, "How long the session is kept (default 7 d)")
       ->type_name("DURATION");
-  command->add_option("-h,--host", options->host, "Over TCP to this host instead of the node's unix socket")
-      ->type_name("HOST");
-  command->add_option("-p,--port", options->port, "TCP port (default 1883)")->type_name("PORT");
-  add_target_options(*command, &options->target);
+  add_mqtt_options(*command, &options->mqtt);
   add_output_option(*command, &options->output);
   command->footer(
       "Examples:\n"
       "  holdfast sub -t 'engine/#' -v\n"
       "  holdfast sub -t 'alarm/#' -q 2 -i watch -c -o json\n"
       "  holdfast sub -t engine/rpm -C 1 -W '5 s'\n"
+      "  holdfast sub -h hub.example --tls --user anna --password-file anna.password -t 'alarm/#'\n"
       "  holdfast sub ls --topic engine/rpm");
   command->callback([options, exit_code, command] {
     if (!command->get_subcommands().empty()) return;

@@ -281,6 +281,41 @@ class Doors(Case):
         )
         self.assertEqual(b"hello", listener.messages(1)[0][3])
 
+    def test_pub_and_sub_over_tls_and_as_a_user(self):
+        """Goal: `pub` and `sub` reach a node as any client does from another machine: TLS, its certificate's name, a user."""
+        port = free_port()
+        node = self.door_node("anonymous = false\n" + self.tls_listener(port))
+        secret = self.directory / "anna.password"
+        secret.write_text("annes secret\n")
+        self.assertEqual(0, node.command("user", "add", "anna", "--password-file", secret).returncode)
+        self.logged(node, "HF-RUN-006")
+        where = ["-h", LOOPBACK, "-p", port, "--tls"]
+        anna = ["--user", "anna", "--password-file", secret]
+        trusted = [*where, "--ca", self.directory / "ca.pem"]
+        done = command("pub", *trusted, *anna, "-t", "a/1", "-m", "x" * 100_000, "-q", "2", "-r")
+        self.assertEqual(0, done.returncode, done.stderr)
+        done = command("sub", *trusted, *anna, "-t", "a/#", "-C", "1", "-W", "10 s")
+        self.assertEqual((0, "x" * 100_000 + "\n"), (done.returncode, done.stdout))
+        secret.write_text("guess\n")  # Shorter than a new one may be.
+        for words, code, said in (
+            ([*trusted, *anna], 1, "Bad User Name or Password"),
+            (trusted, 1, "Not authorized"),
+            ([*where, *anna], 1, "certificate verify failed"),
+            ([*where, "--ca", self.directory / "hub.key", *anna], 1, "PEM"),
+            (["-h", "localhost", "-p", port, "--tls", "--ca", self.directory / "ca.pem", *anna], 1, "hostname mismatch"),
+            (["-h", LOOPBACK, "-p", node.port, "--tls", *anna], 1, "no TLS with"),
+            (["-h", LOOPBACK, "-p", free_port(), "--tls", *anna], 3, "cannot connect"),
+            (["--tls"], 2, "-h HOST"),
+            (["-h", LOOPBACK, "--ca", "x"], 2, "--tls"),
+            (["--password-file", secret], 2, "--user"),
+            (["--user", "anna"], 2, "--password-file"),  # Nobody is here to be asked.
+        ):
+            with self.subTest(words):
+                done = command("pub", *words, "-t", "a/1", "-m", "x")
+                self.assertEqual(code, done.returncode, done.stderr)
+                self.assertIn(said, done.stderr)
+        self.assertIn("(user 'anna', from 127.0.0.1)", node.log_path.read_text())
+
     def test_client_certificates_required_and_optional(self):
         required, optional = free_port(), free_port()
         self.certificate("sensor-7")

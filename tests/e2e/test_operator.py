@@ -125,8 +125,11 @@ class Operator(Case):
         self.assertTrue(text.stdout.startswith("Locked: "), text.stdout)
         with self.assertRaises(OSError):
             self.client(node.port, "anybody").open(5)
-        self.assertNotEqual(0, node.command("pub", "-t", "x", "-m", "x").returncode)
-        self.assertNotEqual(0, node.command("node", "add", "x").returncode)
+        for words in (["stream", "ls"], ["client", "ls"], ["node", "add", "x"], ["pub", "-t", "x", "-m", "x"],
+                      ["sub", "-t", "x"]):  # fmt: skip
+            done = node.command(*words)
+            self.assertEqual(4, done.returncode, words)
+            self.assertIn("is not the key of", done.stderr)
         self.assertEqual(0, node.stop())
         self.assertEqual(before, contents(node.directory / "store"))
         key.write_bytes(right)

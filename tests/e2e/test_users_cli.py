@@ -161,6 +161,16 @@ class UsersCli(Case):
         self.assertTrue(termios.tcgetattr(terminal)[3] & termios.ECHO)
         self.assertEqual(["anna"], self.names())
 
+    def test_a_password_to_log_in_with_is_asked_for_once(self):
+        self.said("user", "add", "anna", password=PASSWORD)
+        node = self.holdfast.start()
+        place = ["-h", "127.0.0.1", "-p", str(node.port), "--user", "anna"]
+        process, terminal = self.at_terminal("pub", *place, "-t", "a", "-r", "-m", "x")
+        shown = self.shown_until(terminal, "Password for anna: ")
+        os.write(terminal, PASSWORD.encode() + b"\n")
+        self.assertEqual(0, process.wait(10))
+        self.assertNotIn(PASSWORD, shown)
+
     def test_permissions_are_explained(self):
         answer = self.said("acl", "test", "", "a/b")
         self.assertEqual(4, answer.count("there is no permissions file"))
