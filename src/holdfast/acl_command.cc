@@ -21,6 +21,14 @@ namespace {
 
 using identity::Action;
 
+// What no permission gives to a client, whoever it is: the broker refuses it before it asks for rights. Empty: nothing against it.
+std::string refused_to_all(Action action, Bytes topic) {
+  if (topic == "$hf" || topic.starts_with("$hf/"))
+    return "topics that begin with $hf/ are for registered nodes";
+  const bool publishes = action == Action::kPublish || action == Action::kRetain;
+  return publishes && topic.starts_with('$') ? "topics that begin with $ are the node's own" : "";
+}
+
 struct Options {
   Target target;
   std::string config;
@@ -75,11 +83,16 @@ std::expected<std::vector<AclAnswer>, std::string> acl_answers(const identity::P
                                              ? "name: it has wildcards, which only a subscription may have"
                                              : "name"));
     }
-    const identity::Explanation said = permissions.explain(question.user, question.client, action,
-                                                           is_filter ? shared.filter : Bytes(question.topic));
+    const Bytes topic = is_filter ? shared.filter : Bytes(question.topic);
+    if (std::string why = refused_to_all(action, topic); !why.empty()) {
+      answers.push_back({.action = action, .allowed = false, .why = std::move(why)});
+      continue;
+    }
+    const identity::Explanation said = permissions.explain(question.user, question.client, action, topic);
     AclAnswer answer{.action = action, .allowed = said.allowed, .why = said.sentence};
     if (said.entry) {
-      answer.line = permissions.entries()[*said.entry].line;
+      const auto& lines = permissions.entries()[*said.entry].lines;
+      if (const auto at = lines.find(said.key); at != lines.end()) answer.line = at->second;
       answer.why = fmt::format("{}:{}: {}", path, answer.line, said.sentence);
     }
     answers.push_back(std::move(answer));

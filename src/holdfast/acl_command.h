@@ -14,7 +14,7 @@ struct AclAnswer {
   identity::Action action = identity::Action::kPublish;
   bool allowed = false;
   std::string why;  // "permissions.toml:7: `publish` has ...", or a sentence alone.
-  size_t line = 0;  // Of the entry that decided; 0: none did.
+  size_t line = 0;  // Of the list that decided; 0: none did.
 };
 
 struct AclQuestion {
@@ -24,7 +24,7 @@ struct AclQuestion {
   std::optional<identity::Action> action;  // Not said: all that can be asked of this topic.
 };
 
-// The error says what is wrong with the topic. `path` stands before the line of an entry.
+// The error says what is wrong with the topic. `path` stands before a line.
 std::expected<std::vector<AclAnswer>, std::string> acl_answers(const identity::Permissions& permissions,
                                                                const AclQuestion& question,
                                                                const std::string& path);

@@ -25,15 +25,38 @@ TEST(AclCommandTest, SaysAllThatCanBeAsked) {
   ASSERT_TRUE(answers);
   EXPECT_EQ(acl_table(*answers),
             "ACTION     ANSWER  WHY\n"
-            "publish    denied  p.toml:5: `deny_publish` has \"sites/+/door\"\n"
-            "retain     denied  p.toml:5: it may not be published: `deny_publish` has \"sites/+/door\"\n"
+            "publish    denied  p.toml:7: `deny_publish` has \"sites/+/door\"\n"
+            "retain     denied  p.toml:7: it may not be published: `deny_publish` has \"sites/+/door\"\n"
             "subscribe  denied  no `subscribe` of the 2 entries for this user and client covers all of it\n"
             "receive    denied  no `subscribe` of the 2 entries for this user and client matches\n");
   EXPECT_EQ(
       acl_json(question, {answers->front(), answers->back()}),
       R"({"user":"anna","client":"","topic":"sites/anna/door","answers":[{"action":"publish","allowed":false,)"
-      R"("why":"p.toml:5: `deny_publish` has \"sites/+/door\"","line":5},{"action":"receive","allowed":false,)"
+      R"("why":"p.toml:7: `deny_publish` has \"sites/+/door\"","line":7},{"action":"receive","allowed":false,)"
       R"("why":"no `subscribe` of the 2 entries for this user and client matches","line":null}]})");
+}
+
+TEST(AclCommandTest, WhatIsTheNodesOwnIsDeniedToAll) {
+  const auto answers_for = [](const identity::Permissions& rights, const char* topic) {
+    const auto answers =
+        acl_answers(rights, {.user = "anna", .client = "", .topic = topic, .action = {}}, "p");
+    std::string text;
+    for (const AclAnswer& answer : *answers) {
+      text += std::string(identity::action_name(answer.action)) + (answer.allowed ? " yes " : " no ");
+    }
+    return text;
+  };
+  const identity::Permissions all;
+  EXPECT_EQ(answers_for(all, "$SYS/broker/version"), "publish no retain no subscribe yes receive yes ");
+  EXPECT_EQ(answers_for(all, "$other"), "publish no retain no subscribe yes receive yes ");
+  for (const char* topic : {"$hf", "$hf/x"})
+    EXPECT_EQ(answers_for(all, topic), "publish no retain no subscribe no receive no ") << topic;
+  EXPECT_EQ(answers_for(all, "$hf/#"), "subscribe no ");
+  EXPECT_EQ(answers_for(all, "$share/g/$hf/#"), "subscribe no ");
+  EXPECT_EQ(answers_for(all, "$hfx"), "publish no retain no subscribe yes receive yes ");
+  const auto rights = parse_permissions("[[permission]]\nuser = \"anna\"\npublish = [\"$SYS/#\"]\n", "p");
+  ASSERT_TRUE(rights);
+  EXPECT_EQ(answers_for(*rights, "$SYS/x"), "publish no retain no subscribe no receive no ");
 }
 
 TEST(AclCommandTest, AFilterCanBeSubscribedToOnly) {
@@ -44,7 +67,7 @@ TEST(AclCommandTest, AFilterCanBeSubscribedToOnly) {
     ASSERT_EQ(answers->size(), 1u);
     EXPECT_EQ(answers->front().action, Action::kSubscribe);
     EXPECT_TRUE(answers->front().allowed);
-    EXPECT_EQ(answers->front().line, 1u);
+    EXPECT_EQ(answers->front().line, 4u);
   }
   const auto refused = acl_answers(
       permissions(), {.user = "bert", .client = "", .topic = "news/#", .action = Action::kPublish}, "p.toml");

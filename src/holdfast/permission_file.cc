@@ -41,7 +41,7 @@ std::string filter_mistake(const std::string& key, const std::string& user, cons
 
 identity::Permission read_permission(Section& section) {
   identity::Permission entry;
-  entry.line = section.line();
+  entry.lines = section.lines();
   if (!section.text("user", &entry.user)) {
     if (!section.has("user")) {
       section.mistake("user",

@@ -36,8 +36,10 @@ deny_retain = ["c/%c"]
        .allow = {.publish = {"sites/%u/#"},
                  .retain = {"sites/%u/state"},
                  .subscribe = {"sites/%u/#", "news/#"}},
-       .line = 2},
-      {.user = "", .deny = {.publish = {"a"}, .retain = {"c/%c"}, .subscribe = {"b"}}, .line = 9}};
+       .lines = {{"", 2}, {"user", 3}, {"client", 4}, {"publish", 5}, {"subscribe", 6}, {"retain", 7}}},
+      {.user = "",
+       .deny = {.publish = {"a"}, .retain = {"c/%c"}, .subscribe = {"b"}},
+       .lines = {{"", 9}, {"user", 10}, {"deny_publish", 11}, {"deny_subscribe", 12}, {"deny_retain", 13}}}};
   EXPECT_EQ(permissions->entries(), wanted);
 }
 

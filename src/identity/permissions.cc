@@ -206,14 +206,17 @@ Explanation Permissions::explain(Bytes user, Bytes client_id, Action action, Byt
     const Grant::Rule& rule = verdict.denied != nullptr ? *verdict.denied : *verdict.allowed;
     const FilterLists& lists = verdict ? entries_[rule.entry].allow : entries_[rule.entry].deny;
     const std::string& written = list_of(lists, action)[rule.position];
-    std::string sentence =
-        std::string("`") + (verdict ? "" : "deny_") + key_name(action) + "` has " + quoted(written);
+    const std::string key = std::string(verdict ? "" : "deny_") + key_name(action);
+    std::string sentence = "`" + key + "` has " + quoted(written);
     if (rule.filter.empty()) {
       sentence += ", where this name or client identifier does not fit; so everything is denied";
     } else if (rule.filter != written) {
       sentence += ", which is " + quoted(rule.filter);
     }
-    return {.allowed = static_cast<bool>(verdict), .sentence = std::move(sentence), .entry = rule.entry};
+    return {.allowed = static_cast<bool>(verdict),
+            .sentence = std::move(sentence),
+            .entry = rule.entry,
+            .key = key};
   }
   const auto count = std::count_if(entries_.begin(), entries_.end(), [&](const Permission& permission) {
     return permission.applies_to(user, client_id);

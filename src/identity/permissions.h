@@ -16,6 +16,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -48,7 +49,7 @@ struct Permission {
   std::string client;  // An identifier, or its beginning and '*'; empty: any.
   FilterLists allow;
   FilterLists deny;
-  size_t line = 0;  // Where it is written, for people.
+  std::map<std::string, uint32_t, std::less<>> lines;  // Where its keys are written, for people.
   friend bool operator==(const Permission&, const Permission&) = default;
 
   bool applies_to(Bytes user_name, Bytes client_id) const;
@@ -110,7 +111,8 @@ class Grant {
 struct Explanation {
   bool allowed = false;
   std::string sentence;         // Without a full stop.
-  std::optional<size_t> entry;  // In Permissions::entries(): the one that decided.
+  std::optional<size_t> entry;  // In Permissions::entries(): the one that decided ...
+  std::string key;              // ... and by which of its lists: "deny_publish".
 };
 
 class Permissions {

@@ -179,16 +179,16 @@ class UsersCli(Case):
             '[[permission]]\nuser = "anna"\nclient = "panel-*"\ndeny_publish = ["sites/+/door"]\n'
         )
         self.said("user", "add", "anna", password=PASSWORD)
-        self.assertRegex(self.said("acl", "test", "anna", "sites/anna/door"), r"publish +allowed +\S+permissions.toml:1: ")
+        self.assertRegex(self.said("acl", "test", "anna", "sites/anna/door"), r"publish +allowed +\S+permissions.toml:3: ")
         denied = self.said("acl", "test", "anna", "sites/anna/door", "--client", "panel-1", "--action", "publish", code=1)
-        self.assertIn(f'{self.permissions}:6: `deny_publish` has "sites/+/door"', denied)
+        self.assertIn(f'{self.permissions}:9: `deny_publish` has "sites/+/door"', denied)
         self.said("acl", "test", "anna", "sites/anna/door", "--action", "publish")
         self.assertIn("there is no user bert", self.said("acl", "test", "bert", "news/1", "--action", "receive"))
         self.said("acl", "test", "", "news/1", "--action", "receive", code=1)
         self.said("acl", "test", "anna", "news/#", "--action", "publish", code=2)
         answer = json.loads(self.said("acl", "test", "anna", "news/#", "-o", "json"))
         self.assertEqual(
-            [("subscribe", True, 1)], [(each["action"], each["allowed"], each["line"]) for each in answer["answers"]]
+            [("subscribe", True, 4)], [(each["action"], each["allowed"], each["line"]) for each in answer["answers"]]
         )
         said = self.said("config", "test")
         self.assertIn("users is right: 1 user.", said)
