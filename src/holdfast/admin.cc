@@ -333,6 +333,7 @@ std::string Admin::status(const AdminRequest& request, const Now& now) const {
     json["clock"] = clock_quality_name(status.clock_quality);
     json["listen"] = view.listen;
     json["insecure"] = status.insecure;
+    json["moved_to"] = status.moved_to.empty() ? Json(nullptr) : Json(status.moved_to);
     json["link"] = link_json(status.link);
     json["nodes"] = {{"registered", status.nodes_registered}, {"connected", status.nodes_connected}};
     json["broker"] = broker_json(status.broker);
@@ -491,6 +492,10 @@ std::string Admin::write(ConnectionId connection, const AdminRequest& request, c
                       : command == "node-renew" ? node_->node_renew(request.name, &claim)
                       : command == "node-rm"    ? node_->node_remove(request.name)
                                                 : node_->claim(request.claim);
+  if (!commit && commit.error().code == Code::kNotFound && !request.name.empty()) {
+    return error_line("not-found",
+                      "no node `" + request.name + "` is registered; see them with: holdfast node ls");
+  }
   if (!commit) return error_line(commit.error());
   Json json = {{"ok", true}};
   if (!request.name.empty()) json["name"] = request.name;

@@ -169,6 +169,8 @@ std::string status_text(const StatusView& view) {
   std::vector<std::pair<std::string, std::string>> lines;
   lines.emplace_back("node", fmt::format("{}, up {}", status.name, format_duration(status.uptime)));
   lines.emplace_back("listens on", joined(view.listen));
+  if (!status.moved_to.empty())
+    lines.emplace_back("moved to", status.moved_to + ": no client is let in, all are sent there");
   if (status.insecure)
     lines.emplace_back("insecure", "connections from other machines are allowed and not encrypted");
   lines.emplace_back("upstream", link_text(status));

@@ -126,12 +126,15 @@ TEST(StatusTextTest, WhatNeedsAHandComesFirst) {
 TEST(StatusTextTest, TheTableSaysWhatIsNotCovered) {
   StatusView view = site();
   view.status.insecure = true;
+  view.status.moved_to = "hub-2.example:1883";
   view.status.link.last_error = "connection refused";
   view.status.link.next_dial = seconds(12);
   const std::string text = status_text(view);
   EXPECT_NE(text.find("key:         file beside the data: theft of the machine is not covered\n"),
             std::string::npos)
       << text;
+  EXPECT_NE(text.find("moved to:    hub-2.example:1883: no client is let in, all are sent there\n"),
+            std::string::npos);
   EXPECT_NE(text.find("insecure:    connections from other machines are allowed and not encrypted\n"),
             std::string::npos);
   EXPECT_NE(

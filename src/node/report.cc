@@ -33,6 +33,7 @@ Status Node::Impl::status(const Now& now) const {
   status.wall_us = now.wall_us;
   status.clock_quality = now.quality;
   status.insecure = config.insecure;
+  status.moved_to = config.server_moved;
   status.mode = store->mode();
   status.recovery = report;
   status.store = store->figures();

@@ -92,6 +92,7 @@ struct Status {
   int64_t wall_us = 0;
   ClockQuality clock_quality = ClockQuality::kUnknown;
   bool insecure = false;
+  std::string moved_to;  // Where clients are sent instead; empty: nowhere, they are taken.
   store::Mode mode = store::Mode::kReady;
   store::OpenReport recovery;
   store::Figures store;

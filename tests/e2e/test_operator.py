@@ -304,6 +304,17 @@ class Operator(Case):
             self.assertIn(said, done.stderr)
             self.refused(node, said)
 
+    def test_a_node_that_has_moved_says_where_to(self):
+        node = self.node("node", extra='[mqtt]\nmoved_to = "hub-2.example:1883"\n').start()
+        done = node.command("pub", "-t", "a", "-m", "x")
+        self.assertEqual(1, done.returncode)
+        self.assertIn("hub-2.example:1883", done.stderr)
+        self.assertRegex(node.command("status").stdout, "moved to: +hub-2.example:1883")
+        self.assertEqual("hub-2.example:1883", node.status()["moved_to"])
+        done = node.command("node", "rm", "ship-7")
+        self.assertEqual(1, done.returncode)
+        self.assertIn("`ship-7`", done.stderr)
+
     def test_what_changes_something_answers_in_json_too(self):
         """Goal: a script that sets a site up reads objects: init, user, token, pub. A refusal stays an error."""
         directory = self.directory / "made"
