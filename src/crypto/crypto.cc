@@ -64,6 +64,8 @@ bool equal_constant_time(Bytes a, Bytes b) {
 }
 
 void wipe(std::string* secret) {
+  // What was cut off, or moved from a short one, is still behind its end.
+  secret->resize(secret->capacity());
   OPENSSL_cleanse(secret->data(), secret->size());
   secret->clear();
 }

@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "base/assert.h"
+#include "crypto/crypto.h"
 #include "io/event_loop.h"
 
 namespace hf::io {
@@ -68,7 +69,7 @@ void EventLoop::http_received(Connection& connection, Bytes bytes) {
 void EventLoop::serve_http(Connection& connection) {
   HttpConversation& http = *connection.http;
   if (http.busy || connection.out_bytes > 0 || connection.broken) return;
-  const std::optional<HttpRequest> request = http.reader.next();
+  std::optional<HttpRequest> request = http.reader.next();
   if (!request) {
     if (const HttpMistake* mistake = http.reader.failure()) {
       ++http_counters_.malformed;
@@ -84,6 +85,7 @@ void EventLoop::serve_http(Connection& connection) {
   connection.deadline = now_.mono + options_.http_answer_timeout;
   update_interest(connection);
   if (http_->request(connection.id, http.caller, *request, now_, &http_replies_)) step_due_ = true;
+  crypto::wipe(&request->body);  // A password may be in it.
   for (HttpReply& reply : std::exchange(http_replies_, {})) {
     Connection* const asking = find(reply.connection);
     if (asking != nullptr && asking->kind == Kind::kHttp) respond(*asking, reply.response);

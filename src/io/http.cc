@@ -281,9 +281,12 @@ std::optional<HttpRequest> HttpReader::next() {
   if (!failed_ && !head_) read_head();
   if (!head_ || held_.size() < body_bytes_) return std::nullopt;
   std::optional<HttpRequest> request = std::exchange(head_, std::nullopt);
-  request->body = held_.substr(0, body_bytes_);
-  held_.erase(0, body_bytes_);
-  if (held_.empty()) held_.shrink_to_fit();
+  if (held_.size() == body_bytes_) {
+    request->body = std::exchange(held_, {});  // No copy stays behind: whoever took a secret wipes it.
+  } else {
+    request->body = held_.substr(0, body_bytes_);
+    held_.erase(0, body_bytes_);
+  }
   body_bytes_ = 0;
   return request;
 }
