@@ -36,6 +36,10 @@ std::string error_line(const Error& error) {
   return error_line(code_name(error.code), sentence);
 }
 
+std::string no_client(const std::string& name) {
+  return error_line("not-found", "no client `" + name + "`; see them with: holdfast client ls");
+}
+
 template <typename Number>
 bool parse_number(Bytes digits, Number* number) {
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), *number);
@@ -392,9 +396,7 @@ std::string Admin::look(const AdminRequest& request, const Now& now) const {
   }
   if (command == "client") {
     const auto about = node_->client(request.name, now);
-    if (!about) {
-      return error_line("not-found", "no client `" + request.name + "`; see them with: holdfast client ls");
-    }
+    if (!about) return no_client(request.name);
     const Json client = client_report_json(*about, now.wall_us);
     Json json = {{"ok", true}, {"client", client}};
     if (request.text) json["text"] = client_text(client);
@@ -468,10 +470,15 @@ std::string Admin::write(ConnectionId connection, const AdminRequest& request, c
   const std::string& command = request.command;
   Waiting waiting{.connection = connection, .request = request, .line = {}, .deadline = now.mono + kPatience};
   if (command == "client-kick") {
-    const auto begun = node_->client_end(request.name, request.forget, now);
-    if (!begun) return error_line(begun.error());
+    const auto about = node_->client(request.name, now);
+    if (!about) return no_client(request.name);
+    const bool connected = about->detail.info.connected;
+    waiting.line = dump(
+        {{"ok", true}, {"name", request.name}, {"disconnected", connected}, {"forgotten", request.forget}});
+    if (!connected && !request.forget) return waiting.line;
+    if (const auto begun = node_->client_end(request.name, request.forget, now); !begun)
+      return error_line(begun.error());
     waiting.what = Waiting::For::kStep;
-    waiting.line = dump({{"ok", true}, {"name", request.name}});
     waiting_.push_back(std::move(waiting));
     return "";
   }

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "holdfast/answer_schemas.h"
 #include "holdfast/version.h"
 #include "mqtt/topic.h"
 
@@ -328,9 +329,9 @@ Json problem_response(const char* about) {
       {"content", {{"application/problem+json", {{"schema", {{"$ref", "#/components/schemas/Problem"}}}}}}}};
 }
 
-Json json_response(const char* about) {
+Json json_response(const char* about, const std::string& schema) {
   return {{"description", about},
-          {"content", {{"application/json", {{"schema", {{"$ref", "#/components/schemas/Answer"}}}}}}}};
+          {"content", {{"application/json", {{"schema", {{"$ref", "#/components/schemas/" + schema}}}}}}}};
 }
 
 Json operation_of(const HttpRoute& route) {
@@ -367,7 +368,7 @@ Json operation_of(const HttpRoute& route) {
                                 {"content", {{"application/json", {{"schema", std::move(schema)}}}}}};
   }
   Json responses;
-  responses[std::to_string(route.status)] = json_response("Done");
+  responses[std::to_string(route.status)] = json_response("Done", answer_schema_name(route.command));
   responses["400"] = problem_response("The request is not right; the sentence says how it should be");
   responses["401"] = problem_response("No token, or one that is not good");
   responses["403"] = problem_response("The token's role does not allow it");
@@ -428,6 +429,17 @@ std::string openapi_document() {
     for (char& c : method) c = static_cast<char>(c - 'A' + 'a');
     paths[route.pattern][method] = operation_of(route);
   }
+  Json schemas = answer_schemas();
+  schemas["Problem"] = {
+      {"type", "object"},
+      {"description", "RFC 9457"},
+      {"required", {"type", "title", "status", "code", "detail"}},
+      {"properties",
+       {{"type", {{"type", "string"}}},
+        {"title", {{"type", "string"}}},
+        {"status", {{"type", "integer"}}},
+        {"code", {{"type", "string"}, {"description", "A word that does not change"}}},
+        {"detail", {{"type", "string"}, {"description", "What happened and what to do"}}}}}};
   const Json document = {
       {"openapi", "3.1.0"},
       {"info",
@@ -442,19 +454,7 @@ std::string openapi_document() {
            {{"type", "http"},
             {"scheme", "bearer"},
             {"description", "Made with: holdfast token add NAME --role read|operate|administer"}}}}},
-        {"schemas",
-         {{"Answer",
-           {{"type", "object"}, {"required", {"ok"}}, {"properties", {{"ok", {{"type", "boolean"}}}}}}},
-          {"Problem",
-           {{"type", "object"},
-            {"description", "RFC 9457"},
-            {"required", {"type", "title", "status", "code", "detail"}},
-            {"properties",
-             {{"type", {{"type", "string"}}},
-              {"title", {{"type", "string"}}},
-              {"status", {{"type", "integer"}}},
-              {"code", {{"type", "string"}, {"description", "A word that does not change"}}},
-              {"detail", {{"type", "string"}, {"description", "What happened and what to do"}}}}}}}}}}}};
+        {"schemas", std::move(schemas)}}}};
   return document.dump(1) + "\n";
 }
 

@@ -183,6 +183,24 @@ TEST_F(HttpServerTest, FieldsComeFromPathQueryAndBody) {
   EXPECT_EQ(status("POST", "/api/v1/nodes", "administer", R"({"name":"n"})"), 415);
 }
 
+TEST_F(HttpServerTest, EveryAnswerHasItsSchema) {
+  const Json document = Json::parse(openapi_document());
+  std::set<std::string> named;
+  for (const auto& [path, operations] : document["paths"].items()) {
+    for (const auto& [method, operation] : operations.items()) {
+      for (const auto& [code, response] : operation["responses"].items()) {
+        for (const auto& [type, content] : response["content"].items())
+          named.insert(content["schema"]["$ref"].get<std::string>());
+      }
+    }
+  }
+  std::set<std::string> there;
+  for (const auto& [name, schema] : document["components"]["schemas"].items())
+    there.insert("#/components/schemas/" + name);
+  EXPECT_EQ(named, there);
+  EXPECT_EQ(named.size(), http_routes().size() + 1);  // And Problem.
+}
+
 TEST_F(HttpServerTest, ErrorsAreProblems) {
   const auto answered = [&](const std::string& code, const std::string& error = "a sentence") {
     admin_.answer = R"({"ok":false,"code":")" + code + R"(","error":")" + error + "\"}";

@@ -25,6 +25,70 @@ class Answer:
         return json.loads(self.body)
 
 
+TYPES = {"object": dict, "array": list, "string": str, "boolean": bool, "null": type(None), "integer": int, "number": (int, float)}
+
+
+def is_of(value, name):
+    return isinstance(value, TYPES[name]) and (name == "boolean" or not isinstance(value, bool))
+
+
+def mistakes(value, schema, where="the answer"):
+    """What is wrong with a value, by JSON Schema as far as the document uses it; and every field that no schema names."""
+    allowed = schema.get("type", list(TYPES))
+    if not any(is_of(value, name) for name in ([allowed] if isinstance(allowed, str) else allowed)):
+        yield f"{where} is {value!r}, and should be {allowed}"
+        return
+    if "enum" in schema and value not in schema["enum"]:
+        yield f"{where} is {value!r}, and should be one of {schema['enum']}"
+    if isinstance(value, (int, float)) and value < schema.get("minimum", value):
+        yield f"{where} is {value!r}, and should be {schema['minimum']} at least"
+    if isinstance(value, list):
+        for each in value:
+            yield from mistakes(each, schema.get("items", {}), where + "[]")
+    if isinstance(value, dict) and "properties" in schema:
+        for name in schema.get("required", []):
+            if name not in value:
+                yield f"{where} lacks {name}"
+        for name, each in value.items():
+            if name in schema["properties"]:
+                yield from mistakes(each, schema["properties"][name], f"{where}.{name}")
+            else:
+                yield f"{where} has {name}, of which the document knows nothing"
+
+
+planted_schema = {"type": "object", "properties": {"a": {"type": "array", "items": {"type": ["integer", "null"]}}}}
+assert not list(mistakes({"a": [1, None]}, planted_schema))
+for planted in ({}, {"a": True}, {"a": 0}, {"a": 3}, {"a": 1.5}, {"a": None}, {"a": 1, "b": 1}, [], "x"):
+    planted_schema = {"type": "object", "properties": {"a": {"type": "integer", "enum": [0, 1], "minimum": 1}}, "required": ["a"]}
+    assert list(mistakes(planted, planted_schema)), planted
+
+
+def operation_of(document, method, path):
+    for pattern, operations in document["paths"].items():
+        if re.fullmatch(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(pattern)), path.split("?")[0]) and method.lower() in operations:
+            return operations[method.lower()]
+    raise AssertionError(f"{method} {path} is not in the OpenAPI document")
+
+
+OPENAPI = "/api/v1/openapi.json"
+
+
+def exchange(own, method, path, body, headers):
+    own.request(method, path, body=body, headers=headers)
+    response = own.getresponse()
+    return Answer(response.status, response.headers, response.read().decode())
+
+
+def check_answer(own, method, path, token, answer):
+    """That the document says of this answer what it is: its status, and all it holds."""
+    document = exchange(own, "GET", OPENAPI, None, {"Authorization": f"Bearer {token}"}).json()
+    response = operation_of(document, method, path)["responses"][str(answer.status)]
+    schema = response["content"]["application/json"]["schema"]
+    named = document["components"]["schemas"][schema["$ref"].removeprefix("#/components/schemas/")]
+    found = list(mistakes(answer.json(), named))
+    assert not found, (method, path, found)
+
+
 def ask(port, method, path, token=None, body=None, connection=None, headers=None):
     """One request with the library's client; checks what every answer has to hold."""
     own = connection or http.client.HTTPConnection(LOOPBACK, port, timeout=15)
@@ -33,9 +97,9 @@ def ask(port, method, path, token=None, body=None, connection=None, headers=None
         sent["Authorization"] = f"Bearer {token}"
     if body is not None and "Content-Type" not in sent:
         sent["Content-Type"] = "application/json"
-    own.request(method, path, body=json.dumps(body) if isinstance(body, (dict, list)) else body, headers=sent)
-    response = own.getresponse()
-    answer = Answer(response.status, response.headers, response.read().decode())
+    answer = exchange(own, method, path, json.dumps(body) if isinstance(body, (dict, list)) else body, sent)
+    if path.startswith("/api/v1/") and path != OPENAPI and method != "HEAD" and answer.status < 300:
+        check_answer(own, method, path, token, answer)
     if connection is None:
         own.close()
     assert answer.headers["X-Content-Type-Options"] == "nosniff", answer.headers
@@ -211,6 +275,53 @@ class HttpTest(Case):
         answer = ask(self.http, "GET", "/api/v1/streams/plant%2Fa/records?count=5", read)
         self.assertEqual([each["payload"] for each in answer.json()["records"]], ["1", "2"])
         self.assertEqual(ask(self.http, "GET", "/api/v1/streams/none/records", read).status, 404)
+
+    def test_a_kick_says_what_it_did(self):
+        node = self.http_node()
+        admin = self.token(node, "admin", "administer")
+        wait_for("the token to hold", lambda: ask(self.http, "GET", "/api/v1/status", admin).status == 200)
+
+        def kick(name, **body):
+            answer = ask(self.http, "POST", f"/api/v1/clients/{name}/kick", admin, body or None)
+            return answer.status, answer.json()
+
+        client = self.client(node.port, "press-7", expiry_s=3600)
+        client.open()
+        self.assertEqual(kick("press-7"), (200, {"ok": True, "name": "press-7", "disconnected": True, "forgotten": False}))
+        # It is away now, and its session is kept.
+        self.assertEqual(kick("press-7"), (200, {"ok": True, "name": "press-7", "disconnected": False, "forgotten": False}))
+        self.assertEqual(
+            kick("press-7", forget=True), (200, {"ok": True, "name": "press-7", "disconnected": False, "forgotten": True}))
+        self.assertEqual(kick("press-7", forget=True)[0], 404)
+        self.assertEqual(kick("nobody")[0], 404)
+
+    def test_every_answer_is_as_the_openapi_document_says(self):
+        # ask() holds each answer against it; here all that are read are asked for, with something in them.
+        hub = self.hub()
+        self.http = free_port()
+        listener = f'\n[[listener]]\naddress = "{LOOPBACK}:{self.http}"\nprotocol = "http"\n[[route]]\nfilter = "a/#"\nstream = "a"\n'
+        site = self.site(hub, extra=listener).start()
+        self.wait_online(site)
+        read = self.token(site, "read", "read")
+        wait_for("the token to hold", lambda: ask(self.http, "GET", "/api/v1/status", read).status == 200)
+        client = self.client(site.port, "press-7", expiry_s=3600)
+        client.open()
+        client.subscribe("b/#", 1)
+        client.subscribe("$share/g/s/#", 1)
+        client.disconnect()
+        hub.stop()
+        self.wait_state(site, "offline")
+        for topic in ("a/1", "b/1", "s/1"):
+            publish(site.port, topic, "x", "-r", qos=1)
+        for path in (
+            "version", "streams", "streams/a/records", "streams/a/export", "nodes", "config", "config?key=quota", "clients?count=1",
+            "clients/press-7", "subscriptions", "subscriptions?topic=b/1", "retained?count=1", "queues", "queues/parent",
+            "queues/press-7", "queues/g%2Fs%2F%23",
+        ):  # fmt: skip
+            answer = ask(self.http, "GET", "/api/v1/" + path, read)
+            self.assertEqual(answer.status, 200, path)
+            rows = [each for each in answer.json().values() if isinstance(each, list)]
+            self.assertTrue(all(rows) or path == "nodes", (path, answer.body))
 
     def test_the_openapi_document_is_true(self):
         node = self.http_node()
