@@ -6,7 +6,9 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "crypto/crypto.h"
 #include "holdfast/answer_schemas.h"
+#include "holdfast/text.h"
 #include "holdfast/version.h"
 #include "mqtt/topic.h"
 
@@ -18,6 +20,7 @@ using Json = nlohmann::ordered_json;
 using Kind = HttpField::Kind;
 using Where = HttpField::Where;
 using Role = identity::Role;
+using Shown = HttpField::Shown;
 
 // The field of a route that the admin protocol calls by the same name.
 HttpField in_path(const char* name, const char* about) {
@@ -76,7 +79,7 @@ const std::vector<HttpRoute>& table() {
        Role::kAdminister,
        200,
        "Take a claim, in the place of the one that was there, and dial",
-       {{"claim", Where::kBody, Kind::kText, true, "The content of the claim file"}}},
+       {{"claim", Where::kBody, Kind::kText, true, "The content of the claim file", Shown::kNothing}}},
       {"POST", "/api/v1/connect", "connect", Role::kOperate, 202, "Dial the upstream now", {}},
       {"GET",
        "/api/v1/config",
@@ -294,9 +297,16 @@ std::expected<void, std::string> take_query(const HttpRoute& route, Bytes query,
   return {};
 }
 
-std::expected<void, std::string> take_body(const HttpRoute& route, const std::string& body, Json* json) {
-  if (body.empty()) return {};
-  const Json given = Json::parse(body, nullptr, /*allow_exceptions=*/false);
+// The members of a secret's name, whatever they are.
+void wipe_secrets(const HttpRoute& route, Json* json) {
+  for (const HttpField& field : route.fields) {
+    if (field.shown != Shown::kNothing || !json->is_object()) continue;
+    const auto found = json->find(field.name);
+    if (found != json->end() && found->is_string()) crypto::wipe(&found->get_ref<std::string&>());
+  }
+}
+
+std::expected<void, std::string> take_members(const HttpRoute& route, const Json& given, Json* json) {
   if (!given.is_object()) return std::unexpected("the body is to be one JSON object");
   for (const auto& [name, value] : given.items()) {
     const HttpField* const field = find_field(route, Where::kBody, name);
@@ -305,6 +315,35 @@ std::expected<void, std::string> take_body(const HttpRoute& route, const std::st
     (*json)[field->name] = value;
   }
   return {};
+}
+
+std::expected<void, std::string> take_body(const HttpRoute& route, const std::string& body, Json* json) {
+  if (body.empty()) return {};
+  Json given = Json::parse(body, nullptr, /*allow_exceptions=*/false);
+  auto taken = take_members(route, given, json);
+  wipe_secrets(route, &given);
+  return taken;
+}
+
+std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
+
+// For the log: one line, of bounded length, without secrets.
+std::string shown_of(const HttpRoute& route, const Json& json) {
+  constexpr size_t kValueShown = 200;
+  std::string shown = route.command;
+  for (const HttpField& field : route.fields) {
+    const auto found = json.find(field.name);
+    if (found == json.end() || field.shown == Shown::kNothing) continue;
+    shown += std::string(" ") + field.name + "=";
+    if (field.shown == Shown::kSize) {
+      shown += "(" + std::to_string(found->get_ref<const std::string&>().size()) + " bytes)";
+      continue;
+    }
+    std::string value = json_printable(dump(*found));
+    if (value.size() > kValueShown) value = printable(value.substr(0, kValueShown)) + "...";
+    shown += value;
+  }
+  return shown;
 }
 
 // --- OpenAPI.
@@ -400,17 +439,22 @@ const HttpRoute* find_route(const std::string& method, const std::string& path, 
   return nullptr;
 }
 
-std::expected<std::string, std::string> admin_request_of(const HttpRoute& route,
-                                                         const io::HttpRequest& request) {
+std::expected<HttpCall, std::string> admin_request_of(const HttpRoute& route,
+                                                      const io::HttpRequest& request) {
   Json json = {{"command", route.command}};
-  if (auto taken = take_path(route, request.path, &json); !taken) return std::unexpected(taken.error());
-  if (auto taken = take_query(route, request.query, &json); !taken) return std::unexpected(taken.error());
-  if (auto taken = take_body(route, request.body, &json); !taken) return std::unexpected(taken.error());
-  for (const HttpField& field : route.fields) {
-    if (field.required && !json.contains(field.name))
-      return std::unexpected(in_ticks(field.name) + " is missing: " + field.about);
-  }
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+  const auto take = [&]() -> std::expected<HttpCall, std::string> {
+    if (auto taken = take_path(route, request.path, &json); !taken) return std::unexpected(taken.error());
+    if (auto taken = take_query(route, request.query, &json); !taken) return std::unexpected(taken.error());
+    if (auto taken = take_body(route, request.body, &json); !taken) return std::unexpected(taken.error());
+    for (const HttpField& field : route.fields) {
+      if (field.required && !json.contains(field.name))
+        return std::unexpected(in_ticks(field.name) + " is missing: " + field.about);
+    }
+    return HttpCall{.line = dump(json), .shown = shown_of(route, json)};
+  };
+  auto call = take();
+  wipe_secrets(route, &json);
+  return call;
 }
 
 int http_status_of(const std::string& code, bool locked) {

@@ -20,6 +20,8 @@ struct HttpField {
   Kind kind = Kind::kText;
   bool required = false;
   const char* about = "";
+  // How the log shows it: the value, so that it says what was asked for; how long it is; or not at all, for it is a secret.
+  enum class Shown : uint8_t { kValue, kSize, kNothing } shown = Shown::kValue;
 };
 
 struct HttpRoute {
@@ -39,9 +41,12 @@ std::span<const HttpRoute> http_routes();
 
 // The route of a request; null: *allowed holds the methods of its path, separated by ", ", or nothing if there is no such path.
 const HttpRoute* find_route(const std::string& method, const std::string& path, std::string* allowed);
-// The admin request, one line without its end. The error is a sentence for who asked.
-std::expected<std::string, std::string> admin_request_of(const HttpRoute& route,
-                                                         const io::HttpRequest& request);
+struct HttpCall {
+  std::string line;   // The admin request, without its end. It may hold a secret: wipe it.
+  std::string shown;  // The same for the log: `client-kick name="press-7" forget=true`.
+};
+// The error is a sentence for who asked.
+std::expected<HttpCall, std::string> admin_request_of(const HttpRoute& route, const io::HttpRequest& request);
 // The status for the code of an admin error (`locked`: the node's store is).
 int http_status_of(const std::string& code, bool locked);
 

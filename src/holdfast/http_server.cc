@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/assert.h"
+#include "crypto/crypto.h"
 #include "holdfast/admin.h"
 #include "holdfast/text.h"
 #include "holdfast/units.h"
@@ -141,14 +142,16 @@ std::optional<HttpResponse> HttpServer::answer(ConnectionId connection, const Ht
   if (!request.body.empty() && !is_json(request)) {
     return io::http_problem(415, "media-type", "the body is to be JSON, with Content-Type: application/json");
   }
-  const auto line = admin_request_of(*route, request);
-  if (!line) return io::http_problem(400, "invalid", line.error());
+  auto call = admin_request_of(*route, request);
+  if (!call) return io::http_problem(400, "invalid", call.error());
   if (!reads) {
-    around_.say("HF-HTTP-002", fmt::format("{} {} by the token {} from {}", request.method,
-                                           request.path.substr(0, kPathShown), name, caller.address));
+    around_.say("HF-HTTP-002",
+                fmt::format("{} {} by the token {} from {}: {}", request.method,
+                            request.path.substr(0, kPathShown), name, caller.address, call->shown));
   }
   asked_[connection] = route;
-  admin_.request(connection, *line, now, said);
+  admin_.request(connection, call->line, now, said);
+  crypto::wipe(&call->line);
   return std::nullopt;
 }
 

@@ -183,6 +183,17 @@ TEST_F(HttpServerTest, FieldsComeFromPathQueryAndBody) {
   EXPECT_EQ(status("POST", "/api/v1/nodes", "administer", R"({"name":"n"})"), 415);
 }
 
+TEST_F(HttpServerTest, TheLogSaysWhatWasAskedForAndNoSecret) {
+  EXPECT_EQ(status("DELETE", "/api/v1/retained?filter=a/%23", "operate"), 200);
+  EXPECT_NE(log_.find("HF-HTTP-002 DELETE /api/v1/retained by the token operate from 192.0.2.1: retained-rm "
+                      "filter=\"a/#\"\n"),
+            std::string::npos);
+  EXPECT_EQ(status("POST", "/api/v1/clients/c%0Ad/kick", "operate", R"({"forget":true})"), 200);
+  EXPECT_NE(log_.find(": client-kick name=\"c\\nd\" forget=true\n"), std::string::npos);
+  EXPECT_EQ(status("POST", "/api/v1/claim", "administer", R"({"claim":"hush hush"})"), 200);
+  EXPECT_EQ(log_.find("hush"), std::string::npos);
+}
+
 TEST_F(HttpServerTest, EveryAnswerHasItsSchema) {
   const Json document = Json::parse(openapi_document());
   std::set<std::string> named;
