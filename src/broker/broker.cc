@@ -640,6 +640,9 @@ std::optional<Instant> Broker::next_deadline() const { return impl_->next_deadli
 store::Store::Appended Broker::ingest(store::NewRecord record, const Source& source, const Now& now) {
   return impl_->ingest(record, source, now);
 }
+Result<Published> Broker::publish(const Publication& message, const Now& now) {
+  return impl_->publish(message, now);
+}
 void Broker::reserved_acknowledge(ConnectionId connection, uint16_t packet_id, mqtt::Reason reason,
                                   uint64_t commit) {
   impl_->reserved_acknowledge(connection, packet_id, reason, commit);

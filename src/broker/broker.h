@@ -15,9 +15,11 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/histogram.h"
+#include "base/result.h"
 #include "broker/host.h"
 #include "broker/inspect.h"
 #include "broker/limits.h"
@@ -79,6 +81,22 @@ struct Counters {
   Histogram publish_acks;             // From a PUBLISH of QoS 1 or 2 to its PUBACK or PUBREC.
 };
 
+// A message of the operator's own.
+struct Publication {
+  uint8_t qos = 1;
+  bool retain = false;
+  std::string topic;  // A valid one.
+  std::string payload;
+  std::string content_type;  // Empty: none. All of these are UTF-8 as MQTT has it.
+  std::optional<uint32_t> expiry_s;
+  std::vector<std::pair<std::string, std::string>> user_properties;
+};
+// What became of it.
+struct Published {
+  bool wanted = false;  // Somebody has subscribed to it, or a route keeps it.
+  uint64_t commit = 0;  // It is safe once this is durable; 0: it was not stored.
+};
+
 class Broker {
  public:
   // `store` and `host` outlive the broker. Loads sessions, subscriptions and retained messages; wills that a
@@ -116,6 +134,10 @@ class Broker {
   // audience (its own sessions and the routes' links), appends it in the open batch, updates retained
   // messages, and delivers. Stored always. The caller asked store.admit().
   store::Store::Appended ingest(store::NewRecord record, const Source& source, const Now& now);
+
+  // Publishes for the operator: no client's name and no client's rights. It goes to whoever would get the same of a client.
+  // kDenied ("$"), kTooLarge, kFull, kIo: nothing has happened.
+  Result<Published> publish(const Publication& message, const Now& now);
 
   // PUBACK for a node's reserved PUBLISH, once `commit` is durable.
   void reserved_acknowledge(ConnectionId connection, uint16_t packet_id, mqtt::Reason reason,

@@ -69,6 +69,7 @@ class Broker::Impl {
   void tick(const Now& now);
   std::optional<Instant> next_deadline() const;
   store::Store::Appended ingest(store::NewRecord record, const Source& source, const Now& now);
+  Result<Published> publish(const Publication& message, const Now& now);
   void reserved_acknowledge(ConnectionId id, uint16_t packet_id, Reason reason, uint64_t commit);
   uint16_t reserved_send(ConnectionId id, Bytes topic, Bytes payload, uint64_t commit);
   void reading(bool paused, const Now& now);
@@ -222,6 +223,8 @@ class Broker::Impl {
     Bytes user;
     Bytes client_id;
   };
+  // Its record, but for stream and audience; borrows from the packet and headers_scratch_. `who`: for the log.
+  store::NewRecord record_of(const Incoming& packet, Bytes who);
   Outcome publish(store::NewRecord& record, const Source& source, const Publisher& publisher);
   Reason admit(const store::NewRecord& record, bool stored, bool retained);
   void fan_out_run(const Audience& audience, Version version, Bytes run, bool lasting);

@@ -179,6 +179,19 @@ void Broker::Impl::on_publish(Connection& connection, const Incoming& packet) {
     return refuse_publish(connection, packet, Reason::kNotAuthorized);
   }
 
+  store::NewRecord record = record_of(packet, session.client_id);
+  const bool as_it_came = !packet.whole.empty() && !record.event_us;
+  fan_.came = as_it_came ? packet.whole : Bytes();
+  fan_.came_version = connection.version;
+
+  const Outcome outcome = publish(record, client_source_, {session.number, session.user, session.client_id});
+  fan_.came = {};
+  if (packet.qos == 0) return;
+  if (outcome.reason >= Reason::kUnspecifiedError) return refuse_publish(connection, packet, outcome.reason);
+  acknowledge_publish(connection, packet, outcome);
+}
+
+store::NewRecord Broker::Impl::record_of(const Incoming& packet, Bytes who) {
   store::NewRecord record;
   record.topic = packet.topic;
   record.payload = packet.payload;
@@ -193,20 +206,45 @@ void Broker::Impl::on_publish(Connection& connection, const Incoming& packet) {
     if (carried.time_invalid) {
       ++counters_.times_invalid;
       log_rarely(kEventTimeInvalid,
-                 "an hf-time of " + quoted_name(session.client_id) + " on " + quoted_name(record.topic) +
+                 "an hf-time of " + quoted_name(who) + " on " + quoted_name(record.topic) +
                      " is neither RFC 3339 in UTC nor milliseconds; the message is taken without");
     }
   }
   if (!record.event_us) record.event_us = host_.event_time(record.topic, record.payload);
-  const bool as_it_came = !packet.whole.empty() && !record.event_us;
-  fan_.came = as_it_came ? packet.whole : Bytes();
-  fan_.came_version = connection.version;
+  return record;
+}
 
-  const Outcome outcome = publish(record, client_source_, {session.number, session.user, session.client_id});
-  fan_.came = {};
-  if (packet.qos == 0) return;
-  if (outcome.reason >= Reason::kUnspecifiedError) return refuse_publish(connection, packet, outcome.reason);
-  acknowledge_publish(connection, packet, outcome);
+Result<Published> Broker::Impl::publish(const Publication& message, const Now& now) {
+  const Call call(*this, now);
+  boundary_due_ = true;
+  const auto refused = [this](const Error& error) {
+    ++counters_.publishes_refused;
+    return std::unexpected(error);
+  };
+  if (message.topic.starts_with('$')) {
+    return refused({Code::kDenied, "topics that begin with $ are the node's own"});
+  }
+  mqtt::Properties properties;
+  properties.message_expiry_interval_s = message.expiry_s;
+  if (!message.content_type.empty()) properties.content_type = message.content_type;
+  for (const auto& [name, value] : message.user_properties)
+    properties.user_properties.push_back({name, value});
+  store::NewRecord record = record_of({.qos = message.qos,
+                                       .retain = message.retain,
+                                       .topic = message.topic,
+                                       .payload = message.payload,
+                                       .properties = &properties},
+                                      "the operator");
+  const size_t bytes = record.topic.size() + record.headers.size() + record.payload.size();
+  if (bytes > limits_.packet_bytes_max) {
+    return refused({Code::kTooLarge, "the message is larger than mqtt.max_packet", limits_.packet_bytes_max});
+  }
+  ++counters_.publishes_received[message.qos];
+  const Outcome outcome = publish(record, client_source_, {});
+  if (outcome.reason < Reason::kUnspecifiedError)
+    return Published{outcome.reason != Reason::kNoMatchingSubscribers, outcome.commit};
+  if (const auto admitted = store_.admit(bytes); !admitted) return refused(admitted.error());
+  return refused({Code::kFull, "retained messages have reached their limit"});
 }
 
 void Broker::Impl::acknowledge_publish(Connection& connection, const Incoming& packet,

@@ -893,5 +893,68 @@ TEST(Publish, PropertiesComeAsTheyWereSent) {
   check(late);
 }
 
+// Goal: the operator's message goes where a client's would, is answered for when it is durable, and needs nobody's rights.
+// Method: clients without a name may do nothing here; the one who listens has a name.
+TEST(Publish, TheOperatorPublishesByNobodysRights) {
+  Site site;
+  site.host.rights_of[""] = TestRights();
+  Client client(site, "c");
+  client.hello.user_name = "bob";
+  client.keep().connect();
+  client.subscribed("a/#", 1);
+
+  const auto published = site.broker->publish({.topic = "a/1",
+                                               .payload = "x",
+                                               .content_type = "t",
+                                               .expiry_s = 60,
+                                               .user_properties = {{"k", "v"}, {"hf-seq", "forged"}}},
+                                              site.now);
+  ASSERT_TRUE(published);
+  EXPECT_TRUE(published->wanted);
+  EXPECT_GT(published->commit, site.store->durable_commit());
+  EXPECT_EQ(client.take(), Lines{});
+  site.sync();
+  EXPECT_GE(site.store->durable_commit(), published->commit);
+  EXPECT_EQ(client.take(), Lines{"PUBLISH q1 #1 a/1 'x' expiry 60 k=v"});
+
+  // What it retains is given out too, also after a restart.
+  ASSERT_TRUE(site.broker->publish({.retain = true, .topic = "b", .payload = "kept"}, site.now));
+  site.sync();
+  site.restart();
+  Client late(site, "late");
+  late.hello.user_name = "bob";
+  late.connect();
+  late.subscribe("b", 0);
+  site.sync();
+  EXPECT_EQ(late.take(), (Lines{"SUBACK #900 00", "PUBLISH q0 b 'kept' retain"}));
+
+  const auto unwanted = site.broker->publish({.topic = "nobody", .payload = "x"}, site.now);
+  ASSERT_TRUE(unwanted);
+  EXPECT_FALSE(unwanted->wanted);
+  EXPECT_EQ(unwanted->commit, 0u);
+}
+
+TEST(Publish, TheOperatorIsToldWhyNot) {
+  Site site;
+  site.limits.packet_bytes_max = 1000;
+  site.limits.retained_bytes_max = 100;
+  site.restart();
+  Client client(site, "c");
+  client.connect();
+  client.subscribed("#", 1);
+  const auto why = [&](const Publication& message) {
+    const auto published = site.broker->publish(message, site.now);
+    return published ? std::string("ok") : code_name(published.error().code);
+  };
+  EXPECT_EQ(why({.topic = "$SYS/x", .payload = "x"}), "denied");
+  EXPECT_EQ(why({.topic = "$hf/x", .payload = "x"}), "denied");
+  EXPECT_EQ(why({.topic = "a", .payload = std::string(1001, 'x')}), "too-large");
+  EXPECT_EQ(why({.retain = true, .topic = "a", .payload = std::string(500, 'x')}), "full");
+  site.sync();
+  EXPECT_EQ(client.take(), Lines{});
+  EXPECT_EQ(site.broker->counters().publishes_refused, 4u);
+  EXPECT_EQ(why({.topic = "a", .payload = "x"}), "ok");
+}
+
 }  // namespace
 }  // namespace hf::broker

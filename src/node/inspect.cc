@@ -116,6 +116,24 @@ void Node::Impl::end_clients() {
   }
 }
 
+// --- Messages of the operator.
+
+uint64_t Node::Impl::publish(broker::Publication message) {
+  publications_.push_back(std::move(message));
+  return ++publication_last_;
+}
+
+void Node::Impl::publish_due() {
+  const std::vector<broker::Publication> due = std::exchange(publications_, {});
+  uint64_t number = publication_last_ - due.size();
+  for (const broker::Publication& message : due) {
+    published_.push_back(
+        {++number, stopping_ ? Result<broker::Published>(fail(Code::kBusy, "the node is being stopped"))
+                             : broker_->publish(message, now_)});
+    store->boundary();
+  }
+}
+
 // --- Retained messages.
 
 Page<broker::RetainedInfo> Node::Impl::remove_retained(Bytes filter, Bytes after, size_t count,
@@ -339,6 +357,8 @@ std::optional<ClientReport> Node::client(Bytes client_id, const Now& now) const 
 Result<> Node::client_end(Bytes client_id, bool forget, const Now& now) {
   return impl_->client_end(client_id, forget, now);
 }
+uint64_t Node::publish(broker::Publication message) { return impl_->publish(std::move(message)); }
+std::vector<Node::OperatorPublished> Node::take_published() { return impl_->take_published(); }
 uint64_t Node::ended_commit() const { return impl_->ended_commit(); }
 Page<broker::SubscriptionInfo> Node::subscriptions(Bytes client_id, Bytes topic, Bytes after,
                                                    size_t count) const {

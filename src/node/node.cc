@@ -94,6 +94,7 @@ void Node::Impl::step(std::span<Input> inputs, const Now& now, Effects& out) {
   // First: what follows goes by the rights that hold now.
   if (std::exchange(identities_due_, false)) broker_->identities_changed(now);
   end_clients();
+  publish_due();
   take_from_children();
   for (Input& input : inputs) {
     take(input);

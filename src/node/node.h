@@ -18,6 +18,7 @@
 #include "base/prng.h"
 #include "base/result.h"
 #include "base/time.h"
+#include "broker/broker.h"
 #include "node/config.h"
 #include "node/inspect.h"
 #include "node/sends.h"
@@ -141,6 +142,14 @@ class Node {
   // durable once ended_commit(), as it is after that step, is. kNotFound.
   Result<> client_end(Bytes client_id, bool forget, const Now& now);
   uint64_t ended_commit() const;
+  // Publishes with the next step, as Broker::publish() does. Returns a number; after that step take_published() says what became of
+  // it, once.
+  uint64_t publish(broker::Publication message);
+  struct OperatorPublished {
+    uint64_t number = 0;
+    Result<broker::Published> outcome;
+  };
+  std::vector<OperatorPublished> take_published();
   // `client_id` empty: of all; `topic` empty: whatever their filters are, else those that match it.
   Page<broker::SubscriptionInfo> subscriptions(Bytes client_id, Bytes topic, Bytes after, size_t count) const;
   Page<broker::RetainedInfo> retained(Bytes filter, Bytes after, size_t count, const Now& now) const;

@@ -7,6 +7,7 @@
 #include <memory>
 #include <set>
 #include <unordered_map>
+#include <utility>
 
 #include "broker/broker.h"
 #include "link/claim.h"
@@ -88,6 +89,8 @@ class Node::Impl final : public broker::Host, public link::Host, public link::Up
   uint64_t ended_commit() const { return ended_commit_; }
   Page<broker::RetainedInfo> remove_retained(Bytes filter, Bytes after, size_t count, const Now& now,
                                              uint64_t* commit);
+  uint64_t publish(broker::Publication message);
+  std::vector<OperatorPublished> take_published() { return std::exchange(published_, {}); }
   Page<QueueStatus> queues(Bytes after, size_t count, const Now& now, bool* pending);
   std::vector<QueueStatus> queue(Bytes name, const Now& now, bool* pending);
   Result<Page<ExportRecord>> export_records(const ExportQuery& query, bool* pending);
@@ -141,6 +144,7 @@ class Node::Impl final : public broker::Host, public link::Host, public link::Up
 
   Send& send_to(ConnectionId connection);
   void end_clients();
+  void publish_due();
   bool oldest_of(const link::Conversation& conversation, const Now& now, broker::QueueInfo* info);
   QueueStatus link_queue(const link::Conversation& conversation) const;
   QueueStatus broker_queue(QueueStatus::Kind kind, broker::QueueInfo info) const;
@@ -189,6 +193,9 @@ class Node::Impl final : public broker::Host, public link::Host, public link::Up
   };
   std::vector<End> ends_;  // Clients; likewise.
   uint64_t ended_commit_ = 0;
+  std::vector<broker::Publication> publications_;  // The operator's; likewise.
+  uint64_t publication_last_ = 0;                  // The number of the last one that was asked for.
+  std::vector<OperatorPublished> published_;       // Not taken yet.
   std::unordered_map<ConnectionId, std::string> child_of_connection_;
   std::deque<FromChild> from_children_;
   std::string assembling_;       // The peer whose large record is being put together.
