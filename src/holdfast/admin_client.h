@@ -13,6 +13,8 @@ namespace hf::holdfast {
 struct Failure {
   int exit_code = 1;
   std::string text;
+  const char* code =
+      "io";  // For who asked another way than by the command line: the code of an admin answer.
 };
 
 // Waits two seconds for a node that was started just now. The error is errno's.

@@ -7,13 +7,12 @@
 
 #include "holdfast/admin_pages.h"
 #include "holdfast/commands.h"
+#include "holdfast/config_check.h"
 #include "holdfast/config_file.h"
 #include "holdfast/config_values.h"
 #include "holdfast/exit_code.h"
-#include "holdfast/identity_files.h"
 #include "holdfast/target.h"
 #include "holdfast/text.h"
-#include "holdfast/units.h"
 #include "io/listener.h"
 
 namespace hf::holdfast {
@@ -117,59 +116,18 @@ void add_config(CLI::App& app, int* exit_code) {
   test->callback([options, exit_code] {
     const std::string path =
         options->file.empty() ? options->target.data_directory() + "/holdfast.toml" : options->file;
-    const auto config = load_config(path);
-    const bool said_there =
-        config && options->target.data.empty() && !options->file.empty() && !config->data.empty();
-    const std::string data = said_there ? config->data : options->target.data_directory();
-    // A file alone says nothing of the directory that it is for.
-    const bool alone = !options->file.empty() && options->target.data.empty() && !said_there;
-    const FileCheck check =
-        config ? check_files(*config, path, alone ? "" : data) : FileCheck{config.error(), {}};
-    for (const std::string& warning : check.warnings) std::fprintf(stderr, "warning: %s\n", warning.c_str());
-    if (!check.mistakes.empty()) {
-      *exit_code = refuse(check.mistakes, options->output);
-      return;
-    }
-    const IdentityFiles files = identity_files(*config, data);
-    const auto users = load_users(files.users);
-    const auto permissions = load_permissions(files.permissions);
-    const auto tokens = load_tokens(files.tokens);
-    if (!users || !permissions || !tokens) {
-      Mistakes mistakes;
-      for (const Mistakes& some :
-           {users ? Mistakes() : users.error(), permissions ? Mistakes() : permissions.error(),
-            tokens ? Mistakes() : tokens.error()}) {
-        mistakes.insert(mistakes.end(), some.begin(), some.end());
-      }
-      *exit_code = refuse(mistakes, options->output);
+    const bool own_data = options->target.data.empty() && !options->file.empty();
+    const ConfigCheck done = check_config(path, options->target.data_directory(), own_data);
+    for (const std::string& warning : done.warnings) std::fprintf(stderr, "warning: %s\n", warning.c_str());
+    if (!done.mistakes.empty()) {
+      *exit_code = refuse(done.mistakes, options->output);
       return;
     }
     if (options->output == "json") {
       std::puts("{\"ok\": true, \"mistakes\": []}");
       return;
     }
-    const node::Config& node = config->node;
-    std::string listen;
-    for (const std::string& address : config->listen) listen += (listen.empty() ? "" : ", ") + address;
-    for (const ListenerConfig& listener : config->listeners)
-      listen += (listen.empty() ? "" : ", ") + listener.door.address;
-    fmt::print("{} is right: node {} listens on {}, {}, {} of disk.\n", path, node.name,
-               listen.empty() ? "nothing" : listen,
-               node.upstream ? fmt::format("upstream {}:{}", node.upstream->host, node.upstream->port)
-                             : "no upstream",
-               format_size(node.quota_bytes));
-    if (files.users.named || !files.users.missing()) {
-      fmt::print("{} is right: {} user{}.\n", files.users.path, users->all().size(),
-                 users->all().size() == 1 ? "" : "s");
-    }
-    if (!permissions->everything()) {
-      const size_t count = permissions->entries().size();
-      fmt::print("{} is right: {} {}.\n", files.permissions.path, count, count == 1 ? "entry" : "entries");
-    }
-    if (files.tokens.named || !files.tokens.missing()) {
-      fmt::print("{} is right: {} token{}.\n", files.tokens.path, tokens->all().size(),
-                 tokens->all().size() == 1 ? "" : "s");
-    }
+    for (const std::string& sentence : done.sentences) fmt::print("{}\n", sentence);
   });
 }
 

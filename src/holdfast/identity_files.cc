@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <ctime>
 #include <filesystem>
 
 #include "holdfast/exit_code.h"
@@ -43,6 +44,19 @@ std::string target_of(const std::string& path) {
   return target.empty() ? path : target.string();
 }
 
+// Who edits is quick, also one who hashes a password. A node that waited for ever could not even be stopped.
+std::expected<void, Failure> lock(const io::FileDescriptor& folder, const std::string& path) {
+  constexpr int kTries = 250;
+  constexpr timespec kPause{.tv_sec = 0, .tv_nsec = 20'000'000};
+  for (int i = 0; i < kTries; ++i) {
+    if (::flock(folder.get(), LOCK_EX | LOCK_NB) == 0) return {};
+    if (errno != EWOULDBLOCK && errno != EINTR) return failed("lock", path);
+    ::nanosleep(&kPause, nullptr);
+  }
+  return std::unexpected(
+      Failure{kExitFailed, "another program holds the lock of " + path + "; nothing was changed", "busy"});
+}
+
 // Replaces the file at `path` by what `edit` makes of its text.
 std::expected<void, Failure> edit_file(
     const std::string& path, size_t bytes_max,
@@ -53,9 +67,7 @@ std::expected<void, Failure> edit_file(
   // The lock is on the directory: the file itself is replaced, and a lock file would stay behind.
   const io::FileDescriptor folder(::open(folder_path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!folder.valid()) return failed("open", folder_path);
-  while (::flock(folder.get(), LOCK_EX) != 0) {
-    if (errno != EINTR) return failed("lock", folder_path);
-  }
+  if (auto locked = lock(folder, folder_path); !locked) return locked;
   std::string text;
   if (!FilePlace{.path = target}.missing()) {
     auto read = read_file(target, bytes_max);
@@ -71,8 +83,8 @@ std::expected<void, Failure> edit_file(
 }
 
 std::unexpected<Failure> not_right(const identity::Mistakes& mistakes, const std::string& path) {
-  return std::unexpected(
-      Failure{kExitConfiguration, joined_lines(with_path(mistakes, path)) + "\nNothing was changed."});
+  return std::unexpected(Failure{
+      kExitConfiguration, joined_lines(with_path(mistakes, path)) + "\nNothing was changed.", "corrupt"});
 }
 
 }  // namespace

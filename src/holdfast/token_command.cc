@@ -12,9 +12,8 @@
 #include "crypto/crypto.h"
 #include "holdfast/commands.h"
 #include "holdfast/exit_code.h"
-#include "holdfast/identity_files.h"
+#include "holdfast/identity_edits.h"
 #include "holdfast/text.h"
-#include "io/entropy.h"
 
 namespace hf::holdfast {
 
@@ -30,36 +29,13 @@ struct Options {
   std::string output;
 };
 
-std::unexpected<Failure> refuse(int exit_code, std::string text) {
-  return std::unexpected(Failure{exit_code, std::move(text)});
-}
-
 std::expected<void, Failure> add(const Options& options) {
-  if (!identity::token_name_valid(options.name)) {
-    return refuse(kExitUsage,
-                  fmt::format("\"{}\" cannot be a token's name: 1 to 64 letters, digits, '.', '_' and '-'",
-                              printable(options.name)));
-  }
   const auto files = identity_files(options.target, options.config);
   if (!files) return std::unexpected(files.error());
-  io::SystemEntropy entropy;
-  std::string random(identity::kTokenBytes, '\0');
-  entropy.fill(random.data(), random.size());
-  std::string text = identity::token_text(random);
-  crypto::wipe(&random);
   const identity::Role role = *identity::parse_role(options.role);
-  const auto done = edit_tokens(
-      files->tokens.path,
-      [&](const std::string& file, const identity::Tokens& tokens) -> std::expected<std::string, Failure> {
-        if (tokens.all().contains(options.name)) {
-          return refuse(kExitFailed,
-                        fmt::format("there is a token {0} already; for another one: holdfast token rm "
-                                    "{0}, and add it again",
-                                    options.name));
-        }
-        return identity::with_token(file, options.name, identity::make_token(role, text));
-      });
-  if (!done) return done;
+  auto token = add_token(files->tokens.path, options.name, role);
+  if (!token) return std::unexpected(token.error());
+  std::string& text = *token;
   if (options.output == "json") {
     const nlohmann::ordered_json said = {
         {"name", options.name}, {"role", identity::role_name(role)}, {"token", text}};
@@ -82,18 +58,7 @@ std::expected<void, Failure> remove(const Options& options) {
   const auto files = identity_files(options.target, options.config);
   if (!files) return std::unexpected(files.error());
   const std::string& path = files->tokens.path;
-  const auto done = edit_tokens(
-      path,
-      [&](const std::string& file, const identity::Tokens& tokens) -> std::expected<std::string, Failure> {
-        if (tokens.all().contains(options.name)) return identity::without_token(file, options.name);
-        std::vector<std::string> names;
-        for (const auto& [name, token] : tokens.all()) names.push_back(name);
-        const std::string near = nearest_name(options.name, names);
-        return refuse(kExitFailed,
-                      fmt::format("no token {} in {}; {}", printable(options.name), path,
-                                  near.empty() ? "see: holdfast token ls" : "did you mean `" + near + "`?"));
-      });
-  if (!done) return done;
+  if (auto done = remove_token(path, options.name); !done) return done;
   if (options.output == "json") {
     fmt::print("{}\n", nlohmann::ordered_json{{"name", options.name}, {"tokens", path}}.dump());
     return {};
@@ -107,7 +72,7 @@ std::expected<void, Failure> list(const Options& options) {
   if (!files) return std::unexpected(files.error());
   // `add` makes one that is named too.
   const auto tokens = load_tokens({.path = files->tokens.path});
-  if (!tokens) return refuse(kExitConfiguration, joined_lines(tokens.error()));
+  if (!tokens) return std::unexpected(Failure{kExitConfiguration, joined_lines(tokens.error())});
   if (options.output == "json") {
     fmt::print("{}\n", tokens_json(*tokens));
   } else if (tokens->all().empty()) {
@@ -155,8 +120,8 @@ void add_token(CLI::App& app, int* exit_code) {
   adding
       ->add_option(
           "--role", added->role,
-          "read: look, at messages too; operate: also dial, end clients and their sessions, and remove "
-          "retained messages; administer: everything")
+          "read: look, at messages too; operate: also dial, publish, end clients and their sessions, and "
+          "remove retained messages; administer: everything")
       ->required()
       ->check(CLI::IsMember({"read", "operate", "administer"}))
       ->type_name("ROLE");

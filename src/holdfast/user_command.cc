@@ -11,12 +11,10 @@
 
 #include "crypto/crypto.h"
 #include "holdfast/commands.h"
-#include "holdfast/data_directory.h"
 #include "holdfast/exit_code.h"
-#include "holdfast/identity_files.h"
+#include "holdfast/identity_edits.h"
 #include "holdfast/password_input.h"
 #include "holdfast/text.h"
-#include "io/entropy.h"
 
 namespace hf::holdfast {
 
@@ -35,92 +33,27 @@ struct Options {
   std::string output;
 };
 
-std::unexpected<Failure> refuse(int exit_code, std::string text) {
-  return std::unexpected(Failure{exit_code, std::move(text)});
-}
-
-std::expected<void, Failure> check_name(const std::string& name) {
-  if (identity::user_name_valid(name)) return {};
-  return refuse(
-      kExitUsage,
-      fmt::format("\"{}\" cannot be a user's name: 1 to 128 bytes of UTF-8, without control characters, "
-                  "':', '/', '+', '#', a space at an end or '$' at the front, and not \"*\"",
-                  printable(name)));
-}
-
-std::string not_there(const identity::Users& users, const std::string& name, const std::string& path) {
-  std::vector<std::string> names;
-  for (const auto& [each, user] : users.all()) names.push_back(each);
-  const std::string near = nearest_name(name, names);
-  return fmt::format("no user {} in {}; {}", name, path,
-                     near.empty() ? "see: holdfast user ls" : "did you mean `" + near + "`?");
-}
-
-std::expected<identity::User, Failure> make_user(const std::string& password, bool scram,
-                                                 uint32_t iterations) {
-  io::SystemEntropy entropy;
-  const auto salt = [&entropy] {
-    std::string bytes(crypto::kSaltBytes, '\0');
-    entropy.fill(bytes.data(), bytes.size());
-    return bytes;
-  };
-  identity::User user;
-  auto hash = crypto::hash_password(password, salt());
-  if (!hash) return refuse(kExitFailed, error_text(hash.error()));
-  user.password = std::move(*hash);
-  if (!scram) return user;
-  auto verifier = identity::make_scram_verifier(password, salt(), iterations);
-  if (!verifier) return refuse(kExitFailed, error_text(verifier.error()));
-  user.scram = std::move(*verifier);
-  return user;
-}
-
 // `is_new`: add, else passwd.
-std::expected<void, Failure> set_password(const Options& options, bool is_new) {
-  if (auto valid = check_name(options.name); !valid) return valid;
+std::expected<void, Failure> change_password(const Options& options, bool is_new) {
   const auto files = identity_files(options.target, options.config);
   if (!files) return std::unexpected(files.error());
   const std::string& path = files->users.path;
-
-  const auto check = [&](const identity::Users& users) -> std::expected<void, Failure> {
-    const bool there = users.find(options.name) != nullptr;
-    if (is_new && there) {
-      return refuse(kExitFailed,
-                    fmt::format("there is a user {} already; for another password: holdfast user passwd {}",
-                                options.name, options.name));
-    }
-    if (!is_new && !there) return refuse(kExitFailed, not_there(users, options.name, path));
-    return {};
-  };
+  NewPassword change{.name = options.name, .is_new = is_new, .iterations = options.iterations};
+  if (options.scram || options.no_scram) change.scram = options.scram;
   // Before anybody types a password in vain; and once more under the lock.
-  const auto before = load_users({.path = path});
-  if (!before) return refuse(kExitConfiguration, joined_lines(before.error()) + "\nNothing was changed.");
-  if (auto possible = check(*before); !possible) return possible;
-
+  if (auto possible = check_new_password(path, change); !possible) return possible;
   auto password = read_new_password(options.password_file, options.name);
   if (!password) return std::unexpected(password.error());
-  bool scram = false;
-  const auto done = edit_users(
-      path,
-      [&](const std::string& text, const identity::Users& users) -> std::expected<std::string, Failure> {
-        if (auto possible = check(users); !possible) return std::unexpected(possible.error());
-        // An old verifier would let the old password in for ever.
-        const identity::User* const old = users.find(options.name);
-        const bool had_scram = old != nullptr && old->scram;
-        scram = options.scram || (had_scram && !options.no_scram);
-        const auto user = make_user(*password, scram, options.iterations);
-        if (!user) return std::unexpected(user.error());
-        return identity::with_user(text, options.name, *user);
-      });
+  const auto scram = set_password(path, change, *password);
   crypto::wipe(&*password);
-  if (!done) return done;
+  if (!scram) return std::unexpected(scram.error());
   if (options.output == "json") {
-    const nlohmann::ordered_json said = {{"name", options.name}, {"scram", scram}, {"users", path}};
+    const nlohmann::ordered_json said = {{"name", options.name}, {"scram", *scram}, {"users", path}};
     fmt::print("{}\n", said.dump());
     return {};
   }
   fmt::print("{} {}{}; {}.\n", is_new ? "Added" : "A new password for", options.name,
-             scram ? ", who may log in with SCRAM too" : "", kNoticed);
+             *scram ? ", who may log in with SCRAM too" : "", kNoticed);
   return {};
 }
 
@@ -128,15 +61,7 @@ std::expected<void, Failure> remove(const Options& options) {
   const auto files = identity_files(options.target, options.config);
   if (!files) return std::unexpected(files.error());
   const std::string& path = files->users.path;
-  const auto done = edit_users(
-      path,
-      [&](const std::string& text, const identity::Users& users) -> std::expected<std::string, Failure> {
-        if (users.find(options.name) == nullptr) {
-          return refuse(kExitFailed, not_there(users, printable(options.name), path));
-        }
-        return identity::without_user(text, options.name);
-      });
-  if (!done) return done;
+  if (auto done = remove_user(path, options.name); !done) return done;
   if (options.output == "json") {
     fmt::print("{}\n", nlohmann::ordered_json{{"name", options.name}, {"users", path}}.dump());
     return {};
@@ -150,7 +75,7 @@ std::expected<void, Failure> list(const Options& options) {
   if (!files) return std::unexpected(files.error());
   // `add` makes one that is named too.
   const auto users = load_users({.path = files->users.path});
-  if (!users) return refuse(kExitConfiguration, joined_lines(users.error()));
+  if (!users) return std::unexpected(Failure{kExitConfiguration, joined_lines(users.error())});
   if (options.output == "json") {
     fmt::print("{}\n", users_json(*users));
   } else if (users->all().empty()) {
@@ -192,7 +117,7 @@ CLI::App* add_password_command(CLI::App& user, const char* name, const char* abo
   }
   add_place_options(*command, options.get());
   command->callback([options, is_new, exit_code] {
-    const auto done = set_password(*options, is_new);
+    const auto done = change_password(*options, is_new);
     *exit_code = done ? kExitOk : report(done.error());
   });
   return command;
