@@ -6,6 +6,8 @@
 #include <charconv>
 
 #include "base/base64.h"
+#include "crypto/crypto.h"
+#include "holdfast/admin_work.h"
 #include "holdfast/inspect_json.h"
 #include "holdfast/inspect_text.h"
 #include "holdfast/text.h"
@@ -178,9 +180,88 @@ bool read_text(const Json& json, const char* key, std::string* out) {
   return true;
 }
 
+bool read_flag(const Json& json, const char* key, bool* out) {
+  const auto found = json.find(key);
+  if (found == json.end()) return true;
+  if (!found->is_boolean()) return false;
+  *out = found->get<bool>();
+  return true;
+}
+bool read_number(const Json& json, const char* key, uint64_t* out) {
+  const auto found = json.find(key);
+  if (found == json.end()) return true;
+  if (!found->is_number_unsigned()) return false;
+  *out = found->get<uint64_t>();
+  return true;
+}
+bool read_texts(const Json& json, const char* key, std::vector<std::string>* out) {
+  const auto found = json.find(key);
+  if (found == json.end()) return true;
+  if (!found->is_array()) return false;
+  for (const Json& each : *found) {
+    if (!each.is_string()) return false;
+    out->push_back(each.get<std::string>());
+  }
+  return true;
+}
+// One that is not to stay in memory.
+bool read_secret(Json& json, const char* key, std::string* out) {
+  const bool sound = read_text(json, key, out);
+  if (const auto found = json.find(key); found != json.end() && found->is_string())
+    crypto::wipe(&found->get_ref<std::string&>());
+  return sound;
+}
+
+// [MQTT-1.5.4-2], and the length has 16 bits.
+bool property_valid(const std::string& text) {
+  return text.size() <= mqtt::kTopicBytesMax && mqtt::utf8_valid(text);
+}
+
+// The message of `publish`. False: *error says what is wrong, or a field has the wrong type.
+bool read_message(const Json& json, broker::Publication* message, std::string* error) {
+  uint64_t qos = 1;
+  uint64_t expiry_s = 0;
+  std::string base64;
+  std::vector<std::string> pairs;
+  const bool sound = read_text(json, "topic", &message->topic) &&
+                     read_text(json, "payload", &message->payload) &&
+                     read_text(json, "payload_base64", &base64) && read_number(json, "qos", &qos) &&
+                     read_flag(json, "retain", &message->retain) &&
+                     read_text(json, "content_type", &message->content_type) &&
+                     read_number(json, "expiry_s", &expiry_s) && read_texts(json, "user_properties", &pairs);
+  if (!sound) return false;
+  if (!mqtt::topic_name_valid(message->topic)) {
+    *error = "`topic` is not a topic name: it may hold neither + nor #";
+  } else if (json.contains("payload") == json.contains("payload_base64")) {
+    *error = "say what to publish: `payload`, or `payload_base64` if it is not text";
+  } else if (qos > 2) {
+    *error = "`qos` is 0, 1 or 2";
+  } else if (expiry_s > UINT32_MAX) {
+    *error = "`expiry_s` is " + std::to_string(UINT32_MAX) + " at most";
+  } else if (!property_valid(message->content_type)) {
+    *error = "`content_type` has 65535 bytes at most, and none is zero";
+  }
+  if (!base64.empty()) {
+    auto bytes = from_base64(base64);
+    if (!bytes) *error = "`payload_base64` is not base64, with its padding and in one line";
+    message->payload = std::move(bytes).value_or("");
+  }
+  for (const std::string& pair : pairs) {
+    const size_t equals = pair.find('=');
+    if (equals == std::string::npos || !property_valid(pair)) {
+      *error = "`user_properties` are NAME=VALUE each, with 65535 bytes at most, and none is zero";
+      break;
+    }
+    message->user_properties.emplace_back(pair.substr(0, equals), pair.substr(equals + 1));
+  }
+  message->qos = static_cast<uint8_t>(qos);
+  if (json.contains("expiry_s")) message->expiry_s = static_cast<uint32_t>(expiry_s);
+  return error->empty();
+}
+
 // Nothing: *error says what is wrong with the line.
 std::optional<AdminRequest> decode_request(Bytes line, std::string* error) {
-  const Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+  Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
   if (!json.is_object()) {
     *error = "a request is one JSON object on one line, such as {\"command\":\"status\"}";
     return std::nullopt;
@@ -191,10 +272,20 @@ std::optional<AdminRequest> decode_request(Bytes line, std::string* error) {
                read_text(json, "client", &request.client) && read_text(json, "topic", &request.topic) &&
                read_text(json, "filter", &request.filter) && read_text(json, "since", &request.since) &&
                read_text(json, "until", &request.until) && read_text(json, "key", &request.key) &&
-               read_text(json, "prefix", &request.prefix);
-  if (const auto forget = json.find("forget"); forget != json.end()) {
-    sound = sound && forget->is_boolean();
-    request.forget = forget->is_boolean() && forget->get<bool>();
+               read_text(json, "prefix", &request.prefix) && read_flag(json, "forget", &request.forget) &&
+               read_flag(json, "text", &request.text) && read_number(json, "count", &request.count) &&
+               read_texts(json, "down", &request.down) && read_text(json, "user", &request.user) &&
+               read_text(json, "action", &request.action) && read_text(json, "role", &request.role) &&
+               read_number(json, "iterations", &request.iterations);
+  sound = read_secret(json, "password", &request.password) && sound;
+  if (bool scram = false; json.contains("scram")) {
+    sound = sound && read_flag(json, "scram", &scram);
+    request.scram = scram;
+  }
+  if (request.command == "publish") {
+    request.message.emplace();
+    sound = read_message(json, &*request.message, error) && sound;
+    if (!error->empty()) return std::nullopt;
   }
   std::string cursor;
   sound = sound && read_text(json, "cursor", &cursor);
@@ -203,14 +294,6 @@ std::optional<AdminRequest> decode_request(Bytes line, std::string* error) {
     sound = sound && place;
     request.cursor = place.value_or("");
   }
-  if (const auto text = json.find("text"); text != json.end()) {
-    sound = sound && text->is_boolean();
-    request.text = text->is_boolean() && text->get<bool>();
-  }
-  if (const auto count = json.find("count"); count != json.end()) {
-    sound = sound && count->is_number_unsigned();
-    if (count->is_number_unsigned()) request.count = count->get<uint64_t>();
-  }
   std::string after;
   sound = sound && read_text(json, "after", &after);
   if (!after.empty()) {
@@ -218,14 +301,8 @@ std::optional<AdminRequest> decode_request(Bytes line, std::string* error) {
     sound = sound && position;
     request.after = position;
   }
-  if (const auto down = json.find("down"); down != json.end()) {
-    sound = sound && down->is_array();
-    for (const Json& filter : *down) {
-      sound = sound && filter.is_string();
-      if (filter.is_string()) request.down.push_back(filter.get<std::string>());
-    }
-  }
   if (!sound) {
+    crypto::wipe(&request.password);
     *error = "a field of the request has the wrong type (docs/formats/admin.md)";
     return std::nullopt;
   }
@@ -234,9 +311,11 @@ std::optional<AdminRequest> decode_request(Bytes line, std::string* error) {
 
 const std::vector<std::string>& commands() {
   static const std::vector<std::string> names = {
-      "status", "streams", "tail",    "nodes",    "node-add",    "node-renew",   "node-rm",
-      "claim",  "connect", "version", "config",   "clients",     "client",       "client-kick",
-      "queues", "queue",   "export",  "retained", "retained-rm", "subscriptions"};
+      "status",      "streams",       "tail",     "nodes",    "node-add",    "node-renew",
+      "node-rm",     "claim",         "connect",  "version",  "config",      "clients",
+      "client",      "client-kick",   "queues",   "queue",    "export",      "retained",
+      "retained-rm", "subscriptions", "users",    "user-add", "user-passwd", "user-rm",
+      "tokens",      "token-add",     "token-rm", "acl-test", "config-test", "publish"};
   return names;
 }
 
@@ -317,6 +396,15 @@ std::optional<AdminAnswer> decode_answer(Bytes line) {
   json.erase("text");
   answer.json = json_printable(json.dump(2, ' ', false, Json::error_handler_t::replace));
   return answer;
+}
+
+Admin::Admin(node::Node* node, const StatusView& view, std::vector<ConfigValue> config)
+    : node_(node), view_(view), config_(std::move(config)) {}
+Admin::~Admin() = default;
+
+void Admin::serve_files(const AdminFiles& files, io::Wakeup* wakeup) {
+  files_ = &files;
+  if (wakeup != nullptr) thread_ = std::make_unique<io::WorkThread<AdminWork>>(*wakeup, "admin");
 }
 
 std::string Admin::status(const AdminRequest& request, const Now& now) const {
@@ -466,9 +554,19 @@ std::string Admin::read(const AdminRequest& request, const Now& now) const {
 }
 
 // Empty: the answer comes when what was written is durable.
-std::string Admin::write(ConnectionId connection, const AdminRequest& request, const Now& now) {
+std::string Admin::write(ConnectionId connection, AdminRequest& request, const Now& now) {
   const std::string& command = request.command;
-  Waiting waiting{.connection = connection, .request = request, .line = {}, .deadline = now.mono + kPatience};
+  Waiting waiting{.connection = connection, .request = {}, .line = {}, .deadline = now.mono + kPatience};
+  if (command == "publish") {
+    waiting.what = Waiting::For::kPublish;
+    waiting.request.message.emplace();
+    waiting.request.message->topic = request.message->topic;
+    waiting.request.message->qos = request.message->qos;
+    waiting.number = node_->publish(std::move(*request.message));
+    waiting_.push_back(std::move(waiting));
+    return "";
+  }
+  waiting.request = request;
   if (command == "client-kick") {
     const auto about = node_->client(request.name, now);
     if (!about) return no_client(request.name);
@@ -513,8 +611,60 @@ std::string Admin::write(ConnectionId connection, const AdminRequest& request, c
   return "";
 }
 
+// About files. Empty: the answer comes when the work is done.
+std::string Admin::work(ConnectionId connection, const AdminRequest& request, const Now& now) {
+  if (files_ == nullptr) return error_line("unsupported", "this node has no such files");
+  if (work_count_ >= kWaitingMax) return error_line("busy", "too many requests wait; ask again");
+  auto piece = std::make_unique<AdminWork>(++work_last_, request, *files_);
+  if (thread_ == nullptr) {
+    piece->run();
+    return piece->line();
+  }
+  ++work_count_;
+  thread_->submit(std::move(piece));
+  waiting_.push_back({.connection = connection,
+                      .request = {},
+                      .what = Waiting::For::kWork,
+                      .number = work_last_,
+                      .line = {},
+                      .deadline = now.mono + kPatience});
+  return "";
+}
+
+void Admin::take_work() {
+  if (!work_done()) return;
+  for (const std::unique_ptr<AdminWork>& piece : thread_->take_done()) {
+    --work_count_;
+    for (Waiting& waiting : waiting_) {
+      if (waiting.what != Waiting::For::kWork || waiting.number != piece->number()) continue;
+      waiting.what = Waiting::For::kCommit;  // Of nothing: it is durable.
+      waiting.line = piece->line();
+    }
+  }
+}
+
+void Admin::take_published() {
+  if (node_ == nullptr) return;
+  for (const node::Node::OperatorPublished& published : node_->take_published()) {
+    for (Waiting& waiting : waiting_) {
+      if (waiting.what != Waiting::For::kPublish || waiting.number != published.number) continue;
+      waiting.what = Waiting::For::kCommit;
+      if (!published.outcome) {
+        waiting.line = error_line(published.outcome.error());
+        continue;
+      }
+      waiting.commit = published.outcome->commit;
+      waiting.line = dump({{"ok", true},
+                           {"topic", waiting.request.message->topic},
+                           {"qos", waiting.request.message->qos},
+                           {"stored", waiting.commit != 0},
+                           {"wanted", published.outcome->wanted}});
+    }
+  }
+}
+
 // The answer, or nothing while it has to wait.
-std::string Admin::answer(ConnectionId connection, const AdminRequest& request, const Now& now) {
+std::string Admin::answer(ConnectionId connection, AdminRequest& request, const Now& now) {
   const std::string& command = request.command;
   if (command == "status") return status(request, now);
   if (command == "version") return dump({{"ok", true}, {"version", kVersion}});
@@ -526,6 +676,7 @@ std::string Admin::answer(ConnectionId connection, const AdminRequest& request, 
     }
     return error_line("unsupported", sentence);
   }
+  if (is_admin_work(command)) return work(connection, request, now);
   if (node_ == nullptr) return error_line("denied", "the store is locked: " + view_.locked);
 
   if (command == "streams") {
@@ -557,7 +708,11 @@ std::string Admin::answer(ConnectionId connection, const AdminRequest& request, 
   }
   std::string line = read(request, now);
   if (line.empty()) {
-    waiting_.push_back({connection, request, Waiting::For::kDisk, 0, "", now.mono + kPatience});
+    waiting_.push_back({.connection = connection,
+                        .request = request,
+                        .what = Waiting::For::kDisk,
+                        .line = {},
+                        .deadline = now.mono + kPatience});
   }
   return line;
 }
@@ -565,12 +720,15 @@ std::string Admin::answer(ConnectionId connection, const AdminRequest& request, 
 void Admin::request(ConnectionId connection, Bytes line, const Now& now,
                     std::vector<io::AdminReply>* replies) {
   std::string error;
-  const auto request = decode_request(line, &error);
+  std::optional<AdminRequest> request = decode_request(line, &error);
   std::string said = request ? answer(connection, *request, now) : error_line("invalid", error);
+  if (request) crypto::wipe(&request->password);
   if (!said.empty()) replies->push_back({connection, std::move(said)});
 }
 
 bool Admin::after_step(const Now& now, bool disk_answered, std::vector<io::AdminReply>* replies) {
+  take_work();
+  take_published();
   if (waiting_.empty()) return false;
   bool asked = false;
   std::erase_if(waiting_, [&](Waiting& waiting) {
@@ -585,11 +743,13 @@ bool Admin::after_step(const Now& now, bool disk_answered, std::vector<io::Admin
         line = read(waiting.request, now);
         asked = asked || line.empty();
       }
-    } else if (node_->durable_commit() >= waiting.commit) {
+    } else if (waiting.commit == 0 || node_->durable_commit() >= waiting.commit) {
       line = waiting.line;
     }
     if (line.empty() && now.mono >= waiting.deadline) {
-      line = error_line("io", "the disk did not answer in time; see: holdfast status");
+      line = error_line("io", waiting.what == For::kWork
+                                  ? "it was not done in time, and may be done yet; look before you ask again"
+                                  : "the disk did not answer in time; see: holdfast status");
     }
     if (line.empty()) return false;
     replies->push_back({waiting.connection, std::move(line)});

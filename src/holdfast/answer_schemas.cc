@@ -5,6 +5,8 @@
 #include <vector>
 
 #include "broker/inspect.h"
+#include "identity/permissions.h"
+#include "identity/tokens.h"
 #include "node/inspect.h"
 #include "store/store.h"
 
@@ -63,6 +65,8 @@ Json names_up_to(Enum last, const char* (*name)(Enum)) {
     all.emplace_back(name(static_cast<Enum>(value)));
   return words(std::move(all));
 }
+
+Json roles() { return names_up_to(identity::Role::kAdminister, identity::role_name); }
 
 // Bytes are text if they are UTF-8, else base64 (put_bytes).
 const Members& payload() {
@@ -305,6 +309,21 @@ Json config_value() {
   return object({{"key", text()}, {"value", anything()}, {"from", words({"file", "default"})}});
 }
 
+Json user() {
+  const Json password = object(
+      {{"kind", words({"argon2id"})}, {"memory_kib", count()}, {"passes", count()}, {"lanes", count()}});
+  const Json scram = object({{"kind", words({"SHA-256"})}, {"iterations", count()}});
+  return object({{"name", text()}, {"password", password}, {"scram", or_null(scram)}});
+}
+
+Json acl_answer() {
+  std::vector<std::string> actions;
+  for (const identity::Action action : identity::kActions)
+    actions.emplace_back(identity::action_name(action));
+  return object(
+      {{"action", words(actions)}, {"allowed", flag()}, {"why", text()}, {"line", or_null(count())}});
+}
+
 Members page_of(const char* rows, Json row) {
   return {{rows, list(std::move(row))}, sometimes("cursor", text())};
 }
@@ -335,7 +354,19 @@ std::vector<Answer> answers() {
           {"retained-rm", page_of("retained", retained())},
           {"queues", page_of("queues", queue())},
           {"queue", {{"queues", list(queue())}}},
-          {"export", page_of("records", export_record())}};
+          {"export", page_of("records", export_record())},
+          {"publish", {{"topic", text()}, {"qos", count()}, {"stored", flag()}, {"wanted", flag()}}},
+          {"users", {{"users", list(user())}}},
+          {"user-add", {{"name", text()}, {"scram", flag()}}},
+          {"user-passwd", {{"name", text()}, {"scram", flag()}}},
+          {"user-rm", {{"name", text()}}},
+          {"acl-test",
+           {{"user", text()}, {"client", text()}, {"topic", text()}, {"answers", list(acl_answer())}}},
+          {"tokens", {{"tokens", list(object({{"name", text()}, {"role", roles()}}))}}},
+          {"token-add", {{"name", text()}, {"role", roles()}, {"token", text()}}},
+          {"token-rm", {{"name", text()}}},
+          {"config-test",
+           {{"file", text()}, {"right", flag()}, {"mistakes", list(text())}, {"warnings", list(text())}}}};
 }
 
 }  // namespace

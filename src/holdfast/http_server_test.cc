@@ -134,7 +134,7 @@ TEST_F(HttpServerTest, EveryRouteAsksForItsRole) {
     for (const HttpField& field : route.fields) {
       if (field.where == HttpField::Where::kBody && field.required) needed[field.name] = "x";
       if (field.where == HttpField::Where::kQuery && field.required)
-        path += std::string("?") + field.name + "=x";
+        path += (path.find('?') == std::string::npos ? "?" : "&") + std::string(field.name) + "=x";
     }
     if (!needed.empty()) body = needed.dump();
     EXPECT_EQ(status(route.method, path, "", body), 401) << path;
@@ -190,8 +190,23 @@ TEST_F(HttpServerTest, TheLogSaysWhatWasAskedForAndNoSecret) {
             std::string::npos);
   EXPECT_EQ(status("POST", "/api/v1/clients/c%0Ad/kick", "operate", R"({"forget":true})"), 200);
   EXPECT_NE(log_.find(": client-kick name=\"c\\nd\" forget=true\n"), std::string::npos);
+  EXPECT_EQ(
+      status("POST", "/api/v1/messages", "operate", R"({"topic":"a","payload":"hush hush","retain":true})"),
+      200);
+  EXPECT_NE(log_.find(": publish topic=\"a\" payload=(9 bytes) retain=true\n"), std::string::npos);
+  EXPECT_EQ(status("POST", "/api/v1/users", "administer", R"({"name":"anna","password":"hush hush"})"), 201);
+  EXPECT_EQ(admin_.asked["password"], "hush hush");
+  EXPECT_NE(log_.find(": user-add name=\"anna\"\n"), std::string::npos);
   EXPECT_EQ(status("POST", "/api/v1/claim", "administer", R"({"claim":"hush hush"})"), 200);
   EXPECT_EQ(log_.find("hush"), std::string::npos);
+  EXPECT_EQ(status("POST", "/api/v1/users", "administer",
+                   R"({"name":")" + std::string(100'000, 'a') + R"(","password":"x"})"),
+            201);
+  EXPECT_LT(log_.size(), 2000u);
+  log_.clear();
+  EXPECT_EQ(status("GET", "/api/v1/users", "read"), 200);
+  EXPECT_EQ(status("POST", "/api/v1/users", "read", R"({"name":"anna","password":"hush hush"})"), 403);
+  EXPECT_EQ(log_, "");
 }
 
 TEST_F(HttpServerTest, EveryAnswerHasItsSchema) {

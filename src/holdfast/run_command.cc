@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "holdfast/admin.h"
+#include "holdfast/admin_work.h"
 #include "holdfast/commands.h"
 #include "holdfast/data_directory.h"
 #include "holdfast/exit_code.h"
@@ -220,7 +221,12 @@ std::expected<bool, Failure> run(const Options& options) {
   } else {
     core = std::make_unique<LockedCore>();
   }
+  const AdminFiles admin_files{
+      .identity = identity_places,
+      .config = options.config.empty() ? data->path + "/holdfast.toml" : options.config,
+      .data = data->path};
   Admin admin(node.get(), view, config_values(data->config, data->path));
+  admin.serve_files(admin_files, wakeup.get());
   io::EventLoop* turning = nullptr;
   HttpServer http(admin, {.status =
                               [&](const Now& now) {

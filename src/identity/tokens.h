@@ -24,7 +24,7 @@ inline constexpr Bytes kTokenPrefix = "hft_";  // By which those who look for le
 // Each may do what those before it may.
 enum class Role : uint8_t {
   kRead,        // Look, at messages too.
-  kOperate,     // And what changes nothing for long.
+  kOperate,     // And act on links, clients and messages; docs/http.md has the whole table.
   kAdminister,  // And everything.
 };
 const char* role_name(Role role);

@@ -682,6 +682,7 @@ void EventLoop::wait() {
     wakeup_->about_to_sleep();
     const bool work = (storage_ != nullptr && storage_->has_done()) || dialer_.has_answer() ||
                       logins_.has_done() || handshakes_.has_done() || certificate_checks_.has_done() ||
+                      (admin_ != nullptr && admin_->work_done()) ||
                       stop_asked_.load(std::memory_order_seq_cst);
     if (work) timeout = 0;
   }
@@ -730,6 +731,7 @@ void EventLoop::handle_wakeups() {
     dialer_.collect(now_.mono);
     take_dialed();
   }
+  if (admin_ != nullptr && admin_->work_done()) step_due_ = true;
   if (handshakes_.has_done()) take_handshakes();
   if (certificate_checks_.has_done()) take_certificate_checks();
   if (stop_asked_.exchange(false, std::memory_order_seq_cst)) begin_stop();

@@ -75,6 +75,9 @@ class AdminHandler {
   // Answers into *replies now, or later from after_step().
   virtual void request(ConnectionId connection, Bytes line, const Now& now,
                        std::vector<AdminReply>* replies) = 0;
+  // Whether something that it had done on a thread of its own has ended: a step is due, so that after_step() can answer. That
+  // thread wakes the loop.
+  virtual bool work_done() const { return false; }
   // `disk_answered`: a disk job was among the inputs of that step. Returns whether it asked the core for
   // something that takes another step.
   virtual bool after_step(const Now& now, bool disk_answered, std::vector<AdminReply>* replies) = 0;

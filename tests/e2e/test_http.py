@@ -1,9 +1,11 @@
 """HTTP: probes, metrics, the API and its tokens, and those who mean no good; while MQTT notices nothing."""
 
+import concurrent.futures
 import contextlib
 import http.client
 import json
 import os
+import pathlib
 import re
 import signal
 import socket
@@ -12,7 +14,8 @@ import stat
 import struct
 import subprocess
 
-from harness import LOOPBACK, ROOT, Case, free_port, publish, wait_for
+import mqtt
+from harness import LOOPBACK, ROOT, Case, command, free_port, publish, wait_for
 
 PROXY_SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 
@@ -295,6 +298,197 @@ class HttpTest(Case):
         self.assertEqual(kick("press-7", forget=True)[0], 404)
         self.assertEqual(kick("nobody")[0], 404)
 
+    def tokens(self, node):
+        roles = ("read", "operate", "administer")
+        tokens = [self.token(node, role, role) for role in roles]
+        wait_for("the tokens to hold", lambda: ask(self.http, "GET", "/api/v1/status", tokens[-1]).status == 200)
+        return tokens
+
+    def test_users_are_looked_after_over_http(self):
+        node = self.http_node(extra="anonymous = false")
+        read, operate, admin = self.tokens(node)
+
+        def may_log_in(password):
+            client = self.client(node.port, "anna-1", user=("anna", password))
+            with contextlib.suppress(Exception):
+                client.open(5)
+            welcome = client.connected()
+            client.abort()
+            return welcome
+
+        self.assertEqual(ask(self.http, "GET", "/api/v1/users", read).json()["users"], [])
+        add = {"name": "anna", "password": "correct horse battery"}
+        self.assertEqual(ask(self.http, "POST", "/api/v1/users", operate, add).status, 403)
+        self.assertEqual(ask(self.http, "POST", "/api/v1/users", admin, {**add, "password": "short"}).status, 400)
+        self.assertEqual(ask(self.http, "POST", "/api/v1/users", admin, {"name": "anna"}).status, 400)
+        self.assertEqual(ask(self.http, "POST", "/api/v1/users", admin, add).json(), {"ok": True, "name": "anna", "scram": False})
+        self.assertEqual(ask(self.http, "POST", "/api/v1/users", admin, add).status, 409)
+        wait_for("anna to be known", lambda: may_log_in("correct horse battery"), 3)
+        self.assertFalse(may_log_in("correct horse"))
+        # Hashing is done on a thread of its own.
+        tasks = [path.read_text().strip() for path in (pathlib.Path("/proc") / str(node.process.pid) / "task").glob("*/comm")]
+        self.assertIn("admin", tasks)
+
+        mine = ask(self.http, "GET", "/api/v1/users", read).json()
+        mine.pop("ok")
+        self.assertEqual(mine, json.loads(node.command("user", "ls", "-o", "json").stdout))
+        other = {"password": "another good one", "scram": True}
+        self.assertTrue(ask(self.http, "PUT", "/api/v1/users/anna/password", admin, other).json()["scram"])
+        self.assertEqual(ask(self.http, "PUT", "/api/v1/users/bert/password", admin, other).status, 404)
+        wait_for("the new password to hold", lambda: may_log_in("another good one"), 3)
+        self.assertFalse(may_log_in("correct horse battery"))
+        client = self.client(node.port, "anna-2", user=("anna", "another good one"))
+        client.open()
+        self.assertEqual(ask(self.http, "DELETE", "/api/v1/users/anna", admin).status, 200)
+        client.wait_until("to be thrown out", lambda: not client.connected(), 3)
+        self.assertEqual(ask(self.http, "DELETE", "/api/v1/users/anna", admin).status, 404)
+
+        # With people who edit at the same time nobody gets lost.
+        def by_hand(i):
+            done = node.command("user", "add", f"hand-{i}", "--password-file", self.directory / "password")
+            self.assertEqual(done.returncode, 0, done.stderr)
+
+        (self.directory / "password").write_text("correct horse battery\n")
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            hands = [pool.submit(by_hand, i) for i in range(4)]
+            asked = [pool.submit(ask, self.http, "POST", "/api/v1/users", admin, {**add, "name": f"http-{i}"}) for i in range(4)]
+            self.assertEqual([each.result().status for each in asked], [201] * 4)
+            for each in hands:
+                each.result()
+        names = [each["name"] for each in ask(self.http, "GET", "/api/v1/users", read).json()["users"]]
+        self.assertEqual(names, [f"{kind}-{i}" for kind in ("hand", "http") for i in range(4)])
+
+        log = node.log_path.read_text()
+        self.assertIn('PUT /api/v1/users/anna/password by the token administer from 127.0.0.1: user-passwd name="anna" scram=true', log)
+        for secret in ("correct horse", "another good", "argon2"):
+            self.assertNotIn(secret, log)
+
+    def test_tokens_are_looked_after_over_http(self):
+        node = self.http_node()
+        read, operate, admin = self.tokens(node)
+        self.assertEqual(ask(self.http, "POST", "/api/v1/tokens", operate, {"name": "x", "role": "administer"}).status, 403)
+        self.assertEqual(ask(self.http, "POST", "/api/v1/tokens", admin, {"name": "x", "role": "king"}).status, 400)
+        made = ask(self.http, "POST", "/api/v1/tokens", admin, {"name": "x", "role": "read"}).json()
+        self.assertEqual(ask(self.http, "POST", "/api/v1/tokens", admin, {"name": "x", "role": "read"}).status, 409)
+        wait_for("the new token to hold", lambda: ask(self.http, "GET", "/api/v1/status", made["token"]).status == 200, 3)
+        answer = ask(self.http, "GET", "/api/v1/tokens", read)
+        self.assertNotIn("hft_", answer.body)
+        self.assertEqual({"tokens": answer.json()["tokens"]}, json.loads(node.command("token", "ls", "-o", "json").stdout))
+        self.assertEqual([each["name"] for each in answer.json()["tokens"]], ["administer", "operate", "read", "x"])
+        self.assertEqual(ask(self.http, "DELETE", "/api/v1/tokens/x", admin).status, 200)
+        self.assertEqual(ask(self.http, "DELETE", "/api/v1/tokens/x", admin).status, 404)
+        wait_for("the token to be gone", lambda: ask(self.http, "GET", "/api/v1/status", made["token"]).status == 401, 3)
+        log = node.log_path.read_text()
+        self.assertIn('POST /api/v1/tokens by the token administer from 127.0.0.1: token-add name="x" role="read"', log)
+        self.assertNotIn("hft_", log)
+
+    def test_permissions_and_configuration_are_tested_over_http(self):
+        node = self.http_node()
+        read = self.tokens(node)[0]
+        permissions = node.directory / "permissions.toml"
+        permissions.write_text('[[permission]]\nuser = "anna"\npublish = ["sites/%u/#"]\n')
+        for topic, more in (("sites/anna/door", ""), ("sites/bert/door", "&action=publish"), ("sites/%23", "&client=c%2F1")):
+            options = [each.replace("action=", "--action=").replace("client=", "--client=") for each in more.split("&") if each]
+            options = [each.replace("%2F", "/") for each in options]
+            done = node.command("acl", "test", "anna", topic.replace("%23", "#"), "-o", "json", *options)
+            answer = ask(self.http, "GET", f"/api/v1/acl?user=anna&topic={topic}{more}", read).json()
+            answer.pop("ok")
+            self.assertEqual(answer, json.loads(done.stdout), topic)
+        self.assertEqual(ask(self.http, "GET", "/api/v1/acl?user=anna&topic=a/%23&action=publish", read).status, 400)
+        self.assertEqual(ask(self.http, "GET", "/api/v1/acl?topic=a", read).status, 400)
+        self.assertEqual(ask(self.http, "GET", "/api/v1/acl?user=&topic=a", read).status, 200)
+
+        fine = ask(self.http, "GET", "/api/v1/config/test", read).json()
+        self.assertEqual((fine["right"], fine["mistakes"], fine["file"]), (True, [], str(node.directory / "holdfast.toml")))
+        permissions.write_text("nonsense = 1\n")
+        self.assertEqual(ask(self.http, "GET", "/api/v1/acl?user=anna&topic=a", read).json()["code"], "corrupt")
+        wrong = ask(self.http, "GET", "/api/v1/config/test", read).json()
+        done = node.command("config", "test", "-o", "json")
+        self.assertEqual((wrong["right"], wrong["mistakes"]), (False, json.loads(done.stdout)["mistakes"]))
+
+    def test_a_message_is_published_over_http(self):
+        node = self.http_node(listener='[mqtt]\nmax_packet = "2 KiB"\n[[route]]\nfilter = "kept/#"\nstream = "kept"')
+        read, operate, admin = self.tokens(node)
+        # What clients may do is not what tokens may do.
+        (node.directory / "permissions.toml").write_text('[[permission]]\nuser = ""\nsubscribe = ["#"]\n')
+        wait_for("the permissions to hold", lambda: "HF-RUN-006" in node.log_tail(50))
+
+        def say(token=operate, **message):
+            return ask(self.http, "POST", "/api/v1/messages", token, message)
+
+        listener = self.client(node.port, "listener", version=mqtt.V5)
+        listener.open()
+        listener.subscribe("a/#", 2)
+        self.assertEqual(say(read, topic="a/1", payload="x").status, 403)
+        self.assertEqual(
+            say(topic="a/1", payload="größer", qos=2).json(), {"ok": True, "topic": "a/1", "qos": 2, "stored": True, "wanted": True})
+        self.assertEqual(say(topic="a/2", payload_base64="/w==", qos=1, retain=True).status, 200)
+        listener.wait_until("to hear both", lambda: len(listener.messages) == 2)
+        heard = [(each.topic, each.payload, each.qos) for each in listener.messages]
+        self.assertEqual(heard, [("a/1", "größer".encode(), 2), ("a/2", b"\xff", 1)])
+        self.assertEqual(say(topic="b", payload="x").json()["wanted"], False)
+        self.assertEqual(
+            [each["topic"] for each in ask(self.http, "GET", "/api/v1/retained", read).json()["retained"]], ["a/2"])
+
+        for status, message in (
+            (400, {"payload": "x"}), (400, {"topic": "a"}), (400, {"topic": "a/#", "payload": "x"}),
+            (400, {"topic": "a", "payload": "x", "qos": 3}), (400, {"topic": "a", "payload": "x", "payload_base64": ""}),
+            (400, {"topic": "a", "payload": "x", "user_properties": ["x"]}), (403, {"topic": "$SYS/x", "payload": "x"}),
+            (413, {"topic": "a/1", "payload": "x" * 3000}),
+        ):  # fmt: skip
+            self.assertEqual(say(**message).status, status, message)
+
+        # What was answered is on the disk.
+        for i in range(20):
+            answer = say(topic="kept/1", payload=str(i), qos=0 if i % 2 else 1, user_properties=["k=v"], expiry_s=60)
+            self.assertTrue(answer.json()["stored"])
+        node.kill()
+        node.start()
+        records = ask(self.http, "GET", "/api/v1/streams/kept/records?count=100", read).json()["records"]
+        self.assertEqual([each["payload"] for each in records], [str(i) for i in range(20)])
+        log = node.log_path.read_text()
+        self.assertIn('POST /api/v1/messages by the token operate from 127.0.0.1: publish topic="a/1" payload=(8 bytes) qos=2', log)
+
+    def test_every_command_has_its_route_or_a_reason(self):
+        node = self.http_node()
+        admin = self.tokens(node)[-1]
+
+        def commands(*above):
+            """All that do something: those without commands of their own, and `sub`, which has both."""
+            text = command(*above, "--help").stdout
+            section = re.search(r"(?ms)^Subcommands:\n(.*?)(?:^\S|\Z)", text)
+            names = re.findall(r"(?m)^  (\w[\w-]*)", section.group(1)) if section else []
+            for name in names:
+                yield from commands(*above, name)
+            if not re.search(r"(?m)^Usage: .* SUBCOMMAND$", text):
+                yield " ".join(above)
+
+        there = set(commands())
+        self.assertIn("status", there)
+        self.assertIn("user passwd", there)
+        page = (ROOT / "docs" / "http.md").read_text()
+        section = page[page.index("## What the command line does") : page.index("## Metrics")]
+        table = dict(re.findall(r"(?m)^\| `([a-z ]+)` \| (.+) \|$", section))
+        self.assertEqual(set(table), there)
+        document = ask(self.http, "GET", OPENAPI, admin).json()
+        routes = {f"{method.upper()} {path}" for path, operations in document["paths"].items() for method in operations}
+        named = set()
+        for name, text in table.items():
+            found = re.findall(r"`([A-Z]+ /[^`]+)`", text)
+            self.assertTrue(found if not text.startswith("none: ") else len(text) > 20, name)
+            named |= set(found)
+        self.assertEqual(named, routes)
+        # And the API's own table.
+        api = page[page.index("## The API") : page.index("## What the command line does")]
+        rows = re.findall(r"(?m)^\| `(\w+ [^`?]+)(?:\?([^`]*))?` \| `([a-z-]+)` \| (\w+) \|$", api)
+        told = {(route, operation, role, tuple(re.findall(r"(\w+)=", query))) for route, query, operation, role in rows}
+        true = {
+            (f"{method.upper()} {path}", operation["operationId"], operation["x-role"],
+             tuple(each["name"] for each in operation.get("parameters", []) if each["in"] == "query"))
+            for path, operations in document["paths"].items() for method, operation in operations.items()
+        }  # fmt: skip
+        self.assertEqual(told, true)
+
     def test_every_answer_is_as_the_openapi_document_says(self):
         # ask() holds each answer against it; here all that are read are asked for, with something in them.
         hub = self.hub()
@@ -384,6 +578,9 @@ class HttpTest(Case):
         token = self.token(node, "a", "administer")
         wait_for("the token to hold", lambda: ask(self.http, "GET", "/api/v1/status", token).status == 200)
         self.assertEqual(ask(self.http, "GET", "/api/v1/nodes", token).json()["code"], "locked")
+        self.assertEqual(ask(self.http, "POST", "/api/v1/messages", token, {"topic": "a", "payload": "x"}).json()["code"], "locked")
+        # Files are no part of the store.
+        self.assertEqual(ask(self.http, "GET", "/api/v1/tokens", token).json()["tokens"], [{"name": "a", "role": "administer"}])
         node.stop()
 
     def test_who_means_no_good(self):
