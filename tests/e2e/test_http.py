@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import fcntl
 import http.client
 import json
 import os
@@ -363,6 +364,30 @@ class HttpTest(Case):
         for secret in ("correct horse", "another good", "argon2"):
             self.assertNotIn(secret, log)
 
+    def test_who_edits_by_hand_holds_nobody_up(self):
+        node = self.http_node()
+        admin = self.tokens(node)[-1]
+        user = {"name": "anna", "password": "correct horse battery"}
+        folder = os.open(node.directory, os.O_RDONLY | os.O_DIRECTORY)
+        self.keep(lambda: os.close(folder))
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(ask, self.http, "POST", "/api/v1/users", admin, user)
+            wait_for("the request to be there", lambda: "user-add" in node.log_tail(20))
+            # The node goes on meanwhile.
+            for _ in range(5):
+                self.assertEqual(ask(self.http, "GET", "/livez").status, 200)
+                publish(node.port, "a", "x", qos=1)
+            self.assertFalse(asked.done())
+            fcntl.flock(folder, fcntl.LOCK_UN)
+            self.assertEqual(asked.result().status, 201)
+            # Not for ever.
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            refused = ask(self.http, "DELETE", "/api/v1/users/anna", admin)
+            self.assertEqual((refused.status, refused.json()["code"]), (503, "busy"))
+            fcntl.flock(folder, fcntl.LOCK_UN)
+        self.assertEqual(ask(self.http, "DELETE", "/api/v1/users/anna", admin).status, 200)
+
     def test_tokens_are_looked_after_over_http(self):
         node = self.http_node()
         read, operate, admin = self.tokens(node)
@@ -560,6 +585,15 @@ class HttpTest(Case):
         page = page[page.index("## Commands") : page.index("## Queues")]
         commands = set(re.findall(r"(?m)^\| `([a-z-]+)` \|", page))
         self.assertEqual(commands - seen, set())
+        # And says of each what its answer has.
+        rows = dict(re.findall(r"(?m)^\| `([a-z-]+)` \| (.+) \|$", page))
+        for path, operations in document["paths"].items():
+            for operation in operations.values():
+                good = next(each for code, each in operation["responses"].items() if code.startswith("2"))
+                schema = schemas[good["content"]["application/json"]["schema"]["$ref"].rsplit("/")[-1]]
+                told = set(re.findall(r"`(\w+)`", rows[operation["operationId"]]))
+                paged = {"cursor"} if "*pages*" in rows[operation["operationId"]] else set()
+                self.assertEqual(set(schema["properties"]) - {"ok"} - told - paged, set(), path)
 
     def test_a_locked_node_says_so(self):
         node = self.http_node(start=False)
