@@ -724,6 +724,64 @@ TEST(LargeRecords, SeveralOfALaneGoOneAfterTheOther) {
   EXPECT_EQ(world.receiver().counters().records_assembled, 12u);
 }
 
+// Goal: the records before a large one of their stream are there before it, also if the batch they were put into was too
+// large to leave, so that half of it went back. Method: first what compresses well, so that the sender expects the same
+// of what follows, which does not.
+TEST(LargeRecords, WhatIsPutBackStillGoesBeforeTheLargeOne) {
+  for (int small = 100; small <= 500; small += 100) {
+    SCOPED_TRACE(std::to_string(small) + " records before the large one");
+    TwoNodes world;
+    world.wire.message_bytes_max = 4000;
+    world.wire.connect();
+    for (int i = 0; i < 300; ++i) world.child.write("telemetry", std::string(150, 'x'));
+    world.settle();
+    for (int i = 0; i < small; ++i) world.write_large(60);
+    world.write_large(400'000);
+    // Another large one of another stream, which waits for the first.
+    for (int i = 0; i < 3; ++i) world.child.write("audit", std::string(150'000, 'x'));
+    for (int i = 0; i < small; ++i) world.write_large(60, "audit");
+    world.write_large(40'000, "audit");
+    world.write(5);
+    world.settle();
+    world.expect_same();
+    EXPECT_EQ(world.receiver().counters().absent_named, 0u);
+    if (testing::Test::HasFailure()) return;
+  }
+}
+
+// Goal: a record that was put aside because it has to wait for another lane does not overtake those of its stream that wait
+// for a large one. Method: a stream changes its lane, the parent is put back to before that, and while the first lane goes
+// again, the second one brings its large records.
+TEST(LargeRecords, WhatHasToWaitForAnotherLaneDoesNotOvertakeThoseThatWaited) {
+  TwoNodes world;
+  const auto settle = [&] { link::settle({&world.child, &world.parent}, {&world.wire}, seconds(2)); };
+  world.child.base.options.tail_cache_bytes = 8 << 20;  // So that no lane waits for the disk.
+  world.child.crash();
+  world.wire.message_bytes_max = 4000;
+  world.wire.connect();
+  for (const char* stream : {"moves", "one", "two"}) world.write(1, stream, Bytes(stream) == "moves" ? 0 : 5);
+  settle();
+  const auto backup = world.parent.copy();
+  for (int i = 0; i < 1000; ++i) world.write_large(1000, "moves", 0);
+  world.write_large(6'000, "one");
+  world.write_large(6'000, "two");
+  world.write(1, "one");
+  world.write(1, "two");
+  world.write(1, "moves", 0);
+  settle();
+  // Here its lane changes to that of the others, in which nothing goes beyond this place before the other lane has.
+  world.write(1, "two");
+  world.write(1, "one");
+  world.write(1, "moves", 5);
+  settle();
+  world.wire.cut();
+  world.parent.restore(backup);
+  world.wire.connect();
+  settle();
+  world.expect_same();
+  EXPECT_EQ(world.sender().counters().records_given_up, 0u);
+}
+
 // A record whose time is over is sent no further, and the parent keeps nothing of it.
 TEST(LargeRecords, ThatExpireOnTheirWayAreNamedAndForgotten) {
   TwoNodes world;

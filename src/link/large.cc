@@ -61,12 +61,17 @@ void Sender::block(Road& road, Out& out, const Record& record) {
   out.blocked = road.lane.priority;
 }
 
-// Those that waited go on; among them the next large one.
+// Those that waited go on; among them the next large one. What is stashed may follow them in their streams (it was barred
+// when it was taken), so they go on together, in the order of the log.
 void Sender::unblock(Road& road) {
   road.large.reset();
   for (auto& [key, out] : outs_) {
     if (out.blocked == road.lane.priority) out.blocked.reset();
   }
+  const auto waited = static_cast<std::ptrdiff_t>(road.behind.size());
+  for (const Fetch& fetch : road.stash) road.behind.push_back(fetch.record.position);
+  road.stash.clear();
+  std::inplace_merge(road.behind.begin(), road.behind.begin() + waited, road.behind.end());
   road.again.insert(road.again.begin(), road.behind.begin(), road.behind.end());
   road.behind.clear();
   road.ready = true;
@@ -152,12 +157,6 @@ Sender::Sent Sender::send_piece(Road& road, uint64_t room, const Now& now) {
 
 Sender::Sent Sender::send_whole(Road& road, const Fetch& fetch, const Now& now) {
   Large& large = *road.large;
-  // What comes before it in its stream leaves before it.
-  for (const Fetch& before : road.stash) {
-    if (way_of(before.record.stream, before.record.sequence).out != large.out) continue;
-    large.pending = true;
-    return Sent::kNothing;
-  }
   gaps_known_ = false;
   Draft made;
   draft(road, {&fetch, 1}, &made, now);

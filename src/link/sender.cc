@@ -350,7 +350,6 @@ Sender::Sent Sender::send_batch(Road& road, uint64_t room, const Now& now) {
     end.out->started = true;
   }
   flights_.push_back(std::move(flight));
-  if (road.large) road.large->pending = false;  // It may have waited for this.
 
   counters_.sent_bytes += message.size();
   counters_.sent_plain_bytes += plain_bytes;
@@ -401,6 +400,7 @@ void Sender::collect(Road& road, uint64_t plain_bytes_max, std::vector<Fetch>* r
     // The pace may have become one for which it is large.
     Out& out = *way_of(record.stream, record.sequence).out;
     if (out.blocked || is_large(record)) {
+      if (!out.blocked && !records->empty()) return;  // As below.
       block(road, out, record);
       road.stash.pop_front();
       continue;
@@ -423,11 +423,13 @@ void Sender::collect(Road& road, uint64_t plain_bytes_max, std::vector<Fetch>* r
     const bool waits = out.blocked == road.lane.priority && fetch.record.sequence > out.held;
     if (!waits && !wanted(road, fetch, now)) continue;
     const bool barred_now = barred(road, fetch.record.position);
-    if (!barred_now && (waits || is_large(fetch.record))) {
+    const bool large = !waits && is_large(fetch.record);
+    if (!barred_now && (waits || (large && records->empty()))) {
       block(road, out, fetch.record);
       continue;
     }
-    if (!fits(fetch) || barred_now) {
+    // No large one is begun behind what was collected: of that some may come back, and has to leave before it.
+    if (barred_now || large || !fits(fetch)) {
       road.stash.push_back(std::move(fetch));
       return;
     }

@@ -12,6 +12,9 @@
 // batches of whatever else the lane holds. Only its own stream waits for it. It is read again for each piece, so
 // that what is in memory is a position.
 //
+// In a lane what was taken and has not left is in the order of the log: first what is stashed, then what goes on again, then
+// what the store has next. What waits behind a large record is of streams of which nothing in those comes before it.
+//
 // Invariant: a record is acknowledged at the store only when the peer is known to hold it (its receipt, or
 // its mark with the right hash), or when nobody can want it any more (expired, too large for the peer: then a
 // gap record says so).
