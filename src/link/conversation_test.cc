@@ -447,6 +447,138 @@ TEST(Conversation, AKeyFromElsewhereIsKeptApart) {
   EXPECT_NE(a.batch(bytes, node.base.now).broken, nullptr);
 }
 
+// One section of one record, on its own.
+std::string batch_of(const store::StreamKey& key, uint64_t number, const std::string& payload) {
+  Section section;
+  section.key = key;
+  section.first = section.last = number;
+  BatchRecord record;
+  record.sequence = number;
+  record.topic = "t";
+  record.payload = payload;
+  section.records.push_back(record);
+  BatchCodec codec;
+  std::string bytes;
+  uint64_t plain_size = 0;
+  codec.encode({section}, false, &bytes, &plain_size);
+  return bytes;
+}
+
+// Goal: whatever a peer sends under an incarnation of ours stays apart from our own streams, also from those that are not
+// opened yet. Method: it is there first, then we write to streams of the same names, then it goes on.
+TEST(Conversation, AChildCannotUseOurIncarnation) {
+  for (const std::string peer : {"a", "^"}) {
+    for (const char* name : {"local", "$halves", "down/b"}) {
+      TestNode node{"hub", 2};
+      const store::StreamKey key{node.store().incarnation(), name};
+      Receiver receiver(node.store(), node, peer);
+      const auto brings = [&](uint64_t number) {
+        return receiver.batch(batch_of(key, number, "theirs"), node.base.now).reason;
+      };
+      EXPECT_EQ(brings(1), mqtt::Reason::kSuccess);
+      node.write(name, "ours");
+      EXPECT_EQ(brings(2), mqtt::Reason::kSuccess);
+      node.write(name, "ours");
+      node.base.run();
+      const std::vector<Kept> own = node.kept(true);
+      ASSERT_EQ(own.size(), 2u);
+      for (uint64_t i = 0; i < 2; ++i) {
+        EXPECT_EQ(own[i].payload, "ours");
+        EXPECT_EQ(own[i].sequence, i + 1);
+      }
+      const std::vector<Kept> others = node.kept(false);
+      ASSERT_EQ(others.size(), 2u);
+      for (const Kept& other : others) {
+        EXPECT_EQ(other.origin, peer);
+        EXPECT_NE(other.incarnation, key.incarnation);
+      }
+      // It goes by the key that the peer uses.
+      ASSERT_EQ(receiver.marks().size(), 1u);
+      EXPECT_EQ(receiver.marks().front().key, key);
+      EXPECT_EQ(receiver.marks().front().number, 2u);
+    }
+  }
+}
+
+// Goal: two keys of one peer are never one stream here, in whatever order they come. Method: the key under which a stream
+// is kept here can be computed, so a peer sends both, one after the other or in one batch.
+TEST(Conversation, TwoKeysOfAPeerAreNotMixed) {
+  TestNode node{"hub", 2};
+  const store::StreamKey ours{node.store().incarnation(), "telemetry"};
+  const auto alias_of = [&](const store::StreamKey& key) {
+    TestNode other{"hub", 2};
+    Receiver receiver(other.store(), other, "a");
+    EXPECT_EQ(other.store().incarnation(), node.store().incarnation());
+    EXPECT_EQ(receiver.batch(batch_of(key, 1, "x"), other.base.now).reason, mqtt::Reason::kSuccess);
+    other.base.run();
+    return store::StreamKey{other.kept(false).at(0).incarnation, key.name};
+  };
+  const store::StreamKey alias = alias_of(ours);
+  ASSERT_NE(alias, ours);
+  Receiver receiver(node.store(), node, "a");
+  const auto brings = [&](const store::StreamKey& key, uint64_t number) {
+    return receiver.batch(batch_of(key, number, std::to_string(number)), node.base.now).reason;
+  };
+  EXPECT_EQ(brings(ours, 1), mqtt::Reason::kSuccess);
+  EXPECT_EQ(brings(alias, 1), mqtt::Reason::kSuccess);  // Kept under a key of its own.
+  EXPECT_EQ(brings(alias, 2), mqtt::Reason::kSuccess);
+  EXPECT_EQ(brings(ours, 2), mqtt::Reason::kSuccess);
+  EXPECT_EQ(brings(ours, 3), mqtt::Reason::kSuccess);
+  node.base.run();
+  std::map<uint64_t, int> records;
+  for (const Kept& record : node.kept(false)) ++records[record.incarnation];
+  EXPECT_EQ(records.size(), 2u);
+  EXPECT_EQ(records[alias.incarnation], 3);
+
+  // The other way round the key that is used already cannot be had, and nothing is taken.
+  Receiver restarted(node.store(), node, "a");  // It knows of the marks what the rows say.
+  EXPECT_EQ(restarted.batch(batch_of(alias, 3, "3"), node.base.now).reason, mqtt::Reason::kSuccess);
+  TestNode second{"hub", 2};
+  Receiver reversed(second.store(), second, "a");
+  EXPECT_EQ(reversed.batch(batch_of(alias, 1, "x"), second.base.now).reason, mqtt::Reason::kSuccess);
+  EXPECT_EQ(reversed.batch(batch_of(ours, 1, "x"), second.base.now).reason, mqtt::Reason::kUnspecifiedError);
+  EXPECT_TRUE(second.logged("HF-LINK-010"));
+  TestNode third{"hub", 2};
+  Receiver together(third.store(), third, "a");
+  std::vector<Section> both(2);
+  both[0].key = ours;
+  both[1].key = alias;
+  for (Section& section : both) {
+    section.first = section.last = 1;
+    section.records.push_back({1, "t", "", "x", 1, false, false, {}, {}, {}});
+  }
+  BatchCodec codec;
+  std::string bytes;
+  uint64_t plain_size = 0;
+  codec.encode(both, false, &bytes, &plain_size);
+  EXPECT_EQ(together.batch(bytes, third.base.now).reason, mqtt::Reason::kUnspecifiedError);
+  third.base.run();
+  EXPECT_EQ(third.kept(false).size(), 0u);
+}
+
+// Goal: a number that is here is not taken twice, also if no mark tells of it. Method: the row of the mark becomes what it
+// was some batches ago, as if the later one had rotted; the records are there.
+TEST(Conversation, NumbersThatAreHereWithoutTheirMarkAreRepeats) {
+  TestNode node{"hub", 2};
+  const store::StreamKey key{9, "telemetry"};
+  const auto brings = [&](Receiver& receiver, uint64_t number) {
+    return receiver.batch(batch_of(key, number, std::to_string(number)), node.base.now).reason;
+  };
+  Receiver receiver(node.store(), node, "a");
+  EXPECT_EQ(brings(receiver, 1), mqtt::Reason::kSuccess);
+  const std::string row(*node.store().get(store::Table::kMark, mark_key("a", key)));
+  EXPECT_EQ(brings(receiver, 2), mqtt::Reason::kSuccess);
+  EXPECT_EQ(brings(receiver, 3), mqtt::Reason::kSuccess);
+  node.store().put(store::Table::kMark, mark_key("a", key), row);
+  Receiver after(node.store(), node, "a");
+  ASSERT_EQ(after.marks().front().number, 1u);
+  for (uint64_t number = 2; number <= 4; ++number) EXPECT_EQ(brings(after, number), mqtt::Reason::kSuccess);
+  EXPECT_EQ(after.counters().repeats_ignored, 2u);
+  node.base.run();
+  EXPECT_EQ(node.kept(false).size(), 4u);
+  EXPECT_EQ(after.marks().front().number, 4u);
+}
+
 struct ThreeNodes {
   TestNode engine{"engine", 1};
   TestNode ship{"ship", 2};

@@ -36,13 +36,16 @@ std::vector<Mark> Receiver::marks() {
   std::vector<Mark> marks;
   const std::string prefix = mark_prefix(peer_);
   mark_bytes_ = 0;
+  streams_.clear();
   store_.scan(Table::kMark, prefix, [&](Bytes key, Bytes value) {
     ByteReader in(value);
     Mark mark;
     mark.number = in.varint();
     mark.hash = in.u64();
+    const auto stream = static_cast<store::StreamId>(in.varint());
     if (parse_stream(key.substr(prefix.size()), &mark.key) && in.ok()) {
       mark_bytes_ += mark_size(mark.key);
+      streams_.insert(stream);
       marks.push_back(std::move(mark));
     }
     return true;
@@ -115,7 +118,8 @@ Receiver::Held Receiver::held(const StreamKey& key) const {
     held.number = in.varint();
     in.u64();
     held.stream = static_cast<store::StreamId>(in.varint());
-    held.marked = in.ok() && store_.stream(held.stream) != nullptr;
+    const store::StreamInfo* stream = store_.stream(held.stream);
+    held.marked = in.ok() && stream != nullptr && of_peer(*stream);
     if (!held.marked) held = {};
   }
   return held;
@@ -125,16 +129,26 @@ std::string Receiver::origin_of(const Section& section) const {
   return section.origin.empty() ? peer_ : peer_ + "/" + section.origin;
 }
 
-StreamKey Receiver::local_key(const Section& section, const std::string& origin) const {
-  const store::StreamInfo* there = store_.find_stream(section.key);
-  if (there == nullptr || there->options.origin == peer_ || there->options.origin.starts_with(peer_ + "/")) {
-    return section.key;
-  }
+bool Receiver::of_peer(const store::StreamInfo& stream) const {
+  const Bytes origin = stream.options.origin;
+  return origin.starts_with(peer_) && (origin.size() == peer_.size() || origin[peer_.size()] == '/');
+}
+
+std::optional<StreamKey> Receiver::local_key(const Section& section) const {
+  const auto free = [&](const StreamKey& key) {
+    // Ours, whether the stream is there or will be when we have something for it.
+    if (key.incarnation == store_.incarnation()) return false;
+    const store::StreamInfo* there = store_.find_stream(key);
+    return there == nullptr || (of_peer(*there) && !streams_.contains(there->id));
+  };
+  if (free(section.key)) return section.key;
   std::string way = "holdfast alias";
   put_u64(way, section.key.incarnation);
   put_sized(way, section.key.name);
-  put_sized(way, origin);
-  return {crypto::fingerprint64(way), section.key.name};
+  put_sized(way, origin_of(section));
+  StreamKey alias{crypto::fingerprint64(way), section.key.name};
+  if (free(alias)) return alias;
+  return std::nullopt;
 }
 
 Receiver::Outcome Receiver::refuse(mqtt::Reason reason, const char* why) {
@@ -162,6 +176,8 @@ Receiver::Outcome Receiver::take(const std::vector<Section>& sections, const Now
   uint64_t bytes_most = 0;
   uint64_t marks_new = 0;
   uint64_t mark_bytes_new = 0;
+  std::vector<StreamKey> keys;  // Of the sections, here.
+  std::set<StreamKey> keys_seen;
   for (const Section& section : sections) {
     if (section.origin.size() + 1 + peer_.size() > kOriginBytesMax) {
       return {mqtt::Reason::kMalformedPacket, 0, "a batch from too many nodes away"};
@@ -177,6 +193,11 @@ Receiver::Outcome Receiver::take(const std::vector<Section>& sections, const Now
       ++marks_new;
       mark_bytes_new += mark_size(section.key);
     }
+    std::optional<StreamKey> key = held.marked ? store_.stream(held.stream)->key : local_key(section);
+    if (!key || !keys_seen.insert(*key).second)
+      return refuse(mqtt::Reason::kUnspecifiedError,
+                    "it brings a stream under the key that another one has here");
+    keys.push_back(std::move(*key));
     for (const BatchRecord& record : section.records) {
       if (record.sequence <= held.number) continue;
       // The store that sent it counted its topic as it was there; here it may be longer, and that is to cost no record.
@@ -194,7 +215,7 @@ Receiver::Outcome Receiver::take(const std::vector<Section>& sections, const Now
   }
 
   refusing_ = false;
-  for (const Section& section : sections) apply(section, now);
+  for (size_t i = 0; i < sections.size(); ++i) apply(sections[i], keys[i], now);
   return {mqtt::Reason::kSuccess, commit_, nullptr};
 }
 
@@ -377,7 +398,7 @@ void Receiver::too_long(store::StreamId stream, const BatchRecord& record, const
   store_.add_gap(gap);
 }
 
-void Receiver::apply(const Section& section, const Now& now) {
+void Receiver::apply(const Section& section, const StreamKey& key, const Now& now) {
   Held held = this->held(section.key);
   if (const Half* half = halves_.find(section.key); half != nullptr && half->number <= section.last) {
     halves_.drop(section.key);  // It is whole, or it will never be.
@@ -386,16 +407,10 @@ void Receiver::apply(const Section& section, const Now& now) {
     counters_.repeats_ignored += section.records.size();
     return;
   }
-  const std::string origin = origin_of(section);
-  const store::StreamOptions options{section.priority, section.time_to_live_s, origin};
-  const StreamKey key = held.marked ? store_.stream(held.stream)->key : local_key(section, origin);
-  held.stream = store_.open_stream(key, options);
-  if (!held.marked) {
-    ++mark_count_;
-    mark_bytes_ += mark_size(section.key);
-    // Records from before the marks of this peer were forgotten (it was removed and registered again).
-    held.number = store_.stream(held.stream)->sequence_last;
-  }
+  held.stream = store_.open_stream(key, {section.priority, section.time_to_live_s, origin_of(section)});
+  // Records of which no mark tells: those of this peer were forgotten (it was removed and registered again), or one has
+  // rotted. No number is taken twice.
+  held.number = std::max(held.number, store_.stream(held.stream)->sequence_last);
 
   for (const AbsentRun& run : section.absent) {
     const uint64_t last = run.first + run.count - 1;
@@ -443,17 +458,20 @@ void Receiver::apply(const Section& section, const Now& now) {
     ++counters_.records_received;
   }
 
-  if (section.last > held.number) {
-    const BatchRecord& last = section.records.back();
-    const uint64_t hash = record_hash(last.sequence, last.arrival, last.topic, last.headers, last.payload);
-    std::string mark;
-    put_varint(mark, section.last);
-    put_u64(mark, hash);
-    put_varint(mark, held.stream);
-    store_.put(Table::kMark, mark_key(peer_, section.key), mark);
-    pairs_.put(section.key, {section.last, hash, {}}, store::Haste::kCommit);
-    commit_ = store_.open_commit();
+  const BatchRecord& last = section.records.back();
+  const uint64_t hash = record_hash(last.sequence, last.arrival, last.topic, last.headers, last.payload);
+  std::string mark;
+  put_varint(mark, section.last);
+  put_u64(mark, hash);
+  put_varint(mark, held.stream);
+  store_.put(Table::kMark, mark_key(peer_, section.key), mark);
+  if (!held.marked) {
+    streams_.insert(held.stream);
+    ++mark_count_;
+    mark_bytes_ += mark_size(section.key);
   }
+  pairs_.put(section.key, {section.last, hash, {}}, store::Haste::kCommit);
+  commit_ = store_.open_commit();
 }
 
 }  // namespace hf::link

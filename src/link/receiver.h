@@ -4,8 +4,8 @@
 //
 // Numbers up to the mark are repeats and are passed over. The first new one follows the mark, or the batch is
 // refused and nothing of it is applied. A stream keeps the key that its origin gave it, unless another peer
-// brought that key here first: then it is kept under a key of its own, so that no peer can write into what
-// came from elsewhere.
+// brought that key here first, or it is one of our own incarnation: then it is kept under a key of its own, so that no
+// peer can write into what came from elsewhere, nor into what will be ours. Two keys of a peer are never one stream.
 //
 // A record that is larger than a batch comes in pieces (chunk.h). They are kept in the log (Halves) until the
 // last one is here; then they are read back, put together, checked against the record's hash, and what comes of
@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <deque>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -91,9 +92,11 @@ class Receiver {
   };
   Held held(const store::StreamKey& key) const;
   std::string origin_of(const Section& section) const;
-  // Under which key the stream is kept here.
-  store::StreamKey local_key(const Section& section, const std::string& origin) const;
-  void apply(const Section& section, const Now& now);
+  // Whether it came from this peer, or by way of it.
+  bool of_peer(const store::StreamInfo& stream) const;
+  // Under which key a stream without a mark is to be kept here; nothing: each that it could have is taken.
+  std::optional<store::StreamKey> local_key(const Section& section) const;
+  void apply(const Section& section, const store::StreamKey& key, const Now& now);
   void too_long(store::StreamId stream, const BatchRecord& record, const Now& now);
   Outcome refuse(mqtt::Reason reason, const char* why);
   // Checks and applies what a batch says; all or nothing.
@@ -111,7 +114,8 @@ class Receiver {
   BatchCodec codec_;
   Halves halves_;
   uint64_t commit_ = 0;
-  bool counted_ = false;  // The next two are known.
+  bool counted_ = false;               // The next three are known.
+  std::set<store::StreamId> streams_;  // Those that have a mark.
   uint64_t mark_count_ = 0;
   uint64_t mark_bytes_ = 0;  // Of all marks in HELLO.
   bool refusing_ = false;    // The last batch was refused.
