@@ -148,6 +148,16 @@ void Conversation::chunk(Bytes message, uint16_t id, const Now& now) {
   const Receiver::Outcome outcome = receiver_.chunk(*chunk, now);
   if (outcome.broken != nullptr) return close("HF-LINK-003", outcome.broken);
   channel_->acknowledge(id, outcome.reason, outcome.commit);
+  if (outcome.decided) tell({chunk->of.key, chunk->of.number, outcome});
+}
+
+void Conversation::tell(const Receiver::Verdict& verdict) {
+  Chunk told;
+  told.kind = Chunk::Kind::kVerdict;
+  told.of.key = verdict.key;
+  told.of.number = verdict.number;
+  told.reason = static_cast<uint8_t>(verdict.outcome.reason);
+  channel_->send(Kind::kChunk, chunk_codec_.encode(std::move(told), false), verdict.outcome.commit);
 }
 
 void Conversation::acknowledged(uint16_t id, mqtt::Reason reason, const Now& now) {
@@ -182,12 +192,7 @@ void Conversation::pump(const Now& now) {
   }
   if (const std::optional<Receiver::Verdict> verdict = receiver_.pump(now)) {
     if (verdict->outcome.broken != nullptr) return close("HF-LINK-003", verdict->outcome.broken);
-    Chunk told;
-    told.kind = Chunk::Kind::kVerdict;
-    told.of.key = verdict->key;
-    told.of.number = verdict->number;
-    told.reason = static_cast<uint8_t>(verdict->outcome.reason);
-    channel_->send(Kind::kChunk, chunk_codec_.encode(std::move(told), false), verdict->outcome.commit);
+    tell(*verdict);
   }
   if (const std::optional<PairsMessage> answer = receiver_.hashes()) {
     channel_->send(Kind::kPairs, encode_pairs(*answer), receiver_.commit());

@@ -82,6 +82,7 @@ class Conversation {
   void hello(Bytes message, const Now& now);
   void pairs(Bytes message, uint16_t id);
   void chunk(Bytes message, uint16_t id, const Now& now);
+  void tell(const Receiver::Verdict& verdict);
   void close(const char* event, const std::string& why);
 
   store::Store& store_;

@@ -4,10 +4,10 @@
 
 #include <gtest/gtest.h>
 
-#include "base/prng.h"
-
 #include <set>
+#include <utility>
 
+#include "base/prng.h"
 #include "link/link_testing.h"
 
 namespace hf::link {
@@ -977,6 +977,38 @@ TEST(LargeRecords, WaitForSpaceAtThePeer) {
   world.expect_same();
   EXPECT_TRUE(world.child.logged("HF-LINK-007"));
   EXPECT_EQ(world.sender().counters().records_given_up, 0u);
+}
+
+// Goal: a refusal of something else, after which all goes again, ends no conversation if the large record was taken meanwhile.
+// Method: its verdict waits for the parent's disk until the child has begun anew and sent the whole a second time.
+TEST(LargeRecords, AWholeThatIsHeldAlreadyIsTold) {
+  TwoNodes world;
+  world.wire.message_bytes_max = 4000;
+  world.wire.connect();
+  world.write(300);
+  world.settle();  // So that the pace lets all of the large one leave before its first receipt.
+  const uint64_t sent = world.sender().counters().records_sent;
+  world.write_large(20'000);
+  world.parent.stalled = true;
+  ASSERT_TRUE(world.rounds(100, [&] { return world.sender().counters().records_sent == sent + 1; }));
+  world.rounds(10, [] { return false; });
+  bool refused = false;
+  world.wire.answer = [&](mqtt::Reason reason) {
+    if (std::exchange(refused, true)) return reason;
+    return mqtt::Reason::kQuotaExceeded;
+  };
+  world.parent.stalled = false;
+  ASSERT_TRUE(world.rounds(10, [&] { return world.receiver().counters().records_assembled == 1; }));
+  world.parent.stalled = true;
+  ASSERT_TRUE(world.rounds(3000, [&] { return world.sender().counters().records_sent == sent + 2; }));
+  EXPECT_TRUE(refused);
+  world.rounds(10, [] { return false; });
+  world.parent.stalled = false;
+  world.settle();
+  EXPECT_TRUE(world.wire.up());
+  world.expect_same();
+  EXPECT_EQ(world.receiver().counters().records_assembled, 1u);
+  EXPECT_EQ(world.receiver().counters().batches_refused, 0u);
 }
 
 TEST(LargeRecords, TooLargeForThePeerAreGivenUpAndNamed) {

@@ -247,6 +247,11 @@ Receiver::Outcome Receiver::chunk(const Chunk& chunk, const Now& now) {
         // All went again after a refusal of something else.
         if (whole.half.key == of.key && whole.half.number == of.number) return {};
       }
+      // Likewise, and its verdict came when the sender had begun anew and did not wait for one.
+      if (const Held held = this->held(of.key); held.marked && of.number <= held.number) {
+        ++counters_.repeats_ignored;
+        return {mqtt::Reason::kSuccess, commit_, nullptr, true};
+      }
       if (half == nullptr || half->number != of.number || half->hash != of.hash || half->held != half->size) {
         return refuse(mqtt::Reason::kUnspecifiedError, "not all pieces of a record are here");
       }

@@ -62,6 +62,7 @@ class Receiver {
     mqtt::Reason reason = mqtt::Reason::kSuccess;  // Acknowledge with this...
     uint64_t commit = 0;                           // ... once this is durable.
     const char* broken = nullptr;  // The peer breaks the protocol: close, nothing was applied.
+    bool decided = false;          // Of a whole: the record is here, its verdict is due.
   };
   Outcome batch(Bytes message, const Now& now);
   // A piece, a whole, or word that no more of one comes.
