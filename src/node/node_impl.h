@@ -140,6 +140,7 @@ class Node::Impl final : public broker::Host, public link::Host, public link::Up
     std::string payload;
     uint16_t packet_id = 0;
     mqtt::Reason reason = mqtt::Reason::kSuccess;
+    bool claiming = false;  // kConnected: by a claim.
   };
 
   Send& send_to(ConnectionId connection);

@@ -37,7 +37,11 @@ Node::Impl::Peer& Node::Impl::peer(const std::string& name) {
 // --- What the broker tells of nodes' connections. It is taken up when the broker has returned.
 
 void Node::Impl::node_connected(ConnectionId connection, const std::string& name) {
+  // What is behind its CONNECT may close the connection before this is taken up, and then no more is known of it. Who has
+  // shown no secret may do nothing but show one.
+  const auto claiming = claiming_.extract(connection);
   from_children_.push_back({FromChild::What::kConnected, connection, name, {}, {}, 0, {}});
+  from_children_.back().claiming = claiming.empty() || claiming.mapped();
 }
 
 void Node::Impl::node_disconnected(ConnectionId connection, const std::string& name) {
@@ -93,8 +97,7 @@ void Node::Impl::take_from_child(FromChild& event) {
     }
     peer.connection = event.connection;
     peer.channel = std::make_unique<ChildChannel>(*this, event.connection);
-    peer.claiming = claiming_[event.connection];
-    claiming_.erase(event.connection);
+    peer.claiming = event.claiming;
     child_of_connection_[event.connection] = event.name;
     registry_.seen(event.name, now_.wall_us);
     if (!peer.claiming) peer.conversation->begin(*peer.channel, now_);
