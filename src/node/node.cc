@@ -188,6 +188,8 @@ void Node::Impl::settle() {
     take_from_children();
     store->boundary();
     make_jobs();
+    // A read whose segment is gone wakes who waits for it as the job is to be made.
+    busy |= store->anybody_woken();
     busy |= std::exchange(assembly_freed_, false);
     if (!busy) break;
   }
@@ -212,7 +214,7 @@ void Node::Impl::make_jobs() {
 }
 
 std::optional<Instant> Node::Impl::next_deadline() const {
-  if (identities_due_ || assembly_freed_) return now_.mono;
+  if (identities_due_ || assembly_freed_ || store->anybody_woken()) return now_.mono;
   std::optional<Instant> deadline = store->next_deadline();
   const auto at = [&](std::optional<Instant> instant) {
     if (instant && (!deadline || *instant < *deadline)) deadline = instant;

@@ -693,6 +693,7 @@ Store::Fetch Store::next_in_stream(StreamId stream, Position after, ReaderId wai
   return impl_->next_in_stream(stream, after, waiter);
 }
 std::vector<ReaderId> Store::take_woken() { return impl_->take_woken(); }
+bool Store::anybody_woken() const { return !impl_->woken.empty(); }
 void Store::add_gap(const Gap& gap) { impl_->add_gap(gap, Haste::kRide); }
 void Store::for_each_gap(const std::function<void(const Gap&)>& visit) const {
   impl_->scan(Table::kGap, {}, {}, [&](Bytes key, Bytes value) {

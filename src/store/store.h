@@ -230,6 +230,7 @@ class Store {
 
   // Readers that have reason to call next() or at() again, in ascending order, since the last call.
   std::vector<ReaderId> take_woken();
+  bool anybody_woken() const;
 
   // One that goes on where another of its kind ended becomes part of it. Of those with a reader the newest few thousand are kept;
   // the sums have them all.
