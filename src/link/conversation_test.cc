@@ -579,6 +579,30 @@ TEST(Conversation, NumbersThatAreHereWithoutTheirMarkAreRepeats) {
   EXPECT_EQ(after.marks().front().number, 4u);
 }
 
+// Goal: what was refused comes before what was under way behind it, also if the stream is new here, so that any number could
+// be its first. Method: a batch with a record that is too large for this store, and a small one that is not.
+TEST(Conversation, NothingOfANewStreamGoesBeforeWhatWasRefused) {
+  TestNode node{"hub", 2};
+  const store::StreamKey key{9, "telemetry"};
+  Receiver receiver(node.store(), node, "a");
+  const auto brings = [&](uint64_t number, size_t size) {
+    return receiver.batch(batch_of(key, number, std::string(size, 'x')), node.base.now).reason;
+  };
+  EXPECT_EQ(brings(5, 2 << 20), mqtt::Reason::kPacketTooLarge);
+  EXPECT_EQ(brings(6, 10), mqtt::Reason::kUnspecifiedError);
+  EXPECT_EQ(brings(7, 10), mqtt::Reason::kUnspecifiedError);
+  EXPECT_TRUE(receiver.marks().empty());
+  // It goes on from there, or from before it.
+  EXPECT_EQ(brings(5, 10), mqtt::Reason::kSuccess);
+  EXPECT_EQ(brings(6, 10), mqtt::Reason::kSuccess);
+  EXPECT_EQ(receiver.marks().front().number, 6u);
+  // In another conversation the sender has agreed anew, and may have given it up.
+  EXPECT_EQ(receiver.batch(batch_of({9, "other"}, 1, std::string(2 << 20, 'x')), node.base.now).reason,
+            mqtt::Reason::kPacketTooLarge);
+  receiver.stop();
+  EXPECT_EQ(receiver.batch(batch_of({9, "other"}, 2, "x"), node.base.now).reason, mqtt::Reason::kSuccess);
+}
+
 struct ThreeNodes {
   TestNode engine{"engine", 1};
   TestNode ship{"ship", 2};

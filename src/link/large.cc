@@ -188,6 +188,7 @@ Sender::Sent Sender::send_whole(Road& road, const Fetch& fetch, const Now& now) 
   if (flight.id == 0) return Sent::kStop;
   large.whole = true;
   large.end = made.ends.front();
+  large.out->started = true;  // Should it be refused, what follows it has to name it.
   flight.reader = road.lane.reader;
   flight.priority = road.lane.priority;
   flight.sent = now.mono;

@@ -168,7 +168,26 @@ Receiver::Outcome Receiver::batch(Bytes message, const Now& now) {
   return take(*sections, now);
 }
 
+// Of a stream without a mark any number may be the first. But if a batch was refused that began it, what was under way behind
+// it must not: with its mark the refused numbers would count as held.
 Receiver::Outcome Receiver::take(const std::vector<Section>& sections, const Now& now) {
+  const Outcome outcome = check_and_apply(sections, now);
+  if (outcome.broken != nullptr) return outcome;
+  for (const Section& section : sections) {
+    if (outcome.reason == mqtt::Reason::kSuccess) {
+      refused_.erase(section.key);
+    } else if (!held(section.key).marked) {
+      // More than an honest peer has under way.
+      if (refused_.size() == kMarksMax)
+        return {mqtt::Reason::kQuotaExceeded, 0, "more and more streams of which nothing can be taken"};
+      const auto [found, fresh] = refused_.try_emplace(section.key, section.first);
+      if (!fresh) found->second = std::min(found->second, section.first);
+    }
+  }
+  return outcome;
+}
+
+Receiver::Outcome Receiver::check_and_apply(const std::vector<Section>& sections, const Now& now) {
   if (!counted_) marks();
 
   // First all checks, so that what is applied is applied whole.
@@ -188,6 +207,10 @@ Receiver::Outcome Receiver::take(const std::vector<Section>& sections, const Now
     const Held held = this->held(section.key);
     if (held.marked && section.first > held.number + 1) {
       return refuse(mqtt::Reason::kUnspecifiedError, "it leaves out numbers without naming them");
+    }
+    const auto refused = refused_.find(section.key);
+    if (refused != refused_.end() && section.first > refused->second) {
+      return refuse(mqtt::Reason::kUnspecifiedError, "it leaves out numbers that were refused");
     }
     if (!held.marked) {
       ++marks_new;
@@ -323,6 +346,7 @@ void Receiver::stop() {
   if (looker_ != 0) store_.remove_reader(looker_, std::nullopt);
   looker_ = 0;
   wholes_.clear();
+  refused_.clear();
   bytes_ = std::string();
 }
 

@@ -14,6 +14,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -100,8 +101,9 @@ class Receiver {
   void apply(const Section& section, const store::StreamKey& key, const Now& now);
   void too_long(store::StreamId stream, const BatchRecord& record, const Now& now);
   Outcome refuse(mqtt::Reason reason, const char* why);
-  // Checks and applies what a batch says; all or nothing.
+  // Checks and applies what a batch says; all or nothing. take() also sees to it that nothing goes before what was refused.
   Outcome take(const std::vector<Section>& sections, const Now& now);
+  Outcome check_and_apply(const std::vector<Section>& sections, const Now& now);
   Result<> admit(uint64_t record_bytes_most, uint64_t bytes);
   Outcome refuse_for_space(const Error& error);
   Outcome piece(const Chunk& chunk, const Now& now);
@@ -120,6 +122,8 @@ class Receiver {
   uint64_t mark_count_ = 0;
   uint64_t mark_bytes_ = 0;  // Of all marks in HELLO.
   bool refusing_ = false;    // The last batch was refused.
+  // Of streams without a mark: the first number that was refused in this conversation.
+  std::map<store::StreamKey, uint64_t> refused_;
   // Records whose pieces are all here; the first of them is being put together once it is `assembling_`.
   struct Whole {
     Half half;
