@@ -31,43 +31,13 @@
 #include "link/batch.h"
 #include "link/channel.h"
 #include "link/hello.h"
-#include "node/node.h"
-#include "store/memory_disk.h"
+#include "node/fuzz_machine.h"
 
 namespace hf::node {
 namespace {
 
 constexpr ConnectionId kLink = 1;               // And up, at either end.
 constexpr ConnectionId kClientOne = 1'000'000;  // And up: of the site's client.
-
-struct Machine {
-  store::MemoryDisk disk;
-  store::TestEntropy entropy;
-  Config config;
-  Effects effects;
-  std::vector<Input> inputs;
-  std::deque<std::string> kept;  // What inputs borrow.
-  std::unique_ptr<Node> node;
-  static crypto::Key key() { return crypto::Key(std::string(32, 'k')); }
-
-  explicit Machine(std::string name, uint64_t id) : entropy(id) {
-    config.name = std::move(name);
-    config.quota_bytes = 32 << 20;
-    config.segment_bytes_min = 64 << 10;
-    config.segment_bytes_max = 1 << 20;
-    HF_ASSERT(store::Store::create(disk, entropy, key(), id).has_value());
-  }
-  void start(const Now& now) {
-    auto opened = Node::open(disk, entropy, key(), config, "here", now);
-    HF_ASSERT(opened.has_value());
-    node = std::move(*opened);
-  }
-  void receive(ConnectionId connection, std::string bytes) {
-    if (bytes.empty()) return;
-    kept.push_back(std::move(bytes));
-    inputs.push_back(Received{connection, kept.back()});
-  }
-};
 
 class World {
  public:
@@ -390,13 +360,9 @@ class World {
 
   bool step(Machine& machine, bool site) {
     if (!site && !to_hub_.empty()) machine.receive(kLinkAt(dials_), std::exchange(to_hub_, {}));
-    std::vector<Input> inputs = std::exchange(machine.inputs, {});
-    const bool any = !inputs.empty();
+    const bool any = !machine.inputs.empty();
     now_.mono.ns += 1'000'000;
-    machine.node->step(inputs, now_, machine.effects);
-    machine.kept.clear();
-    Effects effects = std::move(machine.effects);
-    machine.effects = Effects();
+    Effects effects = machine.step(now_);
     for (const Send& send : effects.sends) {
       if (site && send.connection >= kClientOne) {
         client_hears(send.bytes);
@@ -426,10 +392,6 @@ class World {
       HF_ASSERT(kLinkAt(dials_) < kClientOne);
       site_.inputs.push_back(Dialed{kLinkAt(dials_), {}});
       hub_.inputs.push_back(Connected{.connection = kLinkAt(dials_), .peer = "127.0.0.1:7"});
-    }
-    for (std::unique_ptr<store::Job>& job : effects.jobs) {
-      job->run(machine.disk, machine.entropy);
-      machine.inputs.push_back(JobDone{std::move(job)});
     }
     return any || !machine.inputs.empty();
   }
