@@ -13,6 +13,14 @@ std::optional<Instant> Throttle::waits(Bytes key, Instant now) const {
   return until;
 }
 
+bool Throttle::early(Bytes key, Instant now) {
+  const auto found = accounts_.find(key);
+  Account& account = found == accounts_.end() ? others_ : found->second;
+  if (account.early > now) return false;
+  account.early = now + kEarlyEvery;
+  return true;
+}
+
 void Throttle::failed(const std::string& key, Instant now) {
   if (accounts_.size() >= kKeysMax) {
     // Only those that would begin anew: the others still count.

@@ -22,6 +22,18 @@ TEST(Throttle, FailuresDoubleTheWaitUpToTheMost) {
   EXPECT_FALSE(throttle.waits("a", now));
 }
 
+TEST(Throttle, WhileAKeyWaitsOneASecondMayTryEarly) {
+  Throttle throttle(seconds(60));
+  Instant now{1'000'000'000};
+  for (int i = 0; i < 10; ++i) throttle.failed("a", now);
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_TRUE(throttle.early("a", now));
+    EXPECT_FALSE(throttle.early("a", now + milliseconds(999)));
+    throttle.failed("a", now);
+    now = now + seconds(1);
+  }
+}
+
 TEST(Throttle, WhoWasQuietForLongBeginsAnew) {
   Throttle throttle(seconds(5));
   const Instant now{1'000'000'000};

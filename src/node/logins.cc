@@ -20,6 +20,7 @@ constexpr size_t kNonceBytes = 18;
 constexpr Duration kDelayOfAddress = seconds(60);
 // Short: somebody who only knows the name must not keep its owner out.
 constexpr Duration kDelayOfUser = seconds(5);
+constexpr Duration kEarlyOnceIn = seconds(3600);
 
 // `name`: who it says it is, where that is not what CONNECT says.
 Verdict refused(Reason reason, Bytes name = {}) {
@@ -48,7 +49,8 @@ Logins::Logins(Entropy& entropy, Identities identities, std::string salt_secret)
       secret_(crypto::kKeyBytes, '\0'),
       salt_secret_(std::move(salt_secret)),
       addresses_(kDelayOfAddress),
-      names_(kDelayOfUser) {
+      names_(kDelayOfUser),
+      early_(kEarlyOnceIn) {
   entropy_.fill(secret_.data(), secret_.size());
 }
 
@@ -105,7 +107,7 @@ Verdict Logins::begin(ConnectionId connection, const mqtt::Connect& connect, Ins
     if (*method != kMethod) return refused(Reason::kBadAuthenticationMethod);
     if (address_waits(call, now)) return refused(Reason::kConnectionRateExceeded);
     Verdict verdict = begin_again(connection, connect.properties.authentication_data.value_or(Bytes()));
-    const bool guessed = call.exchange != nullptr && name_waits(call, call.exchange->name(), now);
+    const bool guessed = call.exchange != nullptr && !name_lets(call, call.exchange->name(), now);
     return guessed ? refused(Reason::kConnectionRateExceeded, call.exchange->name()) : verdict;
   }
   if (!call.caller.certificate_user.empty()) {
@@ -127,15 +129,14 @@ Verdict Logins::begin(ConnectionId connection, const mqtt::Connect& connect, Ins
       crypto::equal_constant_time(known->second.mac, crypto::hmac_sha256(secret_, password))) {
     return admit(call, name);
   }
-  // Behind it: who only knows the name must not keep its owner out.
-  if (name_waits(call, name, now)) return refused(Reason::kConnectionRateExceeded);
-  size_t& of_address = work_by_address_[call.caller.network];
-  if (work_count_ >= kWorkMax || (!call.caller.loopback && of_address >= kWorkOfAddressMax)) {
-    if (of_address == 0) work_by_address_.erase(call.caller.network);
+  const auto waiting = work_by_address_.find(call.caller.network);
+  const size_t of_address = waiting == work_by_address_.end() ? 0 : waiting->second;
+  if (work_count_ >= kWorkMax || (!call.caller.loopback && of_address >= kWorkOfAddressMax))
     return refused(Reason::kServerBusy);
-  }
+  // Behind all of that: who only knows the name must not keep its owner out.
+  if (!name_lets(call, name, now)) return refused(Reason::kConnectionRateExceeded);
   ++work_count_;
-  ++of_address;
+  ++work_by_address_[call.caller.network];
   *work = std::make_unique<LoginWork>(connection, name, password, call.caller.network,
                                       identities_.users.find(name), identities_.users.check(name));
   return {.pending = true};
@@ -186,8 +187,8 @@ Verdict Logins::more(ConnectionId connection, Bytes data, Instant now) {
   Call& call = callers_[connection];
   const std::unique_ptr<identity::ScramLogin> exchange = std::move(call.exchange);
   if (exchange == nullptr) return refused(Reason::kProtocolError);
-  const bool waited = address_waits(call, now) || name_waits(call, exchange->name(), now);
-  if (waited) return refused(Reason::kConnectionRateExceeded, exchange->name());
+  if (address_waits(call, now) || !name_lets(call, exchange->name(), now))
+    return refused(Reason::kConnectionRateExceeded, exchange->name());
   auto answer = exchange->last(data);
   if (!answer) {
     failed(call, exchange->name(), now);
@@ -206,6 +207,7 @@ Verdict Logins::admit(Call& call, const std::string& name) {
   const identity::User* user = call.by_certificate ? nullptr : identities_.users.find(name);
   if (!call.by_certificate && user == nullptr) return refused(Reason::kNotAuthorized);
   if (user != nullptr) call.user = *user;
+  if (std::exchange(call.early, false)) early_.give_back(call.caller.network);  // It was no guess.
   settle(call);
   return {.principal = {Principal::Kind::kClient, name}};
 }
@@ -251,12 +253,18 @@ bool Logins::address_waits(const Call& call, Instant now) const {
   return !call.caller.loopback && addresses_.waits(call.caller.network, now);
 }
 
-bool Logins::name_waits(const Call& call, Bytes name, Instant now) const {
-  return !call.caller.loopback && names_.waits(name, now);
+bool Logins::name_lets(Call& call, Bytes name, Instant now) {
+  if (call.caller.loopback || call.early || !names_.waits(name, now)) return true;
+  // The name is asked last, so that who had his try takes nobody else's.
+  if (!early_.may(call.caller.network, now) || !names_.early(name, now)) return false;
+  early_.take(call.caller.network, now);
+  call.early = true;
+  return true;
 }
 
-void Logins::failed(const Call& call, const std::string& user, Instant now) {
+void Logins::failed(Call& call, const std::string& user, Instant now) {
   ++failures_;
+  call.early = false;
   if (call.caller.loopback) return;
   addresses_.failed(call.caller.network, now);
   names_.failed(user, now);  // Of any name, so that none is told apart by it.

@@ -6,6 +6,11 @@
 // other. Only what is not known again counts as an attempt: those that fail are answered slower and slower, by address and
 // by name, never for ever; and never on this machine.
 //
+// What strangers guess must not keep the owner of a name out, also where the node has not seen him since its start. So while a
+// name waits, one try a second is looked at nevertheless, of an address that has not had such a try within the hour: strangers
+// with as many addresses as they like are done with after as many seconds, and then it is the owner's turn, whatever they do.
+// So of one name no more is guessed than a try a second, and in the long run than one an hour of each address.
+//
 // An address of IPv6 counts as its network: identity/network.h.
 //
 // Connections that have not said who they are may be many, but from elsewhere not many of one address while there are many of
@@ -24,6 +29,7 @@
 #include "base/prng.h"
 #include "base/time.h"
 #include "broker/host.h"
+#include "identity/once.h"
 #include "identity/permissions.h"
 #include "identity/scram.h"
 #include "identity/throttle.h"
@@ -122,6 +128,7 @@ class Logins {
     Caller caller;
     std::unique_ptr<identity::ScramLogin> exchange;
     std::optional<identity::User> exchange_user;  // As it stood in the list when the exchange began.
+    bool early = false;                           // What it tries now it tries although its name waits.
     bool by_certificate = false;
     bool unknown = false;                // It is from elsewhere and was not let in yet: counted below.
     std::optional<identity::User> user;  // As it stood in the list when it came in.
@@ -132,10 +139,11 @@ class Logins {
   };
   void settle(Call& call);
   broker::Verdict admit(Call& call, const std::string& name);
-  // Whether it has failed so often that nothing is tried now: from its address, and by this name.
+  // Whether it has failed so often from its address that nothing is tried now.
   bool address_waits(const Call& call, Instant now) const;
-  bool name_waits(const Call& call, Bytes name, Instant now) const;
-  void failed(const Call& call, const std::string& user, Instant now);
+  // Whether it may try by this name: it does not wait, or this is its one early try.
+  bool name_lets(Call& call, Bytes name, Instant now);
+  void failed(Call& call, const std::string& user, Instant now);
 
   Entropy& entropy_;
   Identities identities_;
@@ -146,6 +154,7 @@ class Logins {
   mutable std::map<std::string, std::shared_ptr<const broker::Rights>, std::less<>> rights_;  // By user.
   identity::Throttle addresses_;
   identity::Throttle names_;
+  identity::Once early_;  // By address: those who had their try at a name that waits.
   size_t work_count_ = 0;
   std::map<std::string, size_t, std::less<>> work_by_address_;
   size_t unknown_count_ = 0;                                       // Of callers from elsewhere.

@@ -30,6 +30,16 @@ identity::Users users(std::map<std::string, std::string> passwords) {
   return identity::Users(std::move(all));
 }
 
+// By RFC 5802, section 3.
+std::string proof_of(Bytes password, Bytes auth_message) {
+  const std::string salted = crypto::pbkdf2_sha256(password, "0123456789abcdef", 4096);
+  const std::string client_key = crypto::hmac_sha256(salted, "Client Key");
+  const std::string signature = crypto::hmac_sha256(crypto::sha256(client_key), auth_message);
+  std::string proof = client_key;
+  for (size_t i = 0; i < proof.size(); ++i) proof[i] = static_cast<char>(proof[i] ^ signature[i]);
+  return to_base64(proof);
+}
+
 struct Door {
   store::TestEntropy entropy;
   Identities identities;
@@ -61,6 +71,26 @@ struct Door {
     verdict = logins->finish(*work, &whose, now);
     EXPECT_EQ(whose, connection);
     return verdict;
+  }
+  // The answer to a SCRAM exchange with this password, or with no more than this for a proof; the connection is gone then.
+  Reason prove(ConnectionId connection, const std::string& user, const std::string& secret,
+               bool password = false) {
+    mqtt::Connect connect;
+    const std::string first = "n=" + user + ",r=client";
+    const std::string data = "n,," + first;
+    connect.properties.authentication_method = "SCRAM-SHA-256";
+    connect.properties.authentication_data = data;
+    std::unique_ptr<LoginWork> none;
+    const broker::Verdict challenge = logins->begin(connection, connect, now, &none);
+    if (challenge.reason != Reason::kContinueAuthentication) {
+      logins->gone(connection);
+      return challenge.reason;
+    }
+    const std::string bare = "c=biws," + challenge.data.substr(0, challenge.data.find(','));
+    const std::string proof = password ? proof_of(secret, first + "," + challenge.data + "," + bare) : secret;
+    const Reason reason = logins->more(connection, bare + ",p=" + proof, now).reason;
+    logins->gone(connection);
+    return reason;
   }
   Reason anonymous(ConnectionId connection) {
     std::unique_ptr<LoginWork> work;
@@ -136,6 +166,62 @@ TEST(Logins, GuessingBecomesSlowButNeverForEver) {
   EXPECT_GT(door.logins->failures(), 20u);
 }
 
+// Strangers with 500 addresses, always before the owner and each time with one that was not answered yet, while this run of the
+// node has not seen him. Each address costs him a second at most.
+TEST(Logins, OwnerGetsInWhateverStrangersTry) {
+  Door door;
+  constexpr int kStrangers = 500;
+  int answered = 0;
+  int waited_s = 0;
+  for (; waited_s < 2 * kStrangers; ++waited_s, door.now = door.now + seconds(1)) {
+    for (int i = 0; i < 20; ++i) {
+      const int stranger = (answered + i) % kStrangers;
+      const std::string address =
+          "198.51." + std::to_string(100 + stranger / 250) + "." + std::to_string(1 + stranger % 250);
+      if (door.prove(door.call(false, address), "bob", "AAAA") == Reason::kNotAuthorized) ++answered;
+    }
+    const Reason reason = door.login(door.call(false, "203.0.113.200"), "bob", "secret-2").reason;
+    if (reason == Reason::kSuccess) break;
+    EXPECT_EQ(reason, Reason::kConnectionRateExceeded);
+  }
+  EXPECT_LE(waited_s, kStrangers);
+  // Four before the name waits, and one a second.
+  EXPECT_LE(answered, 4 + 1 + waited_s);
+}
+
+TEST(Logins, OwnerWithAProofGetsInAsOneWithAPassword) {
+  Door door;
+  for (int i = 0; i < 40; ++i) {
+    door.prove(door.call(false, "198.51.100." + std::to_string(i)), "bob", "AAAA");
+  }
+  door.now = door.now + seconds(1);
+  EXPECT_EQ(door.prove(door.call(false, "203.0.113.200"), "bob", "secret-2", true), Reason::kSuccess);
+  // It was no guess, so it may come again.
+  for (int i = 0; i < 40; ++i) {
+    door.prove(door.call(false, "198.51.101." + std::to_string(i)), "bob", "AAAA");
+  }
+  door.now = door.now + seconds(1);
+  EXPECT_EQ(door.prove(door.call(false, "203.0.113.200"), "bob", "secret-2", true), Reason::kSuccess);
+}
+
+// From many addresses: one try a second of a name, and one an hour of an address.
+TEST(Logins, GuessingFromManyAddressesIsBoundedForAName) {
+  Door door;
+  constexpr int kStrangers = 50;
+  constexpr int kSeconds = 600;
+  int guesses = 0;
+  for (int second = 0; second < kSeconds; ++second, door.now = door.now + seconds(1)) {
+    for (int i = 0; i < kStrangers; ++i) {
+      const std::string address = "198.51.100." + std::to_string(i + 1);
+      const Reason reason = door.prove(door.call(false, address), second % 2 == 0 ? "bob" : "nobody", "AAAA");
+      if (reason == Reason::kNotAuthorized) ++guesses;
+    }
+  }
+  // Of each name three that are free and one in five seconds; of each address one.
+  EXPECT_LE(guesses, 2 * (4 + kSeconds / 5) + kStrangers);
+  EXPECT_GT(guesses, kStrangers);
+}
+
 TEST(Logins, OwnerWhoWasHereBeforeIsNotKeptOutByGuesses) {
   Door door;
   EXPECT_EQ(door.login(door.call(false, "192.0.2.9"), "ann", "secret-1").reason, Reason::kSuccess);
@@ -162,8 +248,15 @@ TEST(Logins, NamesThatNobodyHasAreSlowedDownLikeOthers) {
   Door door;
   for (int i = 0; i < 4; ++i) door.login(door.call(false, "192.0.2.1"), i % 2 == 0 ? "ann" : "eve", "guess");
   for (int i = 0; i < 4; ++i) door.login(door.call(false, "192.0.2.2"), i % 2 == 0 ? "ann" : "eve", "guess");
-  EXPECT_EQ(door.login(door.call(false, "192.0.2.3"), "ann", "x").reason, Reason::kConnectionRateExceeded);
-  EXPECT_EQ(door.login(door.call(false, "192.0.2.3"), "eve", "x").reason, Reason::kConnectionRateExceeded);
+  const auto from = [&](const char* address, Bytes name) {
+    return door.login(door.call(false, address), name, "x").reason;
+  };
+  for (const char* name : {"ann", "eve"}) {
+    const std::string first = name == Bytes("ann") ? "192.0.2.3" : "192.0.2.4";
+    EXPECT_EQ(from(first.c_str(), name),
+              Reason::kBadUserNameOrPassword);  // The one early try of this second.
+    EXPECT_EQ(from("192.0.2.5", name), Reason::kConnectionRateExceeded);
+  }
 }
 
 TEST(Logins, RefusedProofSaysWhoseItWas) {
@@ -200,17 +293,11 @@ TEST(Logins, PasswordThatWasChangedMeanwhileIsNotRightAnyMore) {
   bool checked = false;
   EXPECT_EQ(door.login(door.call(), "ann", "secret-1", &checked).reason, Reason::kBadUserNameOrPassword);
   EXPECT_TRUE(checked);
-  // The right answer to the old challenge, by RFC 5802, section 3.
+  // The right answer to the old challenge.
   const Bytes nonce = Bytes(challenge.data).substr(0, challenge.data.find(','));
   const std::string bare = "c=biws," + std::string(nonce);
-  const std::string salted = crypto::pbkdf2_sha256("secret-1", "0123456789abcdef", 4096);
-  const std::string client_key = crypto::hmac_sha256(salted, "Client Key");
-  const std::string signature =
-      crypto::hmac_sha256(crypto::sha256(client_key), "n=ann,r=client," + challenge.data + "," + bare);
-  std::string proof = client_key;
-  for (size_t i = 0; i < proof.size(); ++i) proof[i] = static_cast<char>(proof[i] ^ signature[i]);
-  EXPECT_EQ(door.logins->more(exchanging, bare + ",p=" + to_base64(proof), door.now).reason,
-            Reason::kNotAuthorized);
+  const std::string proof = proof_of("secret-1", "n=ann,r=client," + challenge.data + "," + bare);
+  EXPECT_EQ(door.logins->more(exchanging, bare + ",p=" + proof, door.now).reason, Reason::kNotAuthorized);
 }
 
 TEST(Logins, WaitingPasswordsAreBounded) {
