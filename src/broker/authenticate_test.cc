@@ -70,6 +70,49 @@ TEST(Authenticate, WhatIsKeptMeanwhileIsBounded) {
   site.broker->authenticated(client.id, {}, site.now);  // Nobody is there any more.
 }
 
+// Many small packets: none of them moves what lies behind it.
+TEST(Authenticate, WhatWaitedBehindTheVerdictCostsOnceItsBytes) {
+  Site site;
+  site.host.pending = {"slow"};
+  Client client(site, "c");
+  client.hello.user_name = "slow";
+  client.dial();
+  constexpr uint16_t kPackets = 1000;
+  for (uint16_t i = 1; i <= kPackets; ++i) client.publish("t", "x", 1, i);
+  site.broker->authenticated(client.id, {.principal = {Principal::Kind::kClient, "slow"}}, site.now);
+  EXPECT_EQ(client.synced().size(), 1u + kPackets);
+  const std::vector<const char*>& at = site.host.payloads_at;
+  ASSERT_EQ(at.size(), kPackets);
+  size_t moved = 0;
+  for (size_t i = 1; i < at.size(); ++i) moved += at[i] - at[i - 1] == at[1] - at[0] ? 0 : 1;
+  EXPECT_GT(at[1], at[0]);
+  EXPECT_EQ(moved, 0u);
+  client.publish("t", "x", 1, 1);
+  EXPECT_EQ(client.synced(), Lines{"PUBACK #1 10"});
+}
+
+TEST(Authenticate, ConnectThatCameInPiecesCountsOnce) {
+  Site site;
+  site.host.pending = {"slow"};
+  Client client(site, "c");
+  const std::string large(60'000, 'x');
+  client.hello.user_name = "slow";
+  client.hello.password = large;
+  client.will("t", large);
+  std::string connect;
+  mqtt::encode(connect, Version::k5, client.hello);
+  client.id = ++site.connection_last;
+  site.broker->connected(client.id, site.now);
+  client.send_bytes(Bytes(connect).substr(0, 1000));
+  client.send_bytes(Bytes(connect).substr(1000));
+  const size_t left = (256 << 10) - connect.size();
+  client.send_bytes(std::string(left, 'x'));
+  EXPECT_EQ(client.take(), Lines{});
+  client.send_bytes("x");
+  EXPECT_EQ(client.take(), Lines{"closed"});
+  EXPECT_EQ(site.broker->counters().of(Limit::kConnectBytes), 1u);
+}
+
 TEST(Authenticate, VerdictThatNeverComesEndsTheConnection) {
   Site site;
   site.host.pending = {"slow"};

@@ -106,8 +106,21 @@ void Broker::Impl::received(ConnectionId id, Bytes bytes, const Now& now) {
   read(*connection, bytes);
 }
 
-void Broker::Impl::read(Connection& reads, Bytes bytes) {
+void Broker::Impl::read(Connection& connection, Bytes bytes) {
+  size_t done = 0;
+  read_all(connection, bytes, &done);
+  if (done > 0 && !connection.closed()) drop_input(connection, done);
+}
+
+void Broker::Impl::read_all(Connection& reads, Bytes bytes, size_t* done) {
   Connection* const connection = &reads;
+  // Nothing is moved for each packet: what waited for a verdict may be many small ones.
+  const auto take = [&](size_t size) {
+    *done += size;
+    if (*done < connection->input.size()) return;
+    drop_input(*connection, *done);
+    *done = 0;
+  };
   while (!connection->closed()) {
     const bool waiting = connection->state != Connection::State::kOpen;
     const bool buffered = !connection->input.empty();
@@ -115,7 +128,7 @@ void Broker::Impl::read(Connection& reads, Bytes bytes) {
       if (!bytes.empty()) keep_input(*connection, bytes);
       return;
     }
-    const Bytes source = buffered ? Bytes(connection->input) : bytes;
+    const Bytes source = buffered ? Bytes(connection->input).substr(*done) : bytes;
     if (source.empty()) return;
     // [MQTT-3.1.0-1] Looked at before anything is kept.
     if (connection->state == Connection::State::kWaiting &&
@@ -128,7 +141,7 @@ void Broker::Impl::read(Connection& reads, Bytes bytes) {
         if (!buffered) {
           bytes.remove_prefix(run);
         } else if (!connection->closed()) {
-          drop_input(*connection, run);
+          take(run);
         }
         continue;
       }
@@ -163,7 +176,7 @@ void Broker::Impl::read(Connection& reads, Bytes bytes) {
         handle(*connection, framed);
         // A packet's record and rows are one group; the next packet's are another.
         boundary();
-        if (buffered && !connection->closed()) drop_input(*connection, framed.size);
+        if (buffered && !connection->closed()) take(framed.size);
         break;
     }
   }
@@ -185,6 +198,7 @@ bool Broker::Impl::keep_input(Connection& connection, Bytes bytes) {
 }
 
 void Broker::Impl::drop_input(Connection& connection, size_t size) {
+  if (connection.state != Connection::State::kOpen) uncount_connect_bytes(connection, size);
   connection.input.erase(0, size);
   if (connection.input.empty() && connection.input.capacity() > 64 << 10) release_memory(connection.input);
 }
@@ -204,8 +218,8 @@ bool Broker::Impl::count_connect_bytes(Connection& connection, size_t bytes, siz
   return true;
 }
 
-void Broker::Impl::uncount_connect_bytes(Connection& connection) {
-  const size_t bytes = std::exchange(connection.connect_bytes, 0);
+void Broker::Impl::uncount_connect_bytes(Connection& connection, size_t bytes) {
+  connection.connect_bytes -= bytes;
   connect_bytes_ -= bytes;
   if (const auto from = connect_bytes_from_.find(connection.from); from != connect_bytes_from_.end()) {
     from->second -= bytes;
@@ -533,7 +547,7 @@ void Broker::Impl::close(Connection& connection, Reason reason, const char* text
 void Broker::Impl::forget(Connection& connection, bool will_due) {
   const ConnectionId id = connection.id;
   HF_ASSERT(!connection.closed());
-  uncount_connect_bytes(connection);
+  uncount_connect_bytes(connection, connection.connect_bytes);
   timers_.disarm(Timer::Kind::kConnection, id, &connection.timer);
   connection.state = Connection::State::kClosed;
   const auto found = connections_.find(id);

@@ -110,6 +110,7 @@ class TestHost : public Host {
   size_t send_calls = 0;
   size_t passed_on = 0;
   size_t event_time_calls = 0;
+  std::vector<const char*> payloads_at;  // Where each lay that was looked at for its time.
   mutable size_t rights_calls = 0;
 
   void send(ConnectionId connection, Bytes bytes) override {
@@ -168,8 +169,9 @@ class TestHost : public Host {
     return {};
   }
   uint64_t routing_epoch() const override { return epoch; }
-  std::optional<int64_t> event_time(Bytes, Bytes) override {
+  std::optional<int64_t> event_time(Bytes, Bytes payload) override {
     ++event_time_calls;
+    payloads_at.push_back(payload.data());
     return payload_time;
   }
   void node_connected(ConnectionId, const std::string& name) override {

@@ -112,9 +112,11 @@ class Broker::Impl {
   void arm_connection(Connection& connection, Instant at);
   // All that can be read of what has come.
   void read(Connection& connection, Bytes bytes);
+  // The same, but that *done bytes at the front of its input are done with and still there.
+  void read_all(Connection& connection, Bytes bytes, size_t* done);
   // Whether so much more may be buffered for one that is not let in yet, `each_max` for it alone; if so it is counted.
   bool count_connect_bytes(Connection& connection, size_t bytes, size_t each_max);
-  void uncount_connect_bytes(Connection& connection);
+  void uncount_connect_bytes(Connection& connection, size_t bytes);
   // Keeps the start of a packet. False: the connection was given up.
   bool keep_input(Connection& connection, Bytes bytes);
   void drop_input(Connection& connection, size_t size);

@@ -145,7 +145,7 @@ void Broker::Impl::admit_client(Connection& connection, const mqtt::Connect& pac
   connection.opened = now_.mono;
   release_memory(connection.asked_as);
   release_memory(connection.asked_user);
-  uncount_connect_bytes(connection);
+  uncount_connect_bytes(connection, connection.connect_bytes);
   release_memory(connection.from);
   if (session->durable) {
     // "Connected" is durable before CONNACK: else a crash much later would count the expiry from the time
