@@ -125,14 +125,15 @@ bool Broker::Impl::may_publish(const Session& session, Bytes topic, bool retaine
   return rights == nullptr || (rights->publish(topic) && (!retained || rights->retain(topic)));
 }
 
-bool Broker::Impl::may_still_publish(Bytes user, Bytes client_id, Bytes topic, bool retained) {
+bool Broker::Impl::may_still_publish(const Publisher& publisher, Bytes topic, bool retained) {
   // What came over a link, or is our own, was judged elsewhere.
-  if (client_id.empty()) return true;
-  const std::pair<std::string, std::string> who{user, client_id};
+  if (publisher.client_id.empty()) return true;
+  const std::tuple<std::string, bool, std::string> who{publisher.user, publisher.by_certificate,
+                                                       publisher.client_id};
   auto known = rights_.find(who);
   if (known == rights_.end()) {
     if (rights_.size() >= kRightsMax) rights_.clear();
-    known = rights_.emplace(who, host_.rights(who.first, who.second)).first;
+    known = rights_.emplace(who, host_.rights(std::get<0>(who), std::get<1>(who), std::get<2>(who))).first;
   }
   const Rights* rights = known->second.get();
   return rights == nullptr || (rights->publish(topic) && (!retained || rights->retain(topic)));

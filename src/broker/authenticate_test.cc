@@ -402,6 +402,46 @@ TEST(Rights, WillOfACrashIsJudgedByTheUserItWasOf) {
   EXPECT_EQ(sub.synced(), Lines{"CONNACK 00 present"});
 }
 
+// What is kept of a user says how he came, over a restart too: one by a password is gone when he is removed from the list, one
+// whom a certificate named never was in it.
+TEST(Rights, WhatIsKeptOfARemovedUserIsJudgedByHowHeCame) {
+  Site site;
+  site.host.with_certificate = {"press"};
+  Client ann(site, "ann"), press(site, "press"), pub(site, "pub"), sub(site, "sub");
+  pub.connect();
+  for (Client* client : {&ann, &press}) {
+    client->hello.user_name = client->name;
+    client->keep().will(client == &ann ? "bye/ann" : "bye/press", "1", 1).connect();
+    client->subscribed("news", 1);
+    client->retain("kept/" + client->name, "x", 1);
+    client->synced();
+  }
+  sub.keep().connect();
+  sub.subscribed("bye/#", 1);
+  ann.drop();
+  press.drop();
+  EXPECT_EQ(sub.synced(), (Lines{"PUBLISH q1 #1 bye/ann '1'", "PUBLISH q1 #2 bye/press '1'"}));
+  sub.puback(1);
+  sub.puback(2);
+  ann.connect();
+  press.connect();
+  pub.publish("news", "2", 1);
+  EXPECT_EQ(ann.synced().size(), 1u);
+  site.sync();
+  site.host.gone = {"ann", "press"};
+  site.restart();
+  sub.dial();
+  EXPECT_EQ(sub.synced(), (Lines{"CONNACK 00 present", "PUBLISH q1 #1 bye/press '1'"}));
+  sub.subscribe("kept/#", 0);
+  EXPECT_EQ(sub.synced(), (Lines{"SUBACK #900 00", "PUBLISH q0 kept/press 'x' retain"}));
+  for (Client* client : {&ann, &press}) {
+    client->hello.will.reset();
+    client->dial();
+  }
+  EXPECT_EQ(ann.synced(), Lines{"CONNACK 00 present"});
+  EXPECT_EQ(press.synced(), (Lines{"CONNACK 00 present", "PUBLISH q1 #1 news '2' dup"}));
+}
+
 TEST(Rights, RemovedUserIsDisconnected) {
   Limited limited(rights({"#"}));
   limited.site.host.denied = {"ann"};

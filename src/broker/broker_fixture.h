@@ -102,6 +102,8 @@ class TestHost : public Host {
   std::map<std::string, std::string> nodes;     // User name -> registered node.
   std::set<std::string> denied;                 // User names.
   std::set<std::string> pending;                // Whose verdicts come later.
+  std::set<std::string> with_certificate;       // User names of those who come so.
+  std::set<std::string> gone;                   // From the list: those who do not come so have no rights.
   std::map<std::string, TestRights> rights_of;  // By user; others may do everything.
   uint64_t epoch = 1;
   store::Store* store = nullptr;
@@ -135,7 +137,7 @@ class TestHost : public Host {
     if (denied.contains(user)) return {.reason = mqtt::Reason::kBadUserNameOrPassword};
     if (pending.contains(user)) return {.pending = true};
     if (nodes.contains(user)) return {.principal = {Principal::Kind::kNode, nodes[user]}};
-    return {.principal = {Principal::Kind::kClient, user}};
+    return {.principal = {Principal::Kind::kClient, user, with_certificate.contains(user)}};
   }
   Verdict authenticate_again(ConnectionId, Bytes) override {
     return {.reason = mqtt::Reason::kContinueAuthentication, .data = "still who?"};
@@ -155,8 +157,10 @@ class TestHost : public Host {
   bool still_admitted(ConnectionId, const Principal& principal) const override {
     return !denied.contains(principal.name);
   }
-  std::shared_ptr<const Rights> rights(const std::string& user, const std::string&) const override {
+  std::shared_ptr<const Rights> rights(const std::string& user, bool by_certificate,
+                                       const std::string&) const override {
     ++rights_calls;
+    if (!by_certificate && gone.contains(user)) return std::make_shared<TestRights>();
     const auto found = rights_of.find(user);
     return found == rights_of.end() ? nullptr : std::make_shared<TestRights>(found->second);
   }

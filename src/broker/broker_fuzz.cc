@@ -86,7 +86,7 @@ class FuzzHost : public Host {
   bool still_admitted(ConnectionId, const Principal& principal) const override {
     return !revoked || !principal.name.starts_with('l');
   }
-  std::shared_ptr<const Rights> rights(const std::string& user, const std::string&) const override {
+  std::shared_ptr<const Rights> rights(const std::string& user, bool, const std::string&) const override {
     return user.starts_with('l') ? std::make_shared<FuzzRights>() : nullptr;
   }
   Routing route(Bytes topic, const Source&) override { return {.stored = topic.starts_with('s')}; }

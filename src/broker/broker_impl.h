@@ -26,6 +26,7 @@
 #include <set>
 #include <span>
 #include <string>
+#include <tuple>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -190,8 +191,15 @@ class Broker::Impl {
     const Rights* const rights = session_rights_.of(session);
     return rights == nullptr || rights->receive(topic);
   }
+  // Whom a message is from: all empty if it came over a link or is the node's own.
+  struct Publisher {
+    uint64_t session = 0;  // Its number.
+    Bytes user;
+    bool by_certificate = false;
+    Bytes client_id;
+  };
   // The right of somebody whose session may be gone.
-  bool may_still_publish(Bytes user, Bytes client_id, Bytes topic, bool retained);
+  bool may_still_publish(const Publisher& publisher, Bytes topic, bool retained);
 
   // --- publish.cc
   // A PUBLISH without what few have.
@@ -218,12 +226,6 @@ class Broker::Impl {
   struct Outcome {
     Reason reason = Reason::kSuccess;  // 0x80 or more: nothing has happened.
     uint64_t commit = 0;               // What an acknowledgement waits for.
-  };
-  // Whom a message is from: all empty if it came over a link or is the node's own.
-  struct Publisher {
-    uint64_t session = 0;  // Its number.
-    Bytes user;
-    Bytes client_id;
   };
   // Its record, but for stream and audience; borrows from the packet and headers_scratch_. `who`: for the log.
   store::NewRecord record_of(const Incoming& packet, Bytes who);
@@ -466,8 +468,8 @@ class Broker::Impl {
   std::vector<const Target*> run_odd_;
   std::string topic_last_;  // Of the last PUBLISH that was decoded, and so valid.
   const Source client_source_{};
-  // The rights that may_still_publish() looked at, by user and client identifier.
-  std::map<std::pair<std::string, std::string>, std::shared_ptr<const Rights>> rights_;
+  // The rights that may_still_publish() looked at, by user, how he came, and client identifier.
+  std::map<std::tuple<std::string, bool, std::string>, std::shared_ptr<const Rights>> rights_;
   std::map<std::string, Instant, std::less<>> logged_;  // When an event was last logged by log_rarely().
 };
 

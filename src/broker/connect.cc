@@ -82,12 +82,13 @@ void Broker::Impl::admit_client(Connection& connection, const mqtt::Connect& pac
     return refuse(connection, Reason::kClientIdentifierNotValid, "the client identifier belongs to a node");
   }
   const std::string user = node ? std::string() : principal.name;
+  const bool by_certificate = !node && principal.by_certificate;
   // A node has proven its name: what stands in its way ends.
   if (!node && session != nullptr && !session->user.empty() && session->user != user) {
     return refuse(connection, Reason::kClientIdentifierNotValid,
                   "the client identifier belongs to another user");
   }
-  const std::shared_ptr<const Rights> rights = node ? nullptr : host_.rights(user, client_id);
+  const std::shared_ptr<const Rights> rights = node ? nullptr : host_.rights(user, by_certificate, client_id);
   if (packet.will && rights != nullptr &&
       !(rights->publish(packet.will->topic) &&
         (!packet.will->retain || rights->retain(packet.will->topic)))) {
@@ -134,8 +135,9 @@ void Broker::Impl::admit_client(Connection& connection, const mqtt::Connect& pac
   session->version = packet.version;
   session->expiry_s = expiry_s;
   session->node_name = node ? principal.name : std::string();
-  if (session->user != user) subscriptions_.changed();
+  if (session->user != user || session->by_certificate != by_certificate) subscriptions_.changed();
   session->user = user;
+  session->by_certificate = by_certificate;
   session->rights_generation = 0;  // To be looked up for whoever it is now.
   session->connection = &connection;
   ++online_count_;
@@ -283,7 +285,8 @@ void Broker::Impl::put_session(const Session& session, bool connected, Haste has
                        .expiry_s = session.expiry_s,
                        .reader = session.reader,
                        .stamp = arrival_,
-                       .user = session.user};
+                       .user = session.user,
+                       .by_certificate = session.by_certificate};
   store_.put(Table::kSession, session.client_id, encode(row), haste);
 }
 

@@ -37,6 +37,7 @@ struct Principal {
   enum class Kind : uint8_t { kClient, kNode };
   Kind kind = Kind::kClient;
   std::string name;
+  bool by_certificate = false;  // That says its name, which is in no list then.
 };
 
 // What the host says to a client that wants in.
@@ -82,8 +83,9 @@ class Host {
   virtual std::string address_of(ConnectionId connection) const = 0;
   // Whether one that was admitted would still be: it was not removed, and its password is the same.
   virtual bool still_admitted(ConnectionId connection, const Principal& principal) const = 0;
-  // What a client of this name may do; null: everything. Holds until Broker::identities_changed().
-  virtual std::shared_ptr<const Rights> rights(const std::string& user,
+  // What a client of this name may do, who came with a certificate or did not; null: everything. Holds until
+  // Broker::identities_changed().
+  virtual std::shared_ptr<const Rights> rights(const std::string& user, bool by_certificate,
                                                const std::string& client_id) const = 0;
   // The routes for a topic; the answer for one (topic, source) holds until routing_epoch() changes.
   virtual Routing route(Bytes topic, const Source& source) = 0;

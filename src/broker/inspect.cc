@@ -82,6 +82,7 @@ ClientInfo Broker::Impl::info_of(const Session& session, const Now& now) const {
   ClientInfo info;
   info.client_id = session.client_id;
   info.user = session.user;
+  info.by_certificate = session.by_certificate;
   info.connected = session.connection != nullptr;
   info.version = session.version;
   info.persistent = session.durable;

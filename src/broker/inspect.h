@@ -31,6 +31,7 @@ struct Page {
 struct ClientInfo {
   std::string client_id;
   std::string user;
+  bool by_certificate = false;  // That named the user.
   ConnectionId connection = 0;  // 0: it is away.
   bool connected = false;
   mqtt::Version version = mqtt::Version::k311;

@@ -184,7 +184,8 @@ void Broker::Impl::on_publish(Connection& connection, const Incoming& packet) {
   fan_.came = as_it_came ? packet.whole : Bytes();
   fan_.came_version = connection.version;
 
-  const Outcome outcome = publish(record, client_source_, {session.number, session.user, session.client_id});
+  const Outcome outcome = publish(record, client_source_,
+                                  {session.number, session.user, session.by_certificate, session.client_id});
   fan_.came = {};
   if (packet.qos == 0) return;
   if (outcome.reason >= Reason::kUnspecifiedError) return refuse_publish(connection, packet, outcome.reason);
@@ -394,6 +395,7 @@ bool Broker::Impl::retain(const store::NewRecord& record, const Publisher& publi
                         .expiry_s = record.expiry_s,
                         .event_us = record.event_us,
                         .user = publisher.user,
+                        .by_certificate = publisher.by_certificate,
                         .publisher = publisher.client_id,
                         .headers = lasting_headers(record, stream, sequence, &scratch),
                         .payload = record.payload};

@@ -49,6 +49,7 @@ void Broker::Impl::recover_sessions() {
     session.expiry_s = row.expiry_s;
     session.reader = row.reader;
     session.user = row.user;
+    session.by_certificate = row.by_certificate;
     // Nobody knows when a connection ended that stood at a crash: from now on then.
     session.disconnected = row.connected ? arrival_ : row.stamp;
     session.behind = true;

@@ -19,7 +19,9 @@ constexpr unsigned kNoLocal = 4;
 constexpr unsigned kRetainAsPublished = 8;
 constexpr unsigned kRetainedOwed = 1 << 6;
 constexpr unsigned kSessionUser = 4;
-constexpr unsigned kUser = 1 << 5;  // Of wills and retained messages.
+constexpr unsigned kSessionByCertificate = 8;
+constexpr unsigned kUser = 1 << 5;  // Of wills and retained messages, like the next.
+constexpr unsigned kByCertificate = 1 << 6;
 
 void put_flags(std::string& out, unsigned flags) { put_u8(out, static_cast<uint8_t>(flags)); }
 
@@ -86,7 +88,8 @@ std::string encode(const SessionRow& row) {
   std::string out;
   put_u8(out, kGrammar);
   put_flags(out, (row.connected ? kConnected : 0) | (row.v5 ? kSpeaks5 : 0) |
-                     (row.user.empty() ? 0 : kSessionUser));
+                     (row.user.empty() ? 0 : kSessionUser) |
+                     (row.by_certificate ? kSessionByCertificate : 0));
   put_varint(out, row.number);
   put_varint(out, row.expiry_s);
   put_varint(out, row.reader);
@@ -105,6 +108,7 @@ bool decode(Bytes bytes, SessionRow* row) {
   row->reader = in.varint();
   row->stamp = read_stamp(in);
   row->user = (flags & kSessionUser) != 0 ? std::string(in.sized()) : std::string();
+  row->by_certificate = (flags & kSessionByCertificate) != 0;
   return in.done() && row->number != 0;
 }
 
@@ -137,7 +141,8 @@ std::string encode(const RetainedRow& row) {
   std::string out;
   out.reserve(64 + row.publisher.size() + row.headers.size() + row.payload.size());
   put_u8(out, kGrammar);
-  put_flags(out, row.qos | times_flags(row.expiry_s, row.event_us) | (row.user.empty() ? 0 : kUser));
+  put_flags(out, row.qos | times_flags(row.expiry_s, row.event_us) | (row.user.empty() ? 0 : kUser) |
+                     (row.by_certificate ? kByCertificate : 0));
   put_stamp(out, row.arrival);
   put_times(out, row.expiry_s, row.event_us);
   if (!row.user.empty()) put_sized(out, row.user);
@@ -154,6 +159,7 @@ bool decode(Bytes bytes, RetainedRow* row) {
   row->arrival = read_stamp(in);
   read_times(in, flags, &row->expiry_s, &row->event_us);
   row->user = (flags & kUser) != 0 ? in.sized() : Bytes();
+  row->by_certificate = (flags & kByCertificate) != 0;
   row->publisher = in.sized();
   row->headers = in.sized();
   row->payload = in.rest();
@@ -164,7 +170,7 @@ std::string encode(const WillRow& row) {
   std::string out;
   put_u8(out, kGrammar);
   put_flags(out, row.qos | times_flags(row.expiry_s, row.event_us) | (row.retain ? kWillRetain : 0) |
-                     (row.user.empty() ? 0 : kUser));
+                     (row.user.empty() ? 0 : kUser) | (row.by_certificate ? kByCertificate : 0));
   put_varint(out, row.delay_s);
   put_times(out, row.expiry_s, row.event_us);
   if (!row.user.empty()) put_sized(out, row.user);
@@ -182,6 +188,7 @@ bool decode(Bytes bytes, WillRow* row) {
   row->delay_s = read_u32(in);
   read_times(in, flags, &row->expiry_s, &row->event_us);
   row->user = (flags & kUser) != 0 ? std::string(in.sized()) : std::string();
+  row->by_certificate = (flags & kByCertificate) != 0;
   row->topic = std::string(in.sized());
   row->headers = std::string(in.sized());
   row->payload = std::string(in.rest());

@@ -6,14 +6,15 @@
 //
 //   kSession      client identifier         -> 1:u8 flags:u8 number:varint expiry_s:varint reader:varint
 //                                              stamp [user:sized]
-//                   flags: bit 0 a connection stood when the row was written, bit 1 the client speaks 5.0, 2 has user;
+//                   flags: bit 0 a connection stood when the row was written, bit 1 the client speaks 5.0, 2 has user,
+//                   3 a certificate named the user;
 //                   stamp: when the row was written, so without bit 0 when the connection ended
 //   kSubscription number:u64be filter       -> 1:u8 options:u8 identifier:varint
 //                   options: bits 0-1 QoS, 2 no local, 3 retain as published, 4-5 retain handling,
 //                   6 retained messages that its SUBSCRIBE asked for are still owed; identifier 0: none
 //   kRetained     topic                     -> 1:u8 flags:u8 stamp [expiry_s:varint] [event_us:svarint] [user:sized]
 //                                              publisher:sized headers:sized payload (the rest)
-//                   flags: bits 0-1 QoS, 2 has expiry_s, 3 has event_us, 5 has user;
+//                   flags: bits 0-1 QoS, 2 has expiry_s, 3 has event_us, 5 has user, 6 a certificate named the user;
 //                   publisher: client identifier, for "no local"; empty if it came over a link
 //   kInbound      number:u64be packet:u16be -> 1:u8
 //   kOutbound     number:u64be packet:u16be -> 1:u8 flags:u8 position:varint size_bytes:varint
@@ -30,7 +31,8 @@
 //   kWill         client identifier         -> 1:u8 flags:u8 delay_s:varint
 //                                              [expiry_s:varint] [event_us:svarint] [user:sized]
 //                                              topic:sized headers:sized payload (the rest)
-//                   flags: bits 0-1 QoS, 2 has expiry_s, 3 has event_us, 4 retain, 5 has user
+//                   flags: bits 0-1 QoS, 2 has expiry_s, 3 has event_us, 4 retain, 5 has user, 6 a certificate
+//                   named the user
 //
 // The first byte is the version of the row's grammar. `headers` are encoded MQTT 5 properties, as in a
 // record. A row that does not decode is left where it is and passed over.
@@ -55,7 +57,8 @@ struct SessionRow {
   uint32_t expiry_s = 0;
   store::ReaderId reader = 0;
   store::Arrival stamp;
-  std::string user;  // Whose it is; empty: of a client without a name.
+  std::string user;             // Whose it is; empty: of a client without a name.
+  bool by_certificate = false;  // How that user came: in no list of users he is looked for then.
   bool operator==(const SessionRow&) const = default;
 };
 std::string encode(const SessionRow& row);
@@ -85,6 +88,7 @@ struct RetainedRow {
   std::optional<uint32_t> expiry_s;
   std::optional<int64_t> event_us;
   Bytes user;  // Of the publisher; empty: it had no name, or it came over a link.
+  bool by_certificate = false;
   Bytes publisher;
   Bytes headers;
   Bytes payload;
@@ -101,6 +105,7 @@ struct WillRow {
   std::optional<uint32_t> expiry_s;
   std::optional<int64_t> event_us;
   std::string user;
+  bool by_certificate = false;
   std::string topic;
   std::string headers;
   std::string payload;

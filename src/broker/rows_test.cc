@@ -71,6 +71,36 @@ TEST(Rows, UserOfSessionWillAndRetainedMessage) {
   EXPECT_EQ(retained_back, retained);
 }
 
+// Rows from before the flag have none: their users are in the list, or nowhere.
+TEST(Rows, UserWhomACertificateNamed) {
+  const SessionRow session{
+      .number = 7, .expiry_s = 1, .reader = 9, .stamp = kStamp, .user = "al", .by_certificate = true};
+  expect_golden(session, std::string("010c070109") + kStampHex + "02616c");
+  expect_prefixes_fail(session);
+  SessionRow session_back;
+  ASSERT_TRUE(decode(encode(session), &session_back));
+  EXPECT_EQ(session_back, session);
+  ASSERT_TRUE(decode(from_hex(std::string("0104070109") + kStampHex + "02616c"), &session_back));
+  EXPECT_FALSE(session_back.by_certificate);
+  const WillRow will{.qos = 1, .user = "al", .by_certificate = true, .topic = "t", .payload = "x"};
+  expect_golden(will, "01610002616c01740078");
+  WillRow will_back;
+  ASSERT_TRUE(decode(encode(will), &will_back));
+  EXPECT_EQ(will_back, will);
+  ASSERT_TRUE(decode(from_hex("01210002616c01740078"), &will_back));
+  EXPECT_FALSE(will_back.by_certificate);
+  const RetainedRow retained{
+      .arrival = kStamp, .user = "al", .by_certificate = true, .publisher = "p", .payload = "x"};
+  expect_golden(retained, std::string("0160") + kStampHex + "02616c01700078");
+  RetainedRow retained_back;
+  const std::string bytes = encode(retained);
+  ASSERT_TRUE(decode(bytes, &retained_back));
+  EXPECT_EQ(retained_back, retained);
+  const std::string before = from_hex(std::string("0120") + kStampHex + "02616c01700078");
+  ASSERT_TRUE(decode(before, &retained_back));
+  EXPECT_FALSE(retained_back.by_certificate);
+}
+
 TEST(Rows, Subscription) {
   const SubscriptionRow row{.options = {.qos = 2,
                                         .no_local = true,

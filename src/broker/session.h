@@ -69,9 +69,10 @@ struct Session {
   std::string client_id;
   bool durable = false;
   mqtt::Version version = mqtt::Version::k311;
-  uint32_t expiry_s = 0;  // 0: ends with its connection; UINT32_MAX: never.
-  std::string node_name;  // Of a registered node's connection.
-  std::string user;       // Whose session it is; empty: a client without a name made it.
+  uint32_t expiry_s = 0;        // 0: ends with its connection; UINT32_MAX: never.
+  std::string node_name;        // Of a registered node's connection.
+  std::string user;             // Whose session it is; empty: a client without a name made it.
+  bool by_certificate = false;  // How that user came last.
   // As they were at the last look: SessionRights::of() asks again after a change. Null: everything.
   mutable std::shared_ptr<const Rights> rights;
   mutable uint64_t rights_generation = 0;

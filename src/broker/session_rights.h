@@ -14,7 +14,9 @@ class SessionRights {
   // Null: everything. Until changed() and until it is another's session.
   const Rights* of(const Session& session) const {
     if (session.rights_generation != generation_) {
-      session.rights = session.node_name.empty() ? host_.rights(session.user, session.client_id) : nullptr;
+      session.rights = session.node_name.empty()
+                           ? host_.rights(session.user, session.by_certificate, session.client_id)
+                           : nullptr;
       session.rights_generation = generation_;
     }
     return session.rights.get();

@@ -156,7 +156,7 @@ void Broker::Impl::serve_retained(Session& session) {
     if (found == Retained::Found::kMessage) {
       const bool withheld = (scan.options.no_local && row.publisher == session.client_id) ||
                             !may_receive(session, *last) ||
-                            !may_still_publish(row.user, row.publisher, *last, true);
+                            !may_still_publish({0, row.user, row.by_certificate, row.publisher}, *last, true);
       const uint8_t qos = std::min(scan.options.qos, row.qos);
       if (!withheld && !send_retained(session, scan.options, qos, *last, row)) return;
     }

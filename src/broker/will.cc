@@ -32,6 +32,7 @@ void Broker::Impl::keep_will(Session& session, const mqtt::Will& will) {
                                         .expiry_s = carried.expiry_s,
                                         .event_us = carried.event_us,
                                         .user = session.user,
+                                        .by_certificate = session.by_certificate,
                                         .topic = std::string(will.topic),
                                         .headers = std::string(carried.headers),
                                         .payload = std::string(will.payload)});
@@ -81,7 +82,8 @@ void Broker::Impl::publish_waiting_wills() {
 
 void Broker::Impl::publish_will(const std::string& client_id, const WillRow& will, uint64_t publisher,
                                 bool last) {
-  if (!may_still_publish(will.user, client_id, will.topic, will.retain)) {
+  const Publisher from{publisher, will.user, will.by_certificate, client_id};
+  if (!may_still_publish(from, will.topic, will.retain)) {
     ++counters_.not_authorized;
     store_.erase(Table::kWill, client_id, Haste::kCommit);
     return log_rarely(kEventWillLost, "the will of " + quoted_name(client_id) +
@@ -97,8 +99,7 @@ void Broker::Impl::publish_will(const std::string& client_id, const WillRow& wil
   record.arrival = arrival_;
   record.event_us = will.event_us;
   record.expiry_s = will.expiry_s;
-  const Outcome outcome =
-      publish(record, Source{.kind = Source::Kind::kBroker}, {publisher, will.user, client_id});
+  const Outcome outcome = publish(record, Source{.kind = Source::Kind::kBroker}, from);
   const bool published = outcome.reason < Reason::kUnspecifiedError;
   if (!published && !last && !storage_failed()) {
     // Its row stays, so that a restart does not lose it either.

@@ -98,7 +98,8 @@ std::optional<ClientReport> Node::Impl::client(Bytes client_id, const Now& now) 
   ClientReport about{std::move(*detail), {}, {}};
   const broker::ClientInfo& info = about.detail.info;
   about.address = address_of(info.connection);
-  if (info.node.empty()) about.rights = rights_info(logins_.grant(info.user, info.client_id));
+  if (info.node.empty())
+    about.rights = rights_info(logins_.grant(info.user, info.by_certificate, info.client_id));
   return about;
 }
 

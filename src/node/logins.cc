@@ -209,7 +209,7 @@ Verdict Logins::admit(Call& call, const std::string& name) {
   if (user != nullptr) call.user = *user;
   if (std::exchange(call.early, false)) early_.give_back(call.caller.network);  // It was no guess.
   settle(call);
-  return {.principal = {Principal::Kind::kClient, name}};
+  return {.principal = {Principal::Kind::kClient, name, call.by_certificate}};
 }
 
 bool Logins::still_admitted(ConnectionId connection, const Principal& principal) const {
@@ -222,24 +222,31 @@ bool Logins::still_admitted(ConnectionId connection, const Principal& principal)
   return user != nullptr && call.user && *user == *call.user;
 }
 
-identity::Grant Logins::grant(const std::string& user, const std::string& client_id) const {
-  // One who was removed has none, wherever something of his is still kept.
-  const bool known = user.empty() || identities_.certificate_users || identities_.users.find(user) != nullptr;
-  return known ? identities_.permissions.grant_for(user, client_id) : identity::Grant();
+bool Logins::known(const std::string& user, bool by_certificate) const {
+  if (user.empty() || identities_.users.find(user) != nullptr) return true;
+  // Not all users are in the list, but one who came by a password was.
+  return by_certificate && identities_.certificate_users;
 }
 
-std::shared_ptr<const broker::Rights> Logins::rights(const std::string& user,
+identity::Grant Logins::grant(const std::string& user, bool by_certificate,
+                              const std::string& client_id) const {
+  // One who was removed has none, wherever something of his is still kept.
+  return known(user, by_certificate) ? identities_.permissions.grant_for(user, client_id) : identity::Grant();
+}
+
+std::shared_ptr<const broker::Rights> Logins::rights(const std::string& user, bool by_certificate,
                                                      const std::string& client_id) const {
   const auto make = [&]() -> std::shared_ptr<const broker::Rights> {
-    identity::Grant grant = this->grant(user, client_id);
+    identity::Grant grant = this->grant(user, by_certificate, client_id);
     if (grant.all()) return nullptr;
     return std::make_shared<GrantRights>(std::move(grant));
   };
   if (identities_.permissions.look_at_clients()) return make();
-  const auto found = rights_.find(user);
+  const std::pair<std::string, bool> who{user, known(user, by_certificate)};
+  const auto found = rights_.find(who);
   if (found != rights_.end()) return found->second;
   if (rights_.size() >= kRightsMax) rights_.clear();
-  return rights_[user] = make();
+  return rights_[who] = make();
 }
 
 const Caller* Logins::caller(ConnectionId connection) const {

@@ -78,9 +78,8 @@ struct Caller {
 struct Identities {
   identity::Users users;
   identity::Permissions permissions;
-  bool anonymous = true;  // Clients on this machine need no name.
-  bool certificate_users =
-      false;  // Some listener takes names from certificates: not all users are in the list.
+  bool anonymous = true;           // Clients on this machine need no name.
+  bool certificate_users = false;  // Some listener takes names from certificates.
 };
 
 class Logins {
@@ -105,10 +104,11 @@ class Logins {
   broker::Verdict more(ConnectionId connection, Bytes data, Instant now);
   bool still_admitted(ConnectionId connection, const broker::Principal& principal) const;
   // One for all of a user's clients, where the permissions do not look at client identifiers.
-  std::shared_ptr<const broker::Rights> rights(const std::string& user, const std::string& client_id) const;
+  std::shared_ptr<const broker::Rights> rights(const std::string& user, bool by_certificate,
+                                               const std::string& client_id) const;
 
   // For people: what rights() is made of, and who called; null: nobody knows such a connection.
-  identity::Grant grant(const std::string& user, const std::string& client_id) const;
+  identity::Grant grant(const std::string& user, bool by_certificate, const std::string& client_id) const;
   const Caller* caller(ConnectionId connection) const;
 
   // Work that has been done: the verdict for its connection.
@@ -139,6 +139,7 @@ class Logins {
   };
   void settle(Call& call);
   broker::Verdict admit(Call& call, const std::string& name);
+  bool known(const std::string& user, bool by_certificate) const;
   // Whether it has failed so often from its address that nothing is tried now.
   bool address_waits(const Call& call, Instant now) const;
   // Whether it may try by this name: it does not wait, or this is its one early try.
@@ -151,7 +152,8 @@ class Logins {
   const std::string salt_secret_;  // For SCRAM.
   std::unordered_map<ConnectionId, Call> callers_;
   std::map<std::string, Known, std::less<>> known_;
-  mutable std::map<std::string, std::shared_ptr<const broker::Rights>, std::less<>> rights_;  // By user.
+  // By user, and whether that is somebody who is known.
+  mutable std::map<std::pair<std::string, bool>, std::shared_ptr<const broker::Rights>> rights_;
   identity::Throttle addresses_;
   identity::Throttle names_;
   identity::Once early_;  // By address: those who had their try at a name that waits.

@@ -377,12 +377,12 @@ TEST(Logins, RightsAreSharedWhereTheClientDoesNotMatter) {
   Door door;
   door.identities.permissions = identity::Permissions({{.user = "ann", .allow = {.publish = {"a/%u/#"}}}});
   door.start();
-  EXPECT_EQ(door.logins->rights("ann", "one"), door.logins->rights("ann", "two"));
+  EXPECT_EQ(door.logins->rights("ann", false, "one"), door.logins->rights("ann", false, "two"));
   door.identities.permissions = identity::Permissions({{.user = "ann", .allow = {.publish = {"a/%c/#"}}}});
   door.logins->set(door.identities.users, door.identities.permissions);
-  EXPECT_NE(door.logins->rights("ann", "one"), door.logins->rights("ann", "two"));
-  EXPECT_TRUE(door.logins->rights("ann", "one")->publish("a/one/x"));
-  EXPECT_FALSE(door.logins->rights("ann", "two")->publish("a/one/x"));
+  EXPECT_NE(door.logins->rights("ann", false, "one"), door.logins->rights("ann", false, "two"));
+  EXPECT_TRUE(door.logins->rights("ann", false, "one")->publish("a/one/x"));
+  EXPECT_FALSE(door.logins->rights("ann", false, "two")->publish("a/one/x"));
 }
 
 TEST(Logins, ScramShowsNoPassword) {
@@ -412,19 +412,43 @@ TEST(Logins, ChangedListHoldsForThoseWhoAreHere) {
   const auto bob_is = door.login(bob, "bob", "secret-2").principal;
   const auto cert_is = door.login(cert, "", "").principal;
   EXPECT_TRUE(door.logins->still_admitted(ann, ann_is));
-  EXPECT_EQ(door.logins->rights("ann", "c"), nullptr);
+  EXPECT_EQ(door.logins->rights("ann", false, "c"), nullptr);
   door.logins->set(users({{"bob", "another-2"}}), identity::Permissions());
   EXPECT_FALSE(door.logins->still_admitted(ann, ann_is));
   EXPECT_FALSE(door.logins->still_admitted(bob, bob_is));
   EXPECT_TRUE(door.logins->still_admitted(cert, cert_is));
   EXPECT_TRUE(door.logins->still_admitted(local, {}));
   // What she left behind has no rights any more.
-  ASSERT_NE(door.logins->rights("ann", "c"), nullptr);
-  EXPECT_FALSE(door.logins->rights("ann", "c")->publish("t"));
+  ASSERT_NE(door.logins->rights("ann", false, "c"), nullptr);
+  EXPECT_FALSE(door.logins->rights("ann", false, "c")->publish("t"));
   bool checked = false;
   EXPECT_EQ(door.login(door.call(), "bob", "secret-2", &checked).reason, Reason::kBadUserNameOrPassword);
   EXPECT_TRUE(checked);  // The old password is not known again.
   EXPECT_EQ(door.login(door.call(), "bob", "another-2").reason, Reason::kSuccess);
+}
+
+// Where certificates name users not all of them are in the list; one who came by a password was.
+TEST(Logins, RemovedUserHasNoRightsAlsoWhereCertificatesNameUsers) {
+  Door door;
+  door.identities.certificate_users = true;
+  door.start();
+  const auto ann = door.login(door.call(), "ann", "secret-1").principal;
+  const auto press = door.login(door.call(false, "192.0.2.1", "press-7"), "", "").principal;
+  EXPECT_FALSE(ann.by_certificate);
+  EXPECT_TRUE(press.by_certificate);
+  const auto may = [&](const broker::Principal& who) {
+    const auto rights = door.logins->rights(who.name, who.by_certificate, "c");
+    return rights == nullptr || rights->publish("t");
+  };
+  EXPECT_TRUE(may(ann));
+  EXPECT_TRUE(may(press));
+  door.logins->set(users({{"bob", "secret-2"}}), identity::Permissions());
+  EXPECT_FALSE(may(ann));
+  EXPECT_TRUE(may(press));
+  EXPECT_TRUE(may({broker::Principal::Kind::kClient, "ann", true}));  // Of the same name, and not the same.
+  door.identities.certificate_users = false;  // No listener takes certificates any more.
+  door.start();
+  EXPECT_FALSE(may(press));
 }
 
 TEST(Logins, RightsAreThoseOfThePermissions) {
@@ -434,14 +458,14 @@ TEST(Logins, RightsAreThoseOfThePermissions) {
   permission.allow.publish = {"site/%u/#"};
   permission.allow.subscribe = {"site/%u/#"};
   door.logins->set(users({{"ann", "secret-1"}}), identity::Permissions({permission}));
-  const auto rights = door.logins->rights("ann", "c");
+  const auto rights = door.logins->rights("ann", false, "c");
   ASSERT_NE(rights, nullptr);
   EXPECT_TRUE(rights->publish("site/ann/x"));
   EXPECT_FALSE(rights->publish("site/bob/x"));
   EXPECT_FALSE(rights->retain("site/ann/x"));
   EXPECT_TRUE(rights->subscribe("site/ann/+"));
   EXPECT_FALSE(rights->subscribe("#"));
-  EXPECT_FALSE(door.logins->rights("", "c")->publish("site//x"));
+  EXPECT_FALSE(door.logins->rights("", false, "c")->publish("site//x"));
 }
 
 }  // namespace

@@ -325,9 +325,9 @@ bool Node::Impl::still_admitted(ConnectionId connection, const broker::Principal
   return logins_.still_admitted(connection, principal);
 }
 
-std::shared_ptr<const broker::Rights> Node::Impl::rights(const std::string& user,
+std::shared_ptr<const broker::Rights> Node::Impl::rights(const std::string& user, bool by_certificate,
                                                          const std::string& client_id) const {
-  return logins_.rights(user, client_id);
+  return logins_.rights(user, by_certificate, client_id);
 }
 
 void Node::Impl::set_identities(identity::Users users, identity::Permissions permissions) {

@@ -50,7 +50,7 @@ class Node::Impl final : public broker::Host, public link::Host, public link::Up
   broker::Verdict authenticate_more(ConnectionId connection, Bytes data) override;
   std::string address_of(ConnectionId connection) const override;
   bool still_admitted(ConnectionId connection, const broker::Principal& principal) const override;
-  std::shared_ptr<const broker::Rights> rights(const std::string& user,
+  std::shared_ptr<const broker::Rights> rights(const std::string& user, bool by_certificate,
                                                const std::string& client_id) const override;
   broker::Routing route(Bytes topic, const broker::Source& source) override;
   uint64_t routing_epoch() const override { return routing_epoch_; }
