@@ -265,14 +265,18 @@ EventLoop::Connection* EventLoop::find(ConnectionId id) {
 
 void EventLoop::update_interest(Connection& connection) {
   uint32_t wanted = 0;
-  bool readable = connection.kind != Kind::kMqtt || !(paused_ || connection.stalled);
+  bool readable = connection.kind != Kind::kMqtt || !connection.stalled;
   if (connection.passage && connection.passage->away()) readable = false;
   if (connection.kind == Kind::kHttp)
     readable = !connection.http->busy && !connection.http->due && connection.out_bytes == 0;
+  if (readable && paused_ && connection.kind == Kind::kMqtt) {
+    // Whatever else kept it from being read before: when the pause ends somebody has to think of it.
+    readable = false;
+    if (!std::exchange(connection.unread, true)) unread_.push_back(connection.id);
+  }
   if (readable) wanted |= EPOLLIN;
   if (connection.out_bytes > 0) wanted |= EPOLLOUT;
   if (wanted == connection.interest) return;
-  if (!readable && (connection.interest & EPOLLIN) != 0 && paused_) unread_.push_back(connection.id);
   connection.interest = wanted;
   epoll_event event{.events = wanted, .data = {.u64 = connection.id}};
   HF_ASSERT(::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, connection.socket.get(), &event) == 0);
@@ -340,7 +344,10 @@ void EventLoop::set_paused(bool paused) {
   paused_since_ = now_.mono;
   if (paused) return;  // Each ready connection is taken out as it comes up.
   for (const ConnectionId id : std::exchange(unread_, {})) {
-    if (Connection* connection = find(id)) update_interest(*connection);
+    Connection* const connection = find(id);
+    if (connection == nullptr) continue;
+    connection->unread = false;
+    update_interest(*connection);
   }
 }
 

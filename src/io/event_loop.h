@@ -203,6 +203,7 @@ class EventLoop {
     Kind kind = Kind::kMqtt;
     uint32_t interest = 0;     // What epoll was asked for.
     bool stalled = false;      // Not read because it has too much to send.
+    bool unread = false;       // It is in unread_.
     bool broken = false;       // Cannot be written to any more; what the peer sent before is still read.
     bool write_ended = false;  // kClosing: all was sent and the peer was told so.
     std::vector<std::string>
@@ -330,7 +331,7 @@ class EventLoop {
   std::unordered_map<ConnectionId, std::unique_ptr<Connection>> connections_;
   ConnectionId connection_last_ = 0;
   std::vector<ConnectionId> with_deadline_;  // Connections that may have one; few.
-  std::vector<ConnectionId> unread_;         // Ready when nobody might be read.
+  std::vector<ConnectionId> unread_;         // Those whom the pause alone keeps from being read.
 
   const TlsSource::Say say_;  // log(), for those who get no more of us.
   std::unique_ptr<TlsSource> dial_tls_;

@@ -126,6 +126,19 @@ TEST_F(DoorsTest, TlsReachesTheCoreAsPlain) {
   EXPECT_EQ(counters_after_stop().done, 1u);
 }
 
+TEST_F(DoorsTest, HandshakeThatEndsDuringAPauseIsReadAfterIt) {
+  doors_ = {tls_door()};
+  start();
+  core_.act(*loop_, *wakeup_, [&](node::Effects& out) { core_.pauses = out.pause_reading = true; });
+  ASSERT_TRUE(core_.wait_until([](TestCore& core) { return core.pauses; }));
+  TlsClient client(Client::tcp(door(0)), trust());
+  ASSERT_EQ(client.filter().state(), State::kEstablished) << client.filter().failure();
+  ASSERT_TRUE(core_.saw("connected"));
+  client.send("waits");
+  core_.act(*loop_, *wakeup_, [&](node::Effects& out) { core_.pauses = out.pause_reading = false; });
+  EXPECT_EQ(client.receive(5), "waits");
+}
+
 TEST_F(DoorsTest, ThePeersGoodbyeIsAClose) {
   doors_ = {tls_door()};
   start();

@@ -238,6 +238,26 @@ TEST_F(EventLoopTest, PausesReading) {
   EXPECT_TRUE(core_.wait_until([](TestCore& core) { return !core.bytes_.empty(); }));
 }
 
+TEST_F(EventLoopTest, StalledThatDrainsDuringAPauseIsReadAfterIt) {
+  core_.echo = false;
+  start({.unsent_pause_bytes = 1 << 20});
+  Client client = Client::tcp(address_);
+  ASSERT_TRUE(core_.saw("connected"));
+  const ConnectionId id = core_.connections_[0];
+  constexpr size_t kBytes = 24 << 20;  // More than the kernel holds, and than it may have unsent.
+  core_.act(*loop_, *wakeup_,
+            [&](node::Effects& out) { out.sends.add(id).bytes = std::string(kBytes, 'x'); });
+  ASSERT_TRUE(core_.wait_until([](TestCore& core) { return !core.unsent_.empty(); }));
+  ASSERT_GT(core_.unsent_.back(), size_t{1} << 20);
+  core_.act(*loop_, *wakeup_, [&](node::Effects& out) { core_.pauses = out.pause_reading = true; });
+  ASSERT_TRUE(core_.wait_until([](TestCore& core) { return core.pauses; }));
+  EXPECT_EQ(client.receive(kBytes).size(), kBytes);
+  ASSERT_TRUE(core_.wait_until([](TestCore& core) { return core.unsent_.back() == 0; }));
+  client.send("waits");
+  core_.act(*loop_, *wakeup_, [&](node::Effects& out) { core_.pauses = out.pause_reading = false; });
+  EXPECT_TRUE(core_.wait_until([&](TestCore& core) { return core.bytes_[id] == "waits"; }));
+}
+
 TEST_F(EventLoopTest, DialsAndTells) {
   core_.echo = false;
   start();

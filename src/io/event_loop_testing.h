@@ -43,6 +43,7 @@ class TestCore final : public Core {
         diary_.push_back("network changed");
       }
     }
+    out.pause_reading = pauses;
     for (auto& action : std::exchange(actions_, {})) action(out);
     if (shutting_down_ && stops) stopped_ = true;
     last_step_ = now.mono;
@@ -76,6 +77,7 @@ class TestCore final : public Core {
 
   bool echo = true;
   bool stops = true;
+  bool pauses = false;  // After each step; set it from an action.
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<std::string> diary_;
