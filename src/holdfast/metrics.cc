@@ -191,12 +191,17 @@ void add_link(Page& page, const node::Status& status) {
   }
 }
 
-void add_doors(Page& page, const io::LoopFigures& loop) {
+void add_doors(Page& page, const node::Status& status, const io::LoopFigures& loop) {
   page.metric("handshakes_total", "counter", "TLS, WebSocket and PROXY handshakes, by what came of them.");
   page.sample({{"result", "done"}}, loop.doors.done);
   page.sample({{"result", "failed"}}, loop.doors.failed);
   page.sample({{"result", "timed_out"}}, loop.doors.timed_out);
   page.sample({{"result", "evicted"}}, loop.doors.evicted);
+  page.sample({{"result", "throttled"}}, loop.doors.throttled);
+  page.metric("connections_turned_away_total", "counter",
+              "Connections that were closed because of their address before they said a word, by why.");
+  page.sample({{"reason", "unfinished"}}, status.turned_away.unfinished);
+  page.sample({{"reason", "rate"}}, status.turned_away.rate);
   if (!loop.certificates.empty()) {
     page.metric("cert_expiry_seconds", "gauge",
                 "Until the certificate that is shown there is good no more; below 0 since then.");
@@ -259,7 +264,7 @@ std::string metrics_text(const StatusView& view, const io::LoopFigures& loop, co
     add_queue(page, view.status);
     add_link(page, view.status);
   }
-  add_doors(page, loop);
+  add_doors(page, view.status, loop);
   add_logins(page, view.status.login_failures, tokens);
   return page.take();
 }

@@ -42,6 +42,7 @@ class NodeCore final : public io::Core {
   std::optional<Instant> next_deadline() const override { return node_.next_deadline(); }
   void shut_down(const Now& now) override { node_.shut_down(now); }
   bool stopped() const override { return node_.stopped(); }
+  bool wary_of(const std::string& network, Instant now) const override { return node_.wary_of(network, now); }
 
  private:
   node::Node& node_;

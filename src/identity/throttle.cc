@@ -13,6 +13,11 @@ std::optional<Instant> Throttle::waits(Bytes key, Instant now) const {
   return until;
 }
 
+bool Throttle::remembers(Bytes key, Instant now) const {
+  const auto found = accounts_.find(key);
+  return found != accounts_.end() && now <= found->second.until + most_;
+}
+
 bool Throttle::early(Bytes key, Instant now) {
   const auto found = accounts_.find(key);
   Account& account = found == accounts_.end() ? others_ : found->second;

@@ -30,6 +30,8 @@ class Throttle {
 
   // Until when nothing of `key` is to be tried; nothing: it may try.
   std::optional<Instant> waits(Bytes key, Instant now) const;
+  // Whether it has failed and not been quiet since for long enough to begin anew.
+  bool remembers(Bytes key, Instant now) const;
   void failed(const std::string& key, Instant now);
   // Of a key that waits: whether one more may try nevertheless; then that was the one.
   bool early(Bytes key, Instant now);

@@ -37,7 +37,10 @@ TEST(Throttle, WhileAKeyWaitsOneASecondMayTryEarly) {
 TEST(Throttle, WhoWasQuietForLongBeginsAnew) {
   Throttle throttle(seconds(5));
   const Instant now{1'000'000'000};
+  EXPECT_FALSE(throttle.remembers("a", now));
   for (int i = 0; i < 10; ++i) throttle.failed("a", now);
+  EXPECT_TRUE(throttle.remembers("a", now + seconds(10)));
+  EXPECT_FALSE(throttle.remembers("a", now + seconds(11)));
   throttle.failed("a", now + seconds(11));
   EXPECT_FALSE(throttle.waits("a", now + seconds(11)));
 }

@@ -41,6 +41,7 @@ struct DoorCounters {
   uint64_t failed = 0;     // What came was wrong, or ended early.
   uint64_t timed_out = 0;  // Too slow.
   uint64_t evicted = 0;    // Slow, and others waited.
+  uint64_t throttled = 0;  // Of an address with too many within a second.
 };
 
 class Door {
@@ -66,6 +67,7 @@ struct Passage {
   std::unique_ptr<FilterChain> chain;    // Null while the handshake thread has it.
   bool dialed = false;                   // Our own: to the parent.
   bool upgrading = false;                // Only the WebSocket upgrade is missing.
+  bool shaking = false;                  // The handshake of TLS has begun.
   bool loopback = false;                 // Of the socket.
   std::string peer;                      // Of the socket.
   const TlsSource* tls = nullptr;        // Of its door.

@@ -293,8 +293,10 @@ void EventLoop::destroy(ConnectionId id) {
 }
 
 void EventLoop::lose(Connection& connection) {
-  if (connection.kind == Kind::kOpening)
+  if (connection.kind == Kind::kOpening) {
+    blame(*connection.passage);
     return lose_opening(connection, door_counters_.failed, "the connection ended during the handshake");
+  }
   if (connection.kind == Kind::kMqtt) inputs_.emplace_back(node::Closed{connection.id});
   if (connection.kind == Kind::kAdmin && admin_ != nullptr) admin_->closed(connection.id);
   if (connection.kind == Kind::kHttp) forget_request(connection);
@@ -792,6 +794,7 @@ void EventLoop::expire() {
     if (*connection->deadline > now_.mono) return false;
     if (connection->kind == Kind::kHttp) return expire_http(*connection);
     if (connection->kind == Kind::kOpening) {
+      blame(*connection->passage);
       lose_opening(*connection, door_counters_.timed_out, "the handshake took too long");
     } else {
       lose(*connection);

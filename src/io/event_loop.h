@@ -42,6 +42,7 @@
 #include "io/file_descriptor.h"
 #include "io/file_watch.h"
 #include "io/handshake.h"
+#include "io/handshake_limits.h"
 #include "io/http_service.h"
 #include "io/network_watch.h"
 #include "io/storage_threads.h"
@@ -59,6 +60,11 @@ class Core {
   virtual std::optional<Instant> next_deadline() const = 0;
   virtual void shut_down(const Now& now) = 0;
   virtual bool stopped() const = 0;
+  // Whether handshakes from there (identity/network.h) are bounded in their rate.
+  virtual bool wary_of(const std::string& network, Instant now) const {
+    (void)network, (void)now;
+    return false;
+  }
 };
 
 struct AdminReply {
@@ -124,8 +130,9 @@ struct LoopFigures {
   DoorCounters doors;
   size_t https = 0;
   HttpCounters http;
-  uint64_t preauth_bytes =
-      0;  // Held for those who have not said who they are, as far as it is the loop that holds it.
+  // Held for those who have not said who they are, as far as it is the loop that holds it; the rest is the broker's
+  // (broker::Counters::connect_bytes).
+  uint64_t preauth_bytes = 0;
   size_t jobs_outstanding = 0;
   Duration disk_silent_for;  // While it has something to do.
   Duration paused_for;       // No client is read, because the disk is far behind.
@@ -280,6 +287,9 @@ class EventLoop {
   void reload_door(TlsSource& source);
   void take_certificate_checks();
   void welcome(Connection& connection);
+  // Whether it may make work for the handshake thread now.
+  bool may_shake_hands(const Passage& passage);
+  void blame(const Passage& passage);
   void turn_away(Connection& connection, const std::string& why);
   // Before its handshake was done; `counter` counts it.
   void lose_opening(Connection& connection, uint64_t& counter, const std::string& why);
@@ -343,6 +353,7 @@ class EventLoop {
   std::string filtered_;             // What filters gave in this call.
   bool doors_shut_ = false;
   DoorCounters door_counters_;
+  HandshakeLimits handshake_limits_;
   FileWatch files_;
   std::optional<NetworkWatch> network_;  // Null: nobody dials.
   ConnectionId dialed_ = 0;              // The last one that we dialed, opening or open or gone.

@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "base/assert.h"
+#include "identity/network.h"
 #include "io/event_loop.h"
 #include "io/listener.h"
 #include "io/tls_filter.h"
@@ -19,6 +20,25 @@
 namespace hf::io {
 
 using State = Filter::State;
+
+namespace {
+
+// Behind a proxy both have to be here: "127.0.0.1" from a proxy elsewhere is that machine's.
+bool from_here(const Passage& passage) {
+  const PeerFacts& facts = passage.chain->facts();
+  return passage.loopback && (!facts.proxied || (facts.address && facts.address->loopback()));
+}
+
+// Without its port; of one whose chain is here.
+std::string address_of(const Passage& passage) {
+  const PeerFacts& facts = passage.chain->facts();
+  if (facts.proxied) return facts.address ? facts.address->host() : "unknown";
+  return passage.peer.substr(0, passage.peer.rfind(':'));
+}
+
+std::string network_of(const Passage& passage) { return identity::network_of(address_of(passage)); }
+
+}  // namespace
 
 std::expected<void, std::string> EventLoop::open_door(const DoorOptions& options) {
   auto door = Door::make(options, say_);
@@ -88,6 +108,7 @@ bool EventLoop::make_room() {
     set_doors_shut(true);
     return false;
   }
+  blame(*oldest->passage);
   lose_opening(*oldest, door_counters_.evicted, "others waited");
   return true;
 }
@@ -175,6 +196,14 @@ void EventLoop::take_certificate_checks() {
 void EventLoop::through_filters(Connection& connection, Bytes wire) {
   Passage& passage = *connection.passage;
   if (passage.chain->laborious()) {
+    std::string rest;
+    if (passage.chain->introducing()) {
+      passage.chain->introduce(wire, &rest, &passage.reply);
+      if (rest.empty() || passage.chain->state() != State::kHandshaking) return filtered(connection, {});
+      wire = rest;
+    }
+    if (!std::exchange(passage.shaking, true) && !may_shake_hands(passage))
+      return lose_opening(connection, door_counters_.throttled, "too many came from its address");
     handshakes_.submit(std::make_unique<Handshake>(
         Handshake{connection.id, std::move(passage.chain), std::string(wire), "", ""}));
     return update_interest(connection);
@@ -235,14 +264,10 @@ void EventLoop::welcome(Connection& connection) {
   } else {
     ++door_counters_.done;
     const PeerFacts& facts = passage.chain->facts();
-    // Behind a proxy both have to be here: "127.0.0.1" from a proxy elsewhere is that machine's.
-    const bool loopback =
-        passage.loopback && (!facts.proxied || (facts.address && facts.address->loopback()));
+    const bool loopback = from_here(passage);
     if (facts.proxied) passage.peer = facts.address ? facts.address->text() : "unknown";
     if (passage.http) {
-      const std::string address = facts.proxied ? (facts.address ? facts.address->host() : "unknown")
-                                                : passage.peer.substr(0, passage.peer.rfind(':'));
-      begin_http(connection, {passage.http, loopback, address});
+      begin_http(connection, {passage.http, loopback, address_of(passage)});
     } else {
       inputs_.emplace_back(node::Connected{connection.id, loopback, passage.peer, facts.certificate_user});
     }
@@ -279,9 +304,24 @@ void EventLoop::send_replies() {
 
 // --- Not getting through.
 
+// As soon as its address is known for certain: behind a proxy that is what the header tells.
+bool EventLoop::may_shake_hands(const Passage& passage) {
+  if (passage.dialed || from_here(passage)) return true;
+  const std::string network = network_of(passage);
+  const bool wary = openings_.size() >= options_.openings_max || core_.wary_of(network, now_.mono);
+  return handshake_limits_.admit(network, wary, now_.mono);
+}
+
+// It made work for nothing. Who said nothing did not: a balancer that looks whether the port answers, say.
+void EventLoop::blame(const Passage& passage) {
+  if (passage.shaking && !passage.dialed && !passage.away())
+    handshake_limits_.failed(network_of(passage), now_.mono);
+}
+
 void EventLoop::turn_away(Connection& connection, const std::string& why) {
   if (!connection.passage->dialed) {
     ++door_counters_.failed;
+    blame(*connection.passage);
     log("HF-TLS-005", "turned a connection from " + connection.passage->peer + " away: " + why);
   }
   forget_opening(connection, why);

@@ -287,6 +287,34 @@ TEST_F(DoorsTest, TheOldestThatKeepsUsWaitingMakesRoom) {
   EXPECT_EQ(counters_after_stop().evicted, 1u);
 }
 
+TEST_F(DoorsTest, AddressWhoseHandshakesFailGetsTenASecond) {
+  DoorOptions options = tls_door();
+  options.proxy = true;  // Else all are of this machine, which is never counted.
+  doors_ = {options};
+  start();
+  const auto stands = [&](const std::string& header) {
+    Client socket = Client::tcp(door(0));
+    socket.send(header);
+    return TlsClient(std::move(socket), trust()).filter().state() == State::kEstablished;
+  };
+  for (int i = 0; i < 20; ++i) EXPECT_TRUE(stands(kProxied));
+  Client wrong = Client::tcp(door(0));
+  wrong.send(kProxied + "no TLS at all");
+  EXPECT_TRUE(wrong.at_end());
+  ASSERT_TRUE(logged("HF-TLS-005"));
+  const auto begin = std::chrono::steady_clock::now();
+  int stood = 0;
+  for (int i = 0; i < 60; ++i) stood += stands(kProxied) ? 1 : 0;
+  const auto took_ms =
+      std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - begin);
+  EXPECT_GE(stood, 10);
+  EXPECT_LE(stood, 10 + took_ms.count() / 100 + 1);
+  std::string other = kProxied;
+  other[19] = '\x22';  // 192.0.2.34
+  for (int i = 0; i < 20; ++i) EXPECT_TRUE(stands(other));
+  EXPECT_EQ(counters_after_stop().throttled, 60u - static_cast<unsigned>(stood));
+}
+
 TEST_F(DoorsTest, WhoWaitsOutsideComesInWhenThereIsRoom) {
   doors_ = {tls_door()};
   start({.openings_max = 1, .eviction_age = seconds(60)});

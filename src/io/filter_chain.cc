@@ -10,6 +10,15 @@ void FilterChain::receive(Bytes wire, std::string* core, std::string* reply) {
   look();
 }
 
+bool FilterChain::introducing() const {
+  return filters_.size() > 1 && filters_[0]->transparent() && filters_[0]->state() == State::kHandshaking;
+}
+
+void FilterChain::introduce(Bytes wire, std::string* rest, std::string* reply) {
+  filters_[0]->receive(wire, rest, reply);
+  look();
+}
+
 // Bytes for filter `index`, or for the core behind the last one.
 void FilterChain::pass_up(size_t index, Bytes bytes, std::string* core, std::string* reply) {
   if (index == filters_.size()) {

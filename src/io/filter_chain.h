@@ -20,6 +20,10 @@ class FilterChain {
   // As Filter's, through all of them.
   void receive(Bytes wire, std::string* core, std::string* reply);
   void send(Bytes core, std::string* wire);
+  // While the first filter has yet to say who is there, and will be out of the way then: it alone takes `wire`, and what is for
+  // those above it goes to *rest. So who it is is known before the others make any work.
+  bool introducing() const;
+  void introduce(Bytes wire, std::string* rest, std::string* reply);
   void finish(std::string* wire);
 
   // kFailed or kEnded if one has, else kHandshaking until the last is established.

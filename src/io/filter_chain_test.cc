@@ -86,6 +86,31 @@ TEST(FilterChainTest, ThreeInARow) {
   EXPECT_EQ(client.state(), State::kEnded);
 }
 
+TEST(FilterChainTest, WhoIsThereIsKnownBeforeTheOthersWork) {
+  FilterChain chain;
+  chain.add(std::make_unique<ProxyFilter>());
+  chain.add(std::make_unique<WebSocketFilter>(std::make_shared<const std::vector<std::string>>()));
+  std::string rest;
+  std::string reply;
+  EXPECT_TRUE(chain.introducing());
+  chain.introduce(Bytes(kLocalHeader).substr(0, 5), &rest, &reply);
+  EXPECT_TRUE(chain.introducing());
+  EXPECT_FALSE(chain.facts().proxied);
+  chain.introduce(kLocalHeader.substr(5) + "GET", &rest, &reply);
+  EXPECT_EQ(rest, "GET");
+  EXPECT_FALSE(chain.introducing());
+  EXPECT_EQ(chain.state(), State::kHandshaking);
+  std::string core;
+  chain.receive("GET /nowhere HTTP/1.1\r\n\r\n", &core, &reply);
+  EXPECT_EQ(chain.state(), State::kFailed);
+
+  FilterChain other;
+  other.add(std::make_unique<ProxyFilter>());
+  other.add(std::make_unique<WebSocketFilter>(std::make_shared<const std::vector<std::string>>()));
+  other.introduce("no header", &rest, &reply);
+  EXPECT_EQ(other.state(), State::kFailed);
+}
+
 TEST(FilterChainTest, AFailureIsTheChains) {
   FilterChain chain;
   chain.add(std::make_unique<ProxyFilter>());

@@ -64,14 +64,22 @@ void Logins::set(identity::Users users, identity::Permissions permissions) {
   });
 }
 
-bool Logins::called(ConnectionId connection, Caller caller) {
+bool Logins::wary_of(const std::string& network, Instant now) const {
+  return unknown_count_ >= kUnknownMax || addresses_.remembers(network, now);
+}
+
+bool Logins::called(ConnectionId connection, Caller caller, Instant now) {
   caller.network = identity::network_of(caller.address);
   if (!caller.loopback && unknown_count_ >= kUnknownMax) {
     const auto found = unknown_by_address_.find(caller.network);
     if (found != unknown_by_address_.end() && found->second >= kUnknownOfAddressMax) {
-      ++turned_away_;
+      ++turned_away_.unfinished;
       return false;
     }
+  }
+  if (!caller.loopback && wary_of(caller.network, now) && !calls_.take(caller.network, now)) {
+    ++turned_away_.rate;
+    return false;
   }
   Call& call = callers_[connection];
   call.caller = std::move(caller);

@@ -14,7 +14,7 @@
 // An address of IPv6 counts as its network: identity/network.h.
 //
 // Connections that have not said who they are may be many, but from elsewhere not many of one address while there are many of
-// them.
+// them; and then, or when it has failed of late, an address gets so many a second.
 //
 // Invariants: a name that is in no list gets the answer that a wrong password gets; no more than kWorkMax passwords wait.
 #pragma once
@@ -31,9 +31,11 @@
 #include "broker/host.h"
 #include "identity/once.h"
 #include "identity/permissions.h"
+#include "identity/rate.h"
 #include "identity/scram.h"
 #include "identity/throttle.h"
 #include "identity/users.h"
+#include "node/status.h"
 
 namespace hf::node {
 
@@ -91,8 +93,11 @@ class Logins {
 
   const Identities& identities() const { return identities_; }
 
-  // A new connection. False: it is not to be let in, because too many from its address have not said who they are.
-  bool called(ConnectionId connection, Caller caller);
+  // A new connection. False: it is not to be let in, because too many from its address came now or have not said who they are.
+  bool called(ConnectionId connection, Caller caller, Instant now);
+  // Whether what comes from there is bounded in its rate: it has failed to log in of late, or too many have not said who they
+  // are. The door asks too, before it shakes hands.
+  bool wary_of(const std::string& network, Instant now) const;
   // It was let in, as a node.
   void admitted(ConnectionId connection);
   void gone(ConnectionId connection);
@@ -115,14 +120,15 @@ class Logins {
   broker::Verdict finish(LoginWork& work, ConnectionId* connection, Instant now);
 
   uint64_t failures() const { return failures_; }
-  uint64_t turned_away() const { return turned_away_; }
+  const TurnedAway& turned_away() const { return turned_away_; }
 
  private:
   static constexpr size_t kWorkMax = 256;
   static constexpr size_t kWorkOfAddressMax = 64;  // Of one address from elsewhere.
   static constexpr size_t kUnknownMax = 256;       // Then no address may have more than the next.
   static constexpr size_t kUnknownOfAddressMax = 16;
-  static constexpr size_t kRightsMax = 1024;  // Kept to be shared; then from the beginning.
+  static constexpr uint32_t kCallsPerSecond = 50;  // Of an address that we are wary of.
+  static constexpr size_t kRightsMax = 1024;       // Kept to be shared; then from the beginning.
 
   struct Call {
     Caller caller;
@@ -162,7 +168,8 @@ class Logins {
   size_t unknown_count_ = 0;                                       // Of callers from elsewhere.
   std::map<std::string, size_t, std::less<>> unknown_by_address_;  // The same.
   uint64_t failures_ = 0;
-  uint64_t turned_away_ = 0;
+  identity::Rate calls_{kCallsPerSecond};  // By address.
+  TurnedAway turned_away_;
 };
 
 }  // namespace hf::node

@@ -53,7 +53,7 @@ struct Door {
   }
   void start() { logins = std::make_unique<Logins>(entropy, identities, "a secret of the node"); }
   ConnectionId call(bool loopback = false, std::string address = "192.0.2.1", std::string certificate = "") {
-    logins->called(++connection_last, {loopback, std::move(address), std::move(certificate)});
+    logins->called(++connection_last, {loopback, std::move(address), std::move(certificate)}, now);
     return connection_last;
   }
   // The verdict on a CONNECT, waited for; *checked says whether the password cost anything.
@@ -326,20 +326,64 @@ TEST(Logins, AddressWithTooManyWhoSayNothingGetsNoMore) {
   Door door;
   std::vector<ConnectionId> hostile;
   for (int i = 0; i < 300; ++i) {
-    const bool in = door.logins->called(++door.connection_last, {false, "198.51.100.1", ""});
+    const bool in = door.logins->called(++door.connection_last, {false, "198.51.100.1", ""}, door.now);
     EXPECT_EQ(in, i < 256) << i;
     if (in) hostile.push_back(door.connection_last);
   }
-  EXPECT_EQ(door.logins->turned_away(), 44u);
+  EXPECT_EQ(door.logins->turned_away().unfinished, 44u);
   // Others come in, and count no more once they are known; this machine is never counted.
   for (int i = 0; i < 40; ++i) {
     const ConnectionId good = ++door.connection_last;
-    ASSERT_TRUE(door.logins->called(good, {false, "192.0.2.1", ""})) << i;
+    ASSERT_TRUE(door.logins->called(good, {false, "192.0.2.1", ""}, door.now)) << i;
     EXPECT_EQ(door.login(good, "ann", "secret-1").reason, Reason::kSuccess);
-    ASSERT_TRUE(door.logins->called(++door.connection_last, {true, "127.0.0.1", ""})) << i;
+    ASSERT_TRUE(door.logins->called(++door.connection_last, {true, "127.0.0.1", ""}, door.now)) << i;
   }
   for (const ConnectionId connection : hostile) door.logins->gone(connection);
-  EXPECT_TRUE(door.logins->called(++door.connection_last, {false, "198.51.100.1", ""}));
+  EXPECT_TRUE(door.logins->called(++door.connection_last, {false, "198.51.100.1", ""}, door.now));
+}
+
+// How many of `tries` are let in, each gone at once.
+int let_in(Door* door, const std::string& address, int tries, bool loopback = false) {
+  int count = 0;
+  for (int i = 0; i < tries; ++i) {
+    const ConnectionId connection = ++door->connection_last;
+    if (!door->logins->called(connection, {loopback, address, ""}, door->now)) continue;
+    ++count;
+    door->logins->gone(connection);
+  }
+  return count;
+}
+
+TEST(Logins, AddressThatFailedOfLateGetsFiftyConnectionsASecond) {
+  Door door;
+  EXPECT_EQ(let_in(&door, "192.0.2.1", 200), 200);
+  door.login(door.call(), "ann", "wrong");
+  EXPECT_EQ(let_in(&door, "192.0.2.1", 200), 50);
+  EXPECT_EQ(door.logins->turned_away().rate, 150u);
+  EXPECT_EQ(let_in(&door, "192.0.2.2", 200), 200);
+  door.now = door.now + milliseconds(100);
+  EXPECT_EQ(let_in(&door, "192.0.2.1", 200), 5);
+  door.now = door.now + seconds(61);  // It has been quiet.
+  EXPECT_EQ(let_in(&door, "192.0.2.1", 200), 200);
+  // This machine is never counted; a network of IPv6 is one address.
+  door.login(door.call(true, "127.0.0.1"), "ann", "wrong");
+  EXPECT_EQ(let_in(&door, "127.0.0.1", 200, true), 200);
+  door.login(door.call(false, "[2001:db8:0:1::1]"), "ann", "wrong");
+  EXPECT_EQ(let_in(&door, "[2001:db8:0:1::2]", 30), 30);
+  EXPECT_EQ(let_in(&door, "[2001:db8:0:1::3]", 30), 20);
+}
+
+TEST(Logins, WhileManySayNothingAnAddressGetsFiftyConnectionsASecond) {
+  Door door;
+  for (int i = 0; i < 256; ++i) door.call(false, "198.51.100." + std::to_string(i));
+  EXPECT_EQ(let_in(&door, "192.0.2.1", 200), 50);
+  EXPECT_EQ(let_in(&door, "192.0.2.2", 200), 50);
+  EXPECT_EQ(let_in(&door, "127.0.0.1", 200, true), 200);
+  EXPECT_EQ(door.logins->turned_away().rate, 300u);
+  EXPECT_TRUE(door.logins->wary_of("192.0.2.3", door.now));
+  for (ConnectionId connection = 1; connection <= 256; ++connection) door.logins->gone(connection);
+  EXPECT_FALSE(door.logins->wary_of("192.0.2.3", door.now));
+  EXPECT_EQ(let_in(&door, "192.0.2.1", 200), 200);
 }
 
 TEST(Logins, NetworkOfIpv6IsCountedAsOne) {

@@ -133,8 +133,9 @@ void Node::Impl::take(Input& input) {
   }
   if (auto* event = std::get_if<Connected>(&input)) {
     const size_t port = event->peer.rfind(':');
-    const bool welcome = logins_.called(event->connection, {event->loopback, event->peer.substr(0, port),
-                                                            std::move(event->certificate_user)});
+    const bool welcome = logins_.called(
+        event->connection, {event->loopback, event->peer.substr(0, port), std::move(event->certificate_user)},
+        now_.mono);
     if (!welcome) return close(event->connection);
     const Caller* const caller = logins_.caller(event->connection);
     return broker_->connected(event->connection, now_, event->loopback ? Bytes() : Bytes(caller->network));
@@ -400,6 +401,7 @@ Result<uint64_t> Node::node_renew(Bytes name, std::string* claim_text) {
 }
 Result<uint64_t> Node::node_remove(Bytes name) { return impl_->node_remove(name); }
 Result<uint64_t> Node::claim(Bytes claim_text) { return impl_->claim(claim_text); }
+bool Node::wary_of(const std::string& network, Instant now) const { return impl_->wary_of(network, now); }
 void Node::set_identities(identity::Users users, identity::Permissions permissions) {
   impl_->set_identities(std::move(users), std::move(permissions));
 }

@@ -125,6 +125,8 @@ class Node {
   // The lists were changed: with the next step they hold for everybody, also for those who are connected.
   void set_identities(identity::Users users, identity::Permissions permissions);
   const Identities& identities() const;
+  // Whether what comes from there (identity/network.h) is to be bounded in its rate: Logins::wary_of().
+  bool wary_of(const std::string& network, Instant now) const;
   // Dials at once, whatever the backoff says. kNotFound: no parent is configured.
   Result<> connect_now(const Now& now);
   // Records of a stream by name, oldest first, at most `count`, after `after`; a disk job may be needed: then

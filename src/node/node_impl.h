@@ -78,6 +78,7 @@ class Node::Impl final : public broker::Host, public link::Host, public link::Up
   Result<> connect_now(const Now& now);
   void set_identities(identity::Users users, identity::Permissions permissions);
   const Identities& identities() const { return logins_.identities(); }
+  bool wary_of(const std::string& network, Instant now) const { return logins_.wary_of(network, now); }
   void shut_down(const Now& now);
   bool stopped() const;
 

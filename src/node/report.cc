@@ -100,6 +100,7 @@ Status Node::Impl::status(const Now& now) const {
         {.cause = store::gap_cause_name(cause), .gaps = sum.gaps, .records = sum.records});
   }
   status.login_failures = login_failures_;
+  status.turned_away = logins_.turned_away();
 
   if (!growth_.empty()) {
     const Duration span = now.mono - growth_.front().at;

@@ -84,6 +84,12 @@ struct LoginFailures {
   uint64_t other = 0;
 };
 
+// Connections that were closed before they said a word because of their address, since the start.
+struct TurnedAway {
+  uint64_t unfinished = 0;  // Too many of it had not said who they are.
+  uint64_t rate = 0;        // Too many came within a second.
+};
+
 struct Status {
   std::string name;
   uint64_t store_id = 0;
@@ -108,6 +114,7 @@ struct Status {
   };
   std::vector<GapSum> gaps_by_cause;  // Every cause there is.
   LoginFailures login_failures;
+  TurnedAway turned_away;
   // Space left at the rate of the last day (or since start, when shorter); nothing if nothing grows.
   std::optional<Duration> space_left;
 };
