@@ -207,12 +207,12 @@ bool Broker::Impl::count_connect_bytes(Connection& connection, size_t bytes, siz
   const auto from =
       connection.from.empty() ? connect_bytes_from_.end() : connect_bytes_from_.find(connection.from);
   const size_t of_same = from != connect_bytes_from_.end() ? from->second : 0;
-  if (connect_bytes_ + bytes > kConnectBytesMax || of_same + bytes > kConnectBytesOfOne ||
+  if (counters_.connect_bytes + bytes > kConnectBytesMax || of_same + bytes > kConnectBytesOfOne ||
       connection.connect_bytes + bytes > each_max) {
     ++counters_.of(Limit::kConnectBytes);
     return false;
   }
-  connect_bytes_ += bytes;
+  counters_.connect_bytes += bytes;
   connection.connect_bytes += bytes;
   if (!connection.from.empty()) connect_bytes_from_[connection.from] += bytes;
   return true;
@@ -220,7 +220,7 @@ bool Broker::Impl::count_connect_bytes(Connection& connection, size_t bytes, siz
 
 void Broker::Impl::uncount_connect_bytes(Connection& connection, size_t bytes) {
   connection.connect_bytes -= bytes;
-  connect_bytes_ -= bytes;
+  counters_.connect_bytes -= bytes;
   if (const auto from = connect_bytes_from_.find(connection.from); from != connect_bytes_from_.end()) {
     from->second -= bytes;
     if (from->second == 0) connect_bytes_from_.erase(from);

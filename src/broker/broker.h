@@ -59,6 +59,7 @@ struct Counters {
 
   uint64_t connections = 0;        // Now.
   uint64_t connections_most = 0;   // At one time.
+  uint64_t connect_bytes = 0;      // Now: buffered for connections that are not let in yet.
   uint64_t connects_accepted = 0;  // Since open, like all that follow.
   uint64_t connects_refused = 0;
   uint64_t publishes_received[3] = {};  // By QoS.

@@ -425,8 +425,8 @@ class Broker::Impl {
   ConnectionId serving_ = 0;           // Whose turn it is among those in next_step_.
   std::vector<ConnectionId> next_step_;  // To be served once time has moved.
   uint64_t online_count_ = 0;            // Sessions with a connection.
-  size_t connect_bytes_ = 0;             // Buffered for connections that are not let in yet ...
-  std::map<std::string, size_t, std::less<>> connect_bytes_from_;  // ... by whose they are.
+  // What is buffered for connections that are not let in yet, by whose they are.
+  std::map<std::string, size_t, std::less<>> connect_bytes_from_;
 
   std::map<std::string, std::unique_ptr<Session>, std::less<>> sessions_;  // By client identifier.
   std::unordered_map<uint64_t, Session*> sessions_by_number_;              // For look-up only, like the next.

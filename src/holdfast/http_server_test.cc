@@ -321,6 +321,10 @@ TEST_F(HttpServerTest, MetricsAreWhatPrometheusReads) {
   loop_.certificates = {{"0.0.0.0:8883", 86'403, {}}, {"[::1]:8443", 1, 2}};
   loop_.commits.add(milliseconds(3));
   loop_.commits.add(seconds(60));
+  view_.status.broker.connect_bytes = 1000;
+  view_.status.turned_away = {.unfinished = 5, .rate = 6};
+  loop_.preauth_bytes = 100;
+  loop_.doors.throttled = 4;
   const std::string text = metrics_text(view_, loop_, {.wrong = 1});
   ASSERT_TRUE(text.ends_with('\n'));
 
@@ -357,20 +361,28 @@ TEST_F(HttpServerTest, MetricsAreWhatPrometheusReads) {
       EXPECT_TRUE(series.insert(of + std::string(match[2])).second) << line;
     }
   }
-  for (const char* expected :
-       {"holdfast_build_info{version=\"0.1.0\"} 1\n", "holdfast_store_fsync_seconds_bucket{le=\"0.002\"} 0\n",
-        "holdfast_store_fsync_seconds_bucket{le=\"0.005\"} 1\n",
-        "holdfast_store_fsync_seconds_bucket{le=\"+Inf\"} 2\n", "holdfast_store_fsync_seconds_sum 60.003\n",
-        "holdfast_store_fsync_seconds_count 2\n", "holdfast_queue_messages{priority=\"5\"} 4\n",
-        "holdfast_queue_oldest_age_seconds{priority=\"0\"} 2.5\n",
-        "holdfast_queue_oldest_age_seconds{priority=\"5\"} 0.5\n",
-        "holdfast_queue_oldest_age_seconds{priority=\"9\"} 0\n",
-        "holdfast_cert_expiry_seconds{listener=\"0.0.0.0:8883\"} 86400\n",
-        "holdfast_cert_expiry_seconds{listener=\"[::1]:8443\"} -2\n",
-        "holdfast_crl_age_seconds{listener=\"[::1]:8443\"} 1\n",
-        "holdfast_queue_dropped_total{cause=\"gap_rot\"} 5\n",
-        "holdfast_store_gap_records_total{cause=\"rot\"} 2\n", "holdfast_link_up 1\n",
-        "holdfast_link_eta_seconds 100\n", "holdfast_auth_failures_total{reason=\"token_wrong\"} 1\n"})
+  for (const char* expected : {"holdfast_build_info{version=\"0.1.0\"} 1\n",
+                               "holdfast_store_fsync_seconds_bucket{le=\"0.002\"} 0\n",
+                               "holdfast_store_fsync_seconds_bucket{le=\"0.005\"} 1\n",
+                               "holdfast_store_fsync_seconds_bucket{le=\"+Inf\"} 2\n",
+                               "holdfast_store_fsync_seconds_sum 60.003\n",
+                               "holdfast_store_fsync_seconds_count 2\n",
+                               "holdfast_queue_messages{priority=\"5\"} 4\n",
+                               "holdfast_queue_oldest_age_seconds{priority=\"0\"} 2.5\n",
+                               "holdfast_queue_oldest_age_seconds{priority=\"5\"} 0.5\n",
+                               "holdfast_queue_oldest_age_seconds{priority=\"9\"} 0\n",
+                               "holdfast_cert_expiry_seconds{listener=\"0.0.0.0:8883\"} 86400\n",
+                               "holdfast_cert_expiry_seconds{listener=\"[::1]:8443\"} -2\n",
+                               "holdfast_crl_age_seconds{listener=\"[::1]:8443\"} 1\n",
+                               "holdfast_queue_dropped_total{cause=\"gap_rot\"} 5\n",
+                               "holdfast_store_gap_records_total{cause=\"rot\"} 2\n",
+                               "holdfast_link_up 1\n",
+                               "holdfast_link_eta_seconds 100\n",
+                               "holdfast_auth_failures_total{reason=\"token_wrong\"} 1\n",
+                               "holdfast_preauth_bytes 1100\n",
+                               "holdfast_handshakes_total{result=\"throttled\"} 4\n",
+                               "holdfast_connections_turned_away_total{reason=\"unfinished\"} 5\n",
+                               "holdfast_connections_turned_away_total{reason=\"rate\"} 6\n"})
     EXPECT_NE(text.find(expected), std::string::npos) << expected;
   view_.locked = "wrong key.";
   EXPECT_NE(metrics_text(view_, loop_, {}).find("holdfast_locked 1\n"), std::string::npos);

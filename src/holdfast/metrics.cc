@@ -221,7 +221,7 @@ void add_doors(Page& page, const node::Status& status, const io::LoopFigures& lo
   }
   page.gauge("handshakes_unfinished", "Handshakes that go on now.", loop.openings);
   page.gauge("preauth_bytes", "Memory that holds bytes of those who have not said who they are.",
-             loop.preauth_bytes);
+             loop.preauth_bytes + status.broker.connect_bytes);
   page.gauge("connections", "Connections of every kind.", loop.connections);
   page.gauge("http_connections", "Connections that speak HTTP.", loop.https);
   page.counter("http_requests_total", "HTTP requests that were read.", loop.http.requests);
