@@ -158,6 +158,41 @@ class Users(Case):
         self.far("bob-1", address="192.0.2.9", version=V5, user=("bob", "another secret")).open()
         self.logged("HF-MQTT-013")
 
+    def test_removed_user_leaves_nothing_behind_where_certificates_name_others(self):
+        """Goal: his will and his retained message go with him. Method: a node with a listener that takes names from certificates,
+        so that not all users are in the list; he came by a password."""
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "key.pem", "-out", "cert.pem", "-days", "2"]
+            + ["-subj", "/CN=hub"],
+            check=True, capture_output=True, cwd=self.directory,
+        )  # fmt: skip
+        pem = f"{self.directory}/cert.pem"
+        self.holdfast = self.node(
+            "with-certificates",
+            extra=f'[[listener]]\naddress = "{LOOPBACK}:{self.proxied}"\nproxy = true\n\n'
+            f'[[listener]]\naddress = "{LOOPBACK}:{free_port()}"\ncertificate = "{pem}"\nkey = "{self.directory}/key.pem"\n'
+            f'client_ca = "{pem}"\n',
+        )
+        self.add("ann", "annes secret")
+        self.add("bob", "bobs secret")
+        self.holdfast.start()
+        ann = self.far("ann-1", version=V5, user=("ann", "annes secret"))
+        bob = self.far("bob-1", version=V5, user=("bob", "bobs secret"), will=("t/will", b"bye", 1, False))
+        for client in (ann, bob):
+            client.open()
+        ann.subscribe("t/will", 1)
+        bob.publish("t/kept", b"retained", 1, retain=True)
+        subprocess.run(
+            [str(HOLDFAST), "user", "rm", "bob", "--data", str(self.holdfast.directory)], check=True, capture_output=True
+        )
+        wait_for("bob to be out", lambda: not bob.connected(), 10)
+        time.sleep(WITHIN_S)
+        self.assertEqual([], [message.topic for message in ann.messages])
+        ann.subscribe("t/kept", 1)
+        ann.publish("t/will", b"of somebody who may", 1)
+        wait_for("what is allowed", lambda: ann.messages, 10)
+        self.assertEqual([("t/will", b"of somebody who may")], [(message.topic, message.payload) for message in ann.messages])
+
     def test_file_with_a_mistake_changes_nothing(self):
         self.permit('[[permission]]\nuser = "ann"\npublish = ["#"]\n')
         self.holdfast.start()
