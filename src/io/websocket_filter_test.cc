@@ -142,11 +142,11 @@ TEST(WebSocketFilterTest, WhatBreaksTheProtocolIsRefused) {
       {frame(kBinary, "x", true, /*masked=*/false), "\x03\xea"},       // 1002
       {frame(kContinuation, "x"), "\x03\xea"},                         // Of nothing.
       {frame(kBinary, "x", false) + frame(kBinary, "y"), "\x03\xea"},  // Within another.
-      {frame(kPing, "x", false), "\x03\xea"},            // In fragments.
-      {frame(kPing, std::string(126, 'x')), "\x03\xea"},  // Longer than a control frame may be.
-      {std::string("\xc2\x80\1\2\3\4", 6), "\x03\xea"},  // With an extension's bit.
-      {frame(static_cast<Opcode>(3), "x"), "\x03\xea"},  // Of no known kind.
-      {huge + "\1\2\3\4x", "\x03\xf1"},                  // 1009
+      {frame(kPing, "x", false), "\x03\xea"},                          // In fragments.
+      {frame(kPing, std::string(126, 'x')), "\x03\xea"},               // Longer than a control frame may be.
+      {std::string("\xc2\x80\1\2\3\4", 6), "\x03\xea"},                // With an extension's bit.
+      {frame(static_cast<Opcode>(3), "x"), "\x03\xea"},                // Of no known kind.
+      {huge + "\1\2\3\4x", "\x03\xf1"},                                // 1009
   };
   for (const Case& one : cases) {
     const auto server = Server::open();
@@ -228,7 +228,8 @@ TEST(WebSocketUpgradeTest, TheNameOfTheStandardIsPreferred) {  // [MQTT-6.0.0-4]
     request.replace(request.find("chat, mqtt"), 10, offered);
     server.take(request);
     const size_t at = server.reply.find("Sec-WebSocket-Protocol: ");
-    return at == std::string::npos ? "" : server.reply.substr(at + 24, server.reply.find("\r\n", at) - at - 24);
+    return at == std::string::npos ? ""
+                                   : server.reply.substr(at + 24, server.reply.find("\r\n", at) - at - 24);
   };
   EXPECT_EQ(chosen("mqttv3.1, mqtt"), "mqtt");
   EXPECT_EQ(chosen("mqttv3.1\r\nSec-WebSocket-Protocol: mqtt"), "mqtt");
