@@ -153,6 +153,7 @@ TEST_F(AdminFilesTest, AFileThatIsNotRightIsSaidToBeAndLeft) {
   ASSERT_TRUE(write_new_file(path("permissions.toml"), "x = 1\n", 0600));
   EXPECT_EQ(code(R"({"command":"acl-test","user":"anna","topic":"a"})"), "corrupt");
   ASSERT_TRUE(write_new_file(path("holdfast.toml"), "name = \"n\"\n", 0600));
+  ASSERT_TRUE(write_new_file(path("key"), std::string(32, 'k'), 0400));
   const nlohmann::json test = asked(R"({"command":"config-test"})");
   EXPECT_EQ(test["ok"], true);
   EXPECT_EQ(test["right"], false);
