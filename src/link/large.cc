@@ -68,10 +68,9 @@ void Sender::unblock(Road& road) {
   for (auto& [key, out] : outs_) {
     if (out.blocked == road.lane.priority) out.blocked.reset();
   }
-  const auto waited = static_cast<std::ptrdiff_t>(road.behind.size());
   for (const Fetch& fetch : road.stash) road.behind.push_back(fetch.record.position);
   road.stash.clear();
-  std::inplace_merge(road.behind.begin(), road.behind.begin() + waited, road.behind.end());
+  std::sort(road.behind.begin(), road.behind.end());
   road.again.insert(road.again.begin(), road.behind.begin(), road.behind.end());
   road.behind.clear();
   road.ready = true;
