@@ -3,6 +3,7 @@
 // Neither notices which.
 #include <algorithm>
 #include <ranges>
+#include <utility>
 
 #include "base/assert.h"
 #include "base/planted_bugs.h"
@@ -507,8 +508,19 @@ void Store::Impl::read_ahead(const Segment& segment, uint32_t entry) {
   }
 }
 
+// Segments of which frames are wanted.
+size_t Store::Impl::segments_wanted() const {
+  size_t count = 0;
+  for (auto next = wanted_frames.begin(); next != wanted_frames.end();
+       next = wanted_frames.lower_bound({next->first.segment + 1, 0}))
+    ++count;
+  return count;
+}
+
 std::unique_ptr<Job> Store::Impl::take_read() {
-  while (reads_out < kReadJobsMax && !index_queue.empty()) {
+  if (std::exchange(trim_due, false)) trim_directories();
+  // Not so many directories at once that each pushes out another before its frames have been read.
+  while (reads_out < kReadJobsMax && !index_queue.empty() && segments_wanted() < kReadJobsMax) {
     const uint64_t id = index_queue.front();
     index_queue.pop_front();
     const auto segment =
@@ -648,10 +660,11 @@ void Store::Impl::index_done(LoadIndexJob& job) {
     woken.insert(segment->directory_waiters.begin(), segment->directory_waiters.end());
     segment->directory_waiters.clear();
   }
-  trim_directories();
+  trim_due = true;
 }
 
-// Directories of sealed segments stay within their budget; the longest unused go first.
+// Directories of sealed segments stay within their budget, but for those whose frames are being read; the longest unused go
+// first.
 void Store::Impl::trim_directories() {
   uint64_t total = 0;
   for (const auto& segment : segments) {
@@ -662,7 +675,7 @@ void Store::Impl::trim_directories() {
     for (const auto& segment : segments) {
       if (segment->directory == nullptr || !segment->sealed || segment.get() == active) continue;
       // One that is the whole budget by itself stays while it is in use.
-      if (segment->directory_use == directory_clock) continue;
+      if (segment->directory_use == directory_clock || frame_wanted(segment->id)) continue;
       if (oldest == nullptr || segment->directory_use < oldest->directory_use) oldest = segment.get();
     }
     if (oldest == nullptr) return;

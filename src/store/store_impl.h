@@ -337,6 +337,7 @@ class Store::Impl {
   std::deque<uint64_t> index_queue;
   size_t reads_out = 0;
   uint64_t directory_clock = 0;
+  bool trim_due = false;  // A directory has come; who waited for it has his turn before any goes.
 
   // Background work.
   std::deque<std::unique_ptr<Job>> background;
@@ -378,6 +379,12 @@ class Store::Impl {
   bool directory_ready(Segment& segment, ReaderId waiter);
   std::shared_ptr<const Frame> frame_ready(Segment& segment, uint32_t entry, ReaderId waiter, bool* rotten);
   void trim_directories();
+  // Whether a frame of it is wanted: then its directory is needed again as soon as that is here.
+  bool frame_wanted(uint64_t segment) const {
+    const auto next = wanted_frames.lower_bound({segment, 0});
+    return next != wanted_frames.end() && next->first.segment == segment;
+  }
+  size_t segments_wanted() const;
   void reader_changed(Reader& reader, ReaderId id);
   void settle(Reader& reader, ReaderId id);
   std::unique_ptr<Job> take_read();

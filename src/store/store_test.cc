@@ -278,6 +278,48 @@ TEST(Store, SearchesGoOnWithACacheOfOneFrame) {
 
 // Goal: whoever stops reading when the store says so is never refused, as long as readers keep up. Method: a slow disk: one
 // job for each record that comes.
+// Goal: however small the memory for indexes, readers that are behind in different segments all get on. Method: sixteen of them, each
+// with its records in a segment of its own; what the disk did in one round comes back together, as it does from threads.
+TEST(Store, ReadersBehindInManySegmentsDoNotPushEachOtherOut) {
+  constexpr int kReaders = 16;
+  World world;
+  world.options.index_cache_bytes = 1;
+  world.options.tail_cache_bytes = 64 << 10;
+  world.open();
+  const StreamId stream = world.store->open_local_stream("s", 5, 0);
+  std::map<ReaderId, int> read;
+  for (int i = 0; i < kReaders; ++i) {
+    const ReaderId reader = world.store->create_reader(true);
+    read[reader] = 0;
+    for (int n = 0; n < 60; ++n) {
+      world.append(stream, std::string(6000, 'x'), {{reader}});
+      world.settle();
+    }
+  }
+  ASSERT_GE(world.store->figures().segment_count, uint32_t{kReaders});
+  world.open();
+  std::vector<ReaderId> turn;
+  for (const auto& [reader, count] : read) turn.push_back(reader);
+  for (int round = 0; round < 3000 && !turn.empty(); ++round) {
+    for (const ReaderId reader : turn) {
+      for (;;) {
+        const Store::Fetch fetch = world.store->next(reader);
+        if (fetch.status != Store::FetchStatus::kRecord) break;
+        world.store->acknowledge(reader, fetch.record.position);
+        ++read[reader];
+      }
+    }
+    std::vector<std::unique_ptr<Job>> jobs;
+    while (auto job = world.store->take_job(world.now)) jobs.push_back(std::move(job));
+    for (auto& job : jobs) {
+      job->run(world.disk, world.entropy);
+      world.store->complete(std::move(job), world.now);
+    }
+    turn = world.store->take_woken();
+  }
+  for (const auto& [reader, count] : read) EXPECT_EQ(count, 60) << reader;
+}
+
 TEST(Store, WhatIsDoneWithMakesRoomBeforeAnythingIsRefused) {
   World world;
   world.options.quota_bytes = 8 << 20;
