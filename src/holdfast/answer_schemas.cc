@@ -161,6 +161,7 @@ Members status() {
           sometimes("clock", names_up_to(ClockQuality::kGnss, clock_quality_name)),
           sometimes("listen", list(text())),
           sometimes("insecure", flag()),
+          sometimes("moved_to", or_null(text())),
           sometimes("link", link()),
           sometimes("nodes", object({{"registered", count()}, {"connected", count()}})),
           sometimes("broker", broker()),
