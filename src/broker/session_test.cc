@@ -588,6 +588,26 @@ TEST(Session, WhatWasSentBeforeItWentDoesNotExpire) {  // [MQTT-4.3.3-7]
   EXPECT_EQ(absent.back().size(), 1u);
 }
 
+// Goal: a session leaves no timer behind, however its looks at the disk and new messages meet. Method: while the disk is asked for the
+// first of what it is owed, more comes; then the session ends, and its times pass.
+TEST(Session, LookingAtWhatItIsOwedLeavesNoTimerBehind) {
+  Absent absent;
+  mqtt::Properties properties;
+  properties.message_expiry_interval_s = 100;
+  for (uint16_t i = 1; i <= 600; ++i) absent.pub.publish("t", "expires", 1, i, properties);
+  absent.site.sync();
+  absent.site.restart();
+  absent.pub.connect();
+  absent.site.pass(seconds(200));
+  EXPECT_EQ(absent.site.broker->counters().expired, 0u);  // The disk is being asked.
+  absent.publish("comes meanwhile", 1000);
+  EXPECT_EQ(absent.owed(), 345u);
+  EXPECT_EQ(absent.site.broker->counters().expired, 256u);
+  absent.site.broker->end_client("sub", true, absent.site.now);
+  absent.site.sync();
+  EXPECT_EQ(absent.site.broker->next_deadline(), std::nullopt);
+}
+
 // Goal: what is worth nothing keeps nothing out. Method: a disk that is full of what expired is full no more.
 TEST(Session, WhatHasExpiredMakesRoom) {
   Absent absent;

@@ -17,8 +17,8 @@
 // Bounds: 64 KiB a connection and turn, 192 KiB a step; 64 accepted connections a listener and turn;
 // `connections_max`; `openings_max` connections whose handshake is not finished: then doors accept nobody and the
 // kernel's queue waits, unless the oldest of them has kept us waiting for `eviction_age` and is closed. While a connection
-// has more than `unsent_pause_bytes` to send it is not read, above `unsent_close_bytes` it is closed. While the disk is far behind (Effects::pause_reading,
-// StorageThreads::congested) no connection is read.
+// has more than `unsent_pause_bytes` to send it is not read, above `unsent_close_bytes` it is closed. While the disk is far
+// behind (Effects::pause_reading, StorageThreads::congested) no connection is read.
 #pragma once
 
 #include <sys/epoll.h>
