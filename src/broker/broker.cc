@@ -44,7 +44,10 @@ Broker::Impl::Call::~Call() {
 }
 
 void Broker::Impl::finish() {
-  if (!gated_.empty() && storage_failed()) fail_gated();
+  if (storage_failed()) {
+    if (!gated_.empty()) fail_gated();
+    serve_leaving();
+  }
   // Serving one session may doom another, whose will is served in turn.
   while (!pumps_.empty() || !group_pumps_.empty() || !doomed_.empty()) {
     for (size_t i = 0; i < doomed_.size(); ++i) {
@@ -230,6 +233,7 @@ void Broker::Impl::uncount_connect_bytes(Connection& connection, size_t bytes) {
 void Broker::Impl::closed(ConnectionId id, const Now& now) {
   const Call call(*this, now);
   boundary_due_ = true;
+  leaving_.erase(id);
   if (Connection* connection = find(id)) forget(*connection, true);
 }
 
@@ -249,6 +253,7 @@ void Broker::Impl::durable(const Now& now) {
   const Call call(*this, now);
   const uint64_t durable_commit = store_.durable_commit();
   acks_left(durable_commit);
+  serve_leaving();
   std::erase_if(ended_, [&](const auto& entry) { return entry.second <= durable_commit; });
   std::vector<ConnectionId> gated;
   gated.swap(gated_);
@@ -423,7 +428,12 @@ void Broker::Impl::on_disconnect(Connection& connection, const mqtt::Disconnect&
     }
     session.expiry_s = std::min(*expiry_s, limits_.session_expiry_max_s);
   }
-  host_.close(connection.id);
+  // What it asked for is answered still [MQTT-3.1.4-5] [MQTT-3.3.4-1] [MQTT-3.8.4-1]; it is not listened to any more.
+  if (connection.gate.empty()) {
+    host_.close(connection.id);
+  } else {
+    leaving_.emplace(connection.id, std::move(connection.gate));
+  }
   // [MQTT-3.14.4-3] A DISCONNECT with reason 0 discards the will, any other keeps it. (3.1.1 has no other.)
   forget(connection, packet.reason != Reason::kSuccess);
 }
@@ -516,6 +526,21 @@ void Broker::Impl::fail_gated() {
     if (connection != nullptr && connection->gate.commit() > store_.durable_commit()) {
       doom(*connection, Reason::kImplementationSpecificError, "the storage has failed");
     }
+  }
+}
+
+void Broker::Impl::serve_leaving() {
+  const bool failed = storage_failed();
+  for (auto next = leaving_.begin(); next != leaving_.end();) {
+    const auto at = next++;
+    const ConnectionId id = at->first;
+    at->second.release(store_.durable_commit(), [&](Bytes bytes) {
+      counters_.bytes_sent += bytes.size();
+      host_.send(id, bytes);
+    });
+    if (!at->second.empty() && !failed) continue;
+    host_.close(id);
+    leaving_.erase(at);
   }
 }
 

@@ -132,6 +132,7 @@ class Broker::Impl {
   void forget(Connection& connection, bool will_due);
   // What waits for a commit that will never come has waited enough.
   void fail_gated();
+  void serve_leaving();
   // fail() for a connection that may be in use further up; happens when the present call ends.
   void doom(Connection& connection, Reason reason, const char* text);
   void log(const char* event, std::string text);
@@ -415,6 +416,8 @@ class Broker::Impl {
     const char* text;
   };
   std::vector<Doomed> doomed_;
+  // Of those that sent DISCONNECT while answers waited for the disk: the answers. They close once these have left.
+  std::map<ConnectionId, Gate> leaving_;
   std::vector<ConnectionId> gated_;    // Whose gate is not empty, in the order in which that became so.
   std::vector<uint64_t> pumps_;        // Numbers of sessions to be served before the call ends.
   std::vector<uint64_t> group_pumps_;  // And of groups.

@@ -275,6 +275,62 @@ TEST(Connect, BytesBehindTheEndAreNotRead) {
   EXPECT_EQ(sub.take(), Lines{});
 }
 
+TEST(Connect, WhoLeavesAtOnceIsAnsweredBeforeTheConnectionCloses) {
+  Site site;
+  Client client(site, "c");
+  client.keep();
+  client.dial();
+  client.subscribe("t", 1);
+  client.publish("t", "x", 1, 7);
+  client.publish("t", "y", 2, 8);
+  client.disconnect();
+  EXPECT_EQ(client.take(), Lines{});  // All of it depends on the disk.
+  client.publish("t", "z", 1, 9);     // Behind the end: not read.
+  EXPECT_EQ(client.synced(),
+            (Lines{"CONNACK 00", "SUBACK #900 01", "PUBACK #7 00", "PUBREC #8 00", "closed"}));
+  site.sync();
+  Client again(site, "c");
+  again.keep().dial();
+  EXPECT_EQ(again.synced(), (Lines{"CONNACK 00 present", "PUBLISH q1 #1 t 'x'", "PUBLISH q1 #2 t 'y'"}));
+}
+
+TEST(Connect, WhoLeavesIsGoneAtOnceForAllOthers) {
+  Site site;
+  site.host.routes = {{"t", "s", {}}};
+  Client sub(site, "sub"), client(site, "c");
+  sub.connect();
+  sub.subscribed("last/words", 0);
+  client.will("last/words", "bye").connect();
+  client.publish("t", "x", 1, 7);
+  client.disconnect(Reason::kDisconnectWithWill);
+  EXPECT_EQ(sub.take(), Lines{"PUBLISH q0 last/words 'bye'"});
+  Client next(site, "c");
+  next.dial();  // Takes nothing over: nobody is there.
+  EXPECT_EQ(client.synced(), (Lines{"PUBACK #7 00", "closed"}));
+  EXPECT_EQ(next.take(), Lines{"CONNACK 00"});
+}
+
+TEST(Connect, WhoLeavesIsNotWaitedForOnceTheStorageHasFailedOrThePeerIsGone) {
+  Site site;
+  site.host.routes = {{"t", "s", {}}};
+  Client first(site, "first"), second(site, "second");
+  first.connect();
+  second.connect();
+  first.publish("t", "x", 1, 7);
+  first.disconnect();
+  second.publish("t", "x", 1, 7);
+  second.disconnect();
+  second.drop();
+  site.disk.broken = true;
+  for (int i = 0; i < 10 && site.store->mode() != store::Mode::kStorageFailed; ++i) {
+    site.sync();
+    site.pass(seconds(2));  // The store may wait for a spare segment.
+  }
+  ASSERT_EQ(site.store->mode(), store::Mode::kStorageFailed);
+  EXPECT_EQ(first.take(), Lines{"closed"});
+  EXPECT_EQ(second.take(), Lines{});  // Its end came from the other side.
+}
+
 TEST(Connect, TakeOverClosesTheOldConnectionWith8E) {
   Site site;
   Client first(site, "same"), second(site, "same"), third(site, "same", Version::k311), pub(site, "pub");
