@@ -7,8 +7,14 @@ namespace hf::broker {
 
 namespace {
 
-constexpr Bytes kReservedPrefix = "hf-";
+constexpr Bytes kTime = "hf-time";
 constexpr int kDigits = 6;
+
+// What only the node says. A client that says it could make others take its message for one that they have had.
+bool of_the_node(Bytes name) {
+  return name == "hf-origin" || name == "hf-seq" || name == "hf-arrived" || name == "hf-arrived-quality" ||
+         name == "hf-may-double";
+}
 
 bool parse_time(Bytes text, int64_t* wall_us) {
   if (parse_utc(text, wall_us)) return true;
@@ -44,6 +50,16 @@ void add_origin(mqtt::Properties* properties, const store::StreamInfo* stream, u
   if (may_double) users.push_back({"hf-may-double", "1"});
 }
 
+// Whether the publisher did.
+bool says_time(Bytes headers) {
+  if (headers.find(kTime) == Bytes::npos) return false;  // The usual case.
+  mqtt::Properties properties;
+  mqtt::DecodeError error;
+  if (!mqtt::decode_publish_properties(headers, &properties, &error)) return false;
+  const auto& users = properties.user_properties;
+  return std::any_of(users.begin(), users.end(), [](const auto& user) { return user.name == kTime; });
+}
+
 }  // namespace
 
 Carried carry(const mqtt::Properties& properties, Bytes raw, std::string* scratch) {
@@ -52,9 +68,8 @@ Carried carry(const mqtt::Properties& properties, Bytes raw, std::string* scratc
   bool as_it_came = !raw.empty() && !properties.message_expiry_interval_s && !properties.topic_alias &&
                     !properties.will_delay_interval_s && properties.subscription_identifiers.empty();
   for (const mqtt::UserProperty& user : properties.user_properties) {
-    if (!user.name.starts_with(kReservedPrefix)) continue;
-    as_it_came = false;
-    if (user.name != "hf-time") continue;
+    if (of_the_node(user.name)) as_it_came = false;
+    if (user.name != kTime) continue;
     int64_t event_us = 0;
     if (parse_time(user.value, &event_us)) {
       carried.event_us = event_us;
@@ -72,7 +87,7 @@ Carried carry(const mqtt::Properties& properties, Bytes raw, std::string* scratc
   kept.response_topic = properties.response_topic;                      // [MQTT-3.3.2-15]
   kept.correlation_data = properties.correlation_data;                  // [MQTT-3.3.2-16]
   for (const mqtt::UserProperty& user : properties.user_properties) {   // [MQTT-3.3.2-17] [MQTT-3.3.2-18]
-    if (!user.name.starts_with(kReservedPrefix)) kept.user_properties.push_back(user);
+    if (!of_the_node(user.name)) kept.user_properties.push_back(user);
   }
   scratch->clear();
   mqtt::encode_properties(*scratch, kept);
@@ -112,9 +127,9 @@ Bytes delivery_properties(const store::Record& record, const store::StreamInfo* 
   std::string time;
   added.message_expiry_interval_s = expiry_left_s(record.arrival, record.expiry_s, now);  // [MQTT-3.3.2-6]
   added.subscription_identifiers.assign(subscription_identifiers.begin(), subscription_identifiers.end());
-  if (record.event_us) {
+  if (record.event_us && !says_time(record.headers)) {
     time = format_utc(*record.event_us, kDigits);
-    added.user_properties.push_back({"hf-time", time});
+    added.user_properties.push_back({kTime, time});
   }
   add_origin(&added, stream, record.sequence, record.arrival, record.may_double, &text);
   scratch->assign(record.headers);

@@ -5,10 +5,10 @@
 // correlation data, user properties in their order [MQTT-3.3.2-18]. Expiry and event time have fields of
 // their own; topic alias and subscription identifiers concern one connection only.
 //
-// User properties whose name starts with "hf-" belong to the node. Those of a client are removed, except that
-// "hf-time", the device's own time (RFC 3339 in UTC, or milliseconds since 1970 in digits), becomes the
-// record's event time. A delivery to a 5.0 client has:
-//   hf-time             the event time, if there is one
+// "hf-time", the device's own time (RFC 3339 in UTC, or milliseconds since 1970 in digits), becomes the record's event
+// time, and goes on as it came. What the node alone may say, hf-origin and those below it, is taken from clients.
+// A delivery to a 5.0 client has:
+//   hf-time             the event time, if there is one and the publisher did not say it
 //   hf-origin           path of nodes to the one that numbered the record; this and the next ones only if
 //                       that was not this node
 //   hf-seq              "INCARNATION:STREAM:SEQUENCE" as numbered there

@@ -206,9 +206,8 @@ store::NewRecord Broker::Impl::record_of(const Incoming& packet, Bytes who) {
     record.event_us = carried.event_us;
     if (carried.time_invalid) {
       ++counters_.times_invalid;
-      log_rarely(kEventTimeInvalid,
-                 "an hf-time of " + quoted_name(who) + " on " + quoted_name(record.topic) +
-                     " is neither RFC 3339 in UTC nor milliseconds; the message is taken without");
+      log_rarely(kEventTimeInvalid, "an hf-time of " + quoted_name(who) + " on " + quoted_name(record.topic) +
+                                        " is neither RFC 3339 in UTC nor milliseconds: it tells nothing");
     }
   }
   if (!record.event_us) record.event_us = host_.event_time(record.topic, record.payload);

@@ -289,7 +289,7 @@ void encode_ack(std::string& out, Version version, PacketType type, uint16_t pac
 // it is, or what is wrong with it, decode() knows.
 bool decode_bare_ack(const Framed& framed, uint16_t* packet_id);
 
-// Appends properties without their length; `decode_properties` is the inverse for the properties that a
+// Appends properties without their length; `decode_publish_properties` is the inverse for the properties that a
 // PUBLISH may carry.
 void encode_properties(std::string& out, const Properties& properties);
 bool decode_publish_properties(Bytes raw, Properties* properties, DecodeError* error);

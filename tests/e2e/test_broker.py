@@ -145,7 +145,7 @@ class Broker(Case):
         sender.publish("p/x", "x", qos=1, properties=[(USER_PROPERTY, pair) for pair in pairs])
         receiver.wait_until("a message", lambda: receiver.messages)
         got = [value for identifier, value in receiver.messages[0].properties if identifier == USER_PROPERTY]
-        self.assertEqual([("b", "2"), ("a", "1"), ("b", "3"), ("hf-time", "2023-11-14T22:13:20.123000Z")], got)
+        self.assertEqual([("b", "2"), ("a", "1"), ("b", "3"), ("hf-time", "1700000000123")], got)
 
     def test_shared_subscriptions_take_turns(self):
         """Goal: each message goes to one member, whatever its version, and CONNACK takes nothing back."""
