@@ -49,12 +49,13 @@ void Broker::Impl::finish() {
     serve_leaving();
   }
   // Serving one session may doom another, whose will is served in turn.
-  while (!pumps_.empty() || !group_pumps_.empty() || !doomed_.empty()) {
+  while (!pumps_.empty() || !group_pumps_.empty() || !doomed_.empty() || !overfull_.empty()) {
     for (size_t i = 0; i < doomed_.size(); ++i) {
       const Doomed doomed = doomed_[i];
       if (Connection* connection = find(doomed.connection)) fail(*connection, doomed.reason, doomed.text);
     }
     doomed_.clear();
+    for (const store::ReaderId reader : std::exchange(overfull_, {})) end_overfull(reader);
     for (size_t i = 0; i < pumps_.size(); ++i) {
       const auto found = sessions_by_number_.find(pumps_[i]);
       if (found == sessions_by_number_.end()) continue;

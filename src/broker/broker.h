@@ -37,6 +37,8 @@ struct Limits {
       1 << 20;  // QoS 0 to a slower reader is dropped and counted; log readers pause at a quarter.
   size_t clean_session_queue_bytes_max =
       1 << 20;  // Then a clean session behind on unstored QoS 1 or 2 is disconnected.
+  // Then a session ends, there or away, or all members of a share group do; 0: the store's quota is the only bound.
+  uint64_t session_queue_bytes_max = 0;
   uint32_t session_expiry_default_s = 7 * 86400;  // 3.1.1 sessions; 5.0 sessions state their own.
   uint32_t session_expiry_max_s = UINT32_MAX;     // Of either; those that ask for longer are told.
   uint16_t topic_alias_maximum = 16;              // Topics to which a client may give numbers (5.0).

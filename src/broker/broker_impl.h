@@ -181,6 +181,12 @@ class Broker::Impl {
   void owed_to_absent(Session& session, const store::Record& record);
   void pass_expired(Session& session);
 
+  // --- overfull.cc
+  // After `reader`, which does not flow, was owed one more record.
+  void check_owed(store::ReaderId reader);
+  void end_overfull(store::ReaderId reader);
+  void end_overfull(Session& session, store::ReaderId reader);
+
   // --- authenticate.cc
   void take_verdict(Connection& connection, const mqtt::Connect& packet, Bytes whole, const Verdict& verdict);
   void take_later_verdict(Connection& connection, const Verdict& verdict);
@@ -416,6 +422,8 @@ class Broker::Impl {
     const char* text;
   };
   std::vector<Doomed> doomed_;
+  std::vector<store::ReaderId>
+      overfull_;  // Sessions and groups that are owed more than they may be: they end with the call.
   // Of those that sent DISCONNECT while answers waited for the disk: the answers. They close once these have left.
   std::map<ConnectionId, Gate> leaving_;
   std::vector<ConnectionId> gated_;    // Whose gate is not empty, in the order in which that became so.

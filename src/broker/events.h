@@ -16,7 +16,8 @@ inline constexpr const char* kEventWillLost = "HF-MQTT-009";
 inline constexpr const char* kEventSessionExpired = "HF-MQTT-010";
 inline constexpr const char* kEventRowsFull = "HF-MQTT-011";
 inline constexpr const char* kEventSubscribeRefused = "HF-MQTT-012";
-inline constexpr const char* kEventWillWaits = "HF-MQTT-014";  // No space; it is tried again.
+inline constexpr const char* kEventWillWaits = "HF-MQTT-014";        // No space; it is tried again.
+inline constexpr const char* kEventSessionOverfull = "HF-MQTT-015";  // Owed more than it may be.
 inline constexpr const char* kEventRevoked =
     "HF-MQTT-013";  // A connection whose user is not admitted any more.
 

@@ -21,6 +21,7 @@ enum class Limit : uint8_t {
   kRetained,          // Bytes of retained messages.
   kSlowSession,       // A session without state behind on unstored messages.
   kAnswers,           // Answers of one connection that wait for the disk.
+  kSessionQueue,      // Stored messages that a session is owed.
   kCount,
 };
 inline constexpr size_t kLimitCount = static_cast<size_t>(Limit::kCount);
@@ -30,7 +31,7 @@ constexpr const char* limit_name(Limit limit) {
   constexpr const char* kNames[] = {
       "connect_bytes", "connect_time", "connect_properties", "packet_bytes",  "receive_maximum",
       "topic_alias",   "keep_alive",   "inbound_ids",        "subscriptions", "subscribe_filters",
-      "rows",          "retained",     "slow_session",       "answers"};
+      "rows",          "retained",     "slow_session",       "answers",       "session_queue"};
   static_assert(sizeof kNames / sizeof kNames[0] == kLimitCount);
   return kNames[static_cast<size_t>(limit)];
 }

@@ -670,5 +670,67 @@ TEST(Session, AcknowledgementOfTheWrongKindIsAMistake) {
   }
 }
 
+// Goal: whoever is subscribed to much and takes nothing does not fill the store. Method: one is away, one does not
+// acknowledge, one is owed little.
+TEST(SessionQueue, EndsASessionThatIsOwedMoreThanItMay) {
+  Site site;
+  site.limits.session_queue_bytes_max = 100'000;
+  site.restart();
+  Client away(site, "away"), silent(site, "silent"), modest(site, "modest"), pub(site, "pub");
+  for (Client* client : {&away, &silent, &modest}) {
+    client->hello.properties.receive_maximum = 1;
+    client->keep().connect();
+    client->subscribed(client == &modest ? "t/little" : "t/#", 1);
+  }
+  away.will("last/words", "away");
+  away.drop();
+  modest.drop();
+  pub.connect();
+  pub.subscribed("last/words", 1);
+  const std::string payload(9'000, 'x');
+  for (uint16_t id = 1; id <= 11; ++id) {
+    pub.publish(id == 1 ? "t/little" : "t/much", payload, 1, id);
+    EXPECT_EQ(pub.synced(), Lines{"PUBACK #" + std::to_string(id) + " 00"});
+  }
+  EXPECT_EQ(site.broker->counters().of(Limit::kSessionQueue), 0u);
+  silent.take();
+  pub.publish("t/much", payload, 1, 12);
+  EXPECT_EQ(pub.synced(), Lines{"PUBACK #12 00"});  // It was wanted when it came.
+  EXPECT_EQ(silent.take(), (Lines{"DISCONNECT 97", "closed"}));
+  EXPECT_EQ(site.broker->counters().of(Limit::kSessionQueue), 2u);
+  EXPECT_EQ(site.store->gap_sum(store::GapCause::kSessionEnded).gaps, 2u);
+  EXPECT_EQ(std::count_if(site.host.logged.begin(), site.host.logged.end(),
+                          [](const std::string& line) { return line.starts_with("HF-MQTT-015"); }),
+            1);  // A second each.
+  pub.publish("t/much", payload, 1, 13);
+  EXPECT_EQ(pub.synced(), Lines{"PUBACK #13 10"});
+  site.restart();
+  away.dial();
+  EXPECT_EQ(away.synced(), Lines{"CONNACK 00"});  // No session is present.
+  modest.dial();
+  EXPECT_EQ(modest.synced(), (Lines{"CONNACK 00 present", "PUBLISH q1 #1 t/little '" + payload + "'"}));
+}
+
+TEST(SessionQueue, EndsTheMembersOfAShareGroupThatNobodyServes) {
+  Site site;
+  site.limits.session_queue_bytes_max = 100'000;
+  site.restart();
+  Client first(site, "first"), second(site, "second"), pub(site, "pub");
+  for (Client* client : {&first, &second}) {
+    client->keep().connect();
+    client->subscribed("$share/g/t", 1);
+    client->drop();
+  }
+  pub.connect();
+  const std::string payload(9'000, 'x');
+  for (uint16_t id = 1; id <= 12; ++id) pub.publish("t", payload, 1, id);
+  site.sync();
+  EXPECT_EQ(site.broker->counters().of(Limit::kSessionQueue), 2u);
+  pub.take();
+  pub.publish("t", payload, 1, 13);
+  EXPECT_EQ(pub.synced(), Lines{"PUBACK #13 10"});
+  EXPECT_EQ(site.store->gap_sum(store::GapCause::kSessionEnded).records, 12u);
+}
+
 }  // namespace
 }  // namespace hf::broker

@@ -107,6 +107,7 @@ void Broker::Impl::deliver_shared(const Target& target, bool stored) {
   if (!stored) return;
   if (group.behind || choose(group, 1, record.topic) == nullptr) {
     group.behind = true;
+    check_owed(group.reader);
     return;
   }
   store_.take(group.reader, record.position, record.size_bytes());

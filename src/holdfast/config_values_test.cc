@@ -38,6 +38,7 @@ TEST(ConfigValuesTest, SaysWhatIsInEffectAndWhereItIsFrom) {
   EXPECT_EQ(value_of(values, "upstream.port"), "1883 default");
   EXPECT_EQ(value_of(values, "mqtt.keep_alive_max"), "\"1 min 30 s\" file");
   EXPECT_EQ(value_of(values, "mqtt.session_expiry_max"), "null default");
+  EXPECT_EQ(value_of(values, "mqtt.session_queue_max"), "null default");
   EXPECT_EQ(value_of(values, "admin_socket"), "\"/data/admin.sock\" default");
   EXPECT_EQ(
       value_of(values, "route"),
