@@ -313,6 +313,11 @@ TEST_F(HttpServerTest, MetricsAreWhatPrometheusReads) {
   status.link.configured = status.link.up = true;
   status.link.backlog_bytes = 1000;
   status.link.goodput_bytes_s = 10;
+  status.link.backlog_count = 7;
+  status.nodes_owed_count = 20;
+  status.nodes_owed_bytes = 200;
+  status.store.owed_count = 127;
+  status.store.owed_bytes = 9200;
   status.link.lanes = {{.priority = 0, .count = 3, .bytes = 30, .oldest_wall_us = 1'000'000},
                        {.priority = 5, .count = 4, .bytes = 40, .oldest_wall_us = 3'000'000},
                        {.priority = 9}};
@@ -376,6 +381,10 @@ TEST_F(HttpServerTest, MetricsAreWhatPrometheusReads) {
                                "holdfast_crl_age_seconds{listener=\"[::1]:8443\"} 1\n",
                                "holdfast_queue_dropped_total{cause=\"gap_rot\"} 5\n",
                                "holdfast_store_gap_records_total{cause=\"rot\"} 2\n",
+                               "holdfast_owed_messages{to=\"parent\"} 7\n",
+                               "holdfast_owed_messages{to=\"nodes\"} 20\n",
+                               "holdfast_owed_messages{to=\"clients\"} 100\n",
+                               "holdfast_owed_bytes{to=\"clients\"} 8000\n",
                                "holdfast_link_up 1\n",
                                "holdfast_link_eta_seconds 100\n",
                                "holdfast_auth_failures_total{reason=\"token_wrong\"} 1\n",

@@ -90,7 +90,11 @@ Status Node::Impl::status(const Now& now) const {
     link.goodput_bytes_s = sender.pace().goodput();
   }
   status.nodes_registered = static_cast<uint32_t>(children_.size());
-  for (const auto& [name, peer] : children_) status.nodes_connected += peer.connection != 0 ? 1 : 0;
+  for (const auto& [name, peer] : children_) {
+    status.nodes_connected += peer.connection != 0 ? 1 : 0;
+    status.nodes_owed_count += peer.conversation->sender().backlog_count();
+    status.nodes_owed_bytes += peer.conversation->sender().backlog_bytes();
+  }
   for (const store::GapCause cause :
        {store::GapCause::kRot, store::GapCause::kTailCut, store::GapCause::kExpired,
         store::GapCause::kDropped, store::GapCause::kSessionEnded, store::GapCause::kRewound}) {

@@ -104,6 +104,7 @@ void Store::Impl::remove_reader(ReaderId id, std::optional<GapCause> cause) {
     put_u64be(key, id);
     write_row(Table::kReader, key, true, {}, Haste::kCommit);
   }
+  owe_nothing(found->second.info);
   dirty_readers.erase(id);
   woken.erase(id);
   readers.erase(found);
@@ -115,6 +116,26 @@ void Store::Impl::reader_changed(Reader& reader, ReaderId id) {
   dirty_readers.insert(id);
 }
 
+// --- What a reader is owed, and what all together are.
+
+void Store::Impl::owe(ReaderInfo& info, uint64_t count, uint64_t bytes) {
+  info.owed_count += count;
+  info.owed_bytes += bytes;
+  counters.owed_count += count;
+  counters.owed_bytes += bytes;
+}
+
+void Store::Impl::owe_less(ReaderInfo& info, uint64_t count, uint64_t bytes) {
+  count = std::min(count, info.owed_count);
+  bytes = std::min(bytes, info.owed_bytes);
+  info.owed_count -= count;
+  info.owed_bytes -= bytes;
+  counters.owed_count -= count;
+  counters.owed_bytes -= bytes;
+}
+
+void Store::Impl::owe_nothing(ReaderInfo& info) { owe_less(info, info.owed_count, info.owed_bytes); }
+
 // The low-water position lies right before the first record that is not done with.
 void Store::Impl::settle(Reader& reader, ReaderId id) {
   while (!reader.outstanding.empty() && reader.outstanding.front().done) reader.outstanding.pop_front();
@@ -122,10 +143,7 @@ void Store::Impl::settle(Reader& reader, ReaderId id) {
                               ? reader.info.cursor
                               : Position{reader.outstanding.front().position.value - 1};
   // After a restart the count may be too high (count_owed); here it is known to be nothing.
-  if (reader.outstanding.empty() && reader.last_owed <= reader.info.cursor) {
-    reader.info.owed_count = 0;
-    reader.info.owed_bytes = 0;
-  }
+  if (reader.outstanding.empty() && reader.last_owed <= reader.info.cursor) owe_nothing(reader.info);
   reader_changed(reader, id);
 }
 
@@ -152,9 +170,7 @@ void Store::Impl::acknowledge(ReaderId id, Position position) {
   }
   if (record == reader.outstanding.end() || record->position != position || record->done) return;
   record->done = true;
-  ReaderInfo& info = reader.info;
-  info.owed_count -= std::min<uint64_t>(info.owed_count, 1);
-  info.owed_bytes -= std::min(info.owed_bytes, record->bytes);
+  owe_less(reader.info, 1, record->bytes);
   settle(reader, id);
 }
 
@@ -180,7 +196,7 @@ void Store::Impl::restore_outstanding(ReaderId id, std::span<const Position> pos
   for (const Position position : sorted) {
     if (position > reader.info.cursor) continue;
     reader.outstanding.push_back({position, 0});
-    ++reader.info.owed_count;
+    owe(reader.info, 1, 0);
   }
   settle(reader, id);
 }
@@ -188,14 +204,12 @@ void Store::Impl::restore_outstanding(ReaderId id, std::span<const Position> pos
 // What is owed behind `after`: exact but for the frame that `after` lies in, which counts as a whole unless
 // it is in memory.
 void Store::Impl::count_owed(Reader& reader, ReaderId id, Position after) {
-  reader.info.owed_count = 0;
-  reader.info.owed_bytes = 0;
+  owe_nothing(reader.info);
   for (const auto& segment : segments) {
     const auto summary = segment->readers.find(id);
     if (summary == segment->readers.end() || summary->second.last <= after) continue;
     if (segment->directory == nullptr || segment->commit_first > after.commit()) {
-      reader.info.owed_count += summary->second.count;
-      reader.info.owed_bytes += summary->second.bytes;
+      owe(reader.info, summary->second.count, summary->second.bytes);
       continue;
     }
     const Directory& directory = *segment->directory;
@@ -210,17 +224,13 @@ void Store::Impl::count_owed(Reader& reader, ReaderId id, Position after) {
         if (frame == nullptr) frame = read_cache.find({segment->id, entry.offset});
       }
       if (frame == nullptr) {
-        reader.info.owed_count += share.count;
-        reader.info.owed_bytes += share.bytes;
+        owe(reader.info, share.count, share.bytes);
         continue;
       }
       for (size_t i = frame->upper_bound(after); i < frame->records().size(); ++i) {
         const Record& record = frame->records()[i];
         for_each_member(record.audience, [&](const Member& member) {
-          if (member.reader == id) {
-            ++reader.info.owed_count;
-            reader.info.owed_bytes += record.size_bytes();
-          }
+          if (member.reader == id) owe(reader.info, 1, record.size_bytes());
           return member.reader < id;
         });
       }
@@ -229,8 +239,7 @@ void Store::Impl::count_owed(Reader& reader, ReaderId id, Position after) {
   // And what waits to become durable.
   const auto pending = [&](ReaderId member, const Share& share, Position last) {
     if (member != id || last <= after) return;
-    reader.info.owed_count += share.count;
-    reader.info.owed_bytes += share.bytes;
+    owe(reader.info, share.count, share.bytes);
   };
   if (in_flight) {
     for (const InFlight::Piece& piece : in_flight->pieces) {
@@ -637,9 +646,7 @@ void Store::Impl::quarantine(Segment& segment, uint64_t offset) {
     const auto reader = readers.find(id);
     if (share == shares.end() || reader == readers.end() || share->last <= reader->second.info.cursor)
       continue;
-    ReaderInfo& info = reader->second.info;
-    info.owed_count -= std::min<uint64_t>(info.owed_count, share->count);
-    info.owed_bytes -= std::min(info.owed_bytes, share->bytes);
+    owe_less(reader->second.info, share->count, share->bytes);
   }
 }
 

@@ -90,8 +90,7 @@ Store::Appended Store::Impl::append(const NewRecord& record) {
     const auto reader = readers.find(member.reader);
     if (reader != readers.end()) {
       reader->second.last_owed = position;
-      ++reader->second.info.owed_count;
-      reader->second.info.owed_bytes += bytes;
+      owe(reader->second.info, 1, bytes);
     }
     return true;
   });

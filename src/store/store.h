@@ -83,6 +83,8 @@ struct Figures {
   uint64_t quota_bytes = 0;
   uint64_t spare_bytes = 0;  // Of file_bytes: what nobody is owed, and gives way when space is short.
   uint64_t records_live_bytes = 0;
+  uint64_t owed_count = 0;  // To all readers together: a record counts for each of them.
+  uint64_t owed_bytes = 0;
   uint32_t segment_count = 0;
   uint64_t commits = 0;  // Since open, like all that follow.
   uint64_t records = 0;

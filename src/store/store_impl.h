@@ -401,6 +401,9 @@ class Store::Impl {
   Fetch next_beside(ReaderId id, Position after);
   void remember_read(ReaderId id, const Fetch& fetch);
   void count_owed(Reader& reader, ReaderId id, Position after);
+  void owe(ReaderInfo& info, uint64_t count, uint64_t bytes);
+  void owe_less(ReaderInfo& info, uint64_t count, uint64_t bytes);
+  void owe_nothing(ReaderInfo& info);
   void read_ahead(const Segment& segment, uint32_t entry);
   void quarantine(Segment& segment, uint64_t offset);
 
