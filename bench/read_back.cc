@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <random>
 
+#include "io/memory.h"
 #include "mqtt/packet.h"
 #include "store/memory_disk.h"
 #include "store/store.h"
@@ -113,6 +114,7 @@ int main_checked(int argc, char** argv) {
 }  // namespace hf::bench
 
 int main(int argc, char** argv) {
+  hf::io::keep_freed_memory();
   try {
     return hf::bench::main_checked(argc, argv);
   } catch (const std::exception& error) {

@@ -33,6 +33,9 @@ int64_t difference(int64_t a, int64_t b) {
   return static_cast<int64_t>(static_cast<uint64_t>(a) - static_cast<uint64_t>(b));
 }
 
+constexpr size_t kUsualRecordBytes = 256;
+constexpr size_t kRecordsReservedMax = 64;  // A frame of a usual size; a large one may be one record.
+
 }  // namespace
 
 uint32_t FrameBuilder::topic_number(Bytes topic) {
@@ -180,6 +183,7 @@ Result<std::shared_ptr<const Frame>> Frame::parse(std::string plain, Position fi
   auto frame = std::make_shared<Frame>();
   frame->plain_ = std::move(plain);
   ByteReader in(frame->plain_);
+  frame->records_.reserve(std::min(frame->plain_.size() / kUsualRecordBytes, kRecordsReservedMax));
   std::vector<Bytes> topics;
   std::vector<Bytes> audiences;
   std::vector<BootId> boots;
@@ -224,7 +228,7 @@ Result<std::shared_ptr<const Frame>> Frame::parse(std::string plain, Position fi
         break;
       }
       case kOpRecord: {
-        Record record;
+        Record& record = frame->records_.emplace_back();
         const uint8_t flags = in.u8();
         record.qos = flags & kFlagQos;
         record.retain = (flags & kFlagRetain) != 0;
@@ -255,7 +259,6 @@ Result<std::shared_ptr<const Frame>> Frame::parse(std::string plain, Position fi
         record.payload = in.sized();
         record.position = next;
         next = Position::of(next.commit(), next.index() + 1);
-        frame->records_.push_back(record);
         break;
       }
       case kOpPut:

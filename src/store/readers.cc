@@ -116,15 +116,6 @@ void Store::Impl::reader_changed(Reader& reader, ReaderId id) {
   dirty_readers.insert(id);
 }
 
-// --- What a reader is owed, and what all together are.
-
-void Store::Impl::owe(ReaderInfo& info, uint64_t count, uint64_t bytes) {
-  info.owed_count += count;
-  info.owed_bytes += bytes;
-  counters.owed_count += count;
-  counters.owed_bytes += bytes;
-}
-
 void Store::Impl::owe_less(ReaderInfo& info, uint64_t count, uint64_t bytes) {
   count = std::min(count, info.owed_count);
   bytes = std::min(bytes, info.owed_bytes);
@@ -303,8 +294,7 @@ Store::Fetch Store::Impl::next(ReaderId id) {
     return fetch;
   }
   Reader& reader = found->second;
-  fetch = next_beside(id, reader.info.cursor);
-  if (fetch.status != FetchStatus::kRecord) {
+  if (!next_beside(id, reader.info.cursor, &fetch)) {
     fetch = owed_after(id, reader.info.cursor);
     remember_read(id, fetch);
   }
@@ -316,9 +306,8 @@ Store::Fetch Store::Impl::next(ReaderId id) {
   return fetch;
 }
 
-Store::Fetch Store::Impl::next_beside(ReaderId id, Position after) {
-  Fetch fetch;
-  if (last_read.reader != id || last_read.position != after) return fetch;
+bool Store::Impl::next_beside(ReaderId id, Position after, Fetch* fetch) {
+  if (last_read.reader != id || last_read.position != after) return false;
   const std::vector<Record>& records = last_read.frame->records();
   const char* const audience = records[last_read.index].audience.data();
   for (size_t at = last_read.index + 1; at < records.size(); ++at) {
@@ -326,12 +315,12 @@ Store::Fetch Store::Impl::next_beside(ReaderId id, Position after) {
     if (records[at].audience.data() != audience && !owed_to(records[at], id)) continue;
     last_read.index = at;
     last_read.position = records[at].position;
-    fetch.status = FetchStatus::kRecord;
-    fetch.record = records[at];
-    fetch.frame = last_read.frame;
-    return fetch;
+    fetch->status = FetchStatus::kRecord;
+    fetch->record = records[at];
+    fetch->frame = last_read.frame;
+    return true;
   }
-  return fetch;
+  return false;
 }
 
 void Store::Impl::remember_read(ReaderId id, const Fetch& fetch) {

@@ -398,10 +398,16 @@ class Store::Impl {
   // `exact`: else any record of the frame will do.
   Fetch owed_after(ReaderId id, Position after, bool exact = true);
   // The same where the last call to next() found its record, which is where a drain finds most.
-  Fetch next_beside(ReaderId id, Position after);
+  bool next_beside(ReaderId id, Position after, Fetch* fetch);
   void remember_read(ReaderId id, const Fetch& fetch);
   void count_owed(Reader& reader, ReaderId id, Position after);
-  void owe(ReaderInfo& info, uint64_t count, uint64_t bytes);
+  // What a reader is owed, and what all together are.
+  void owe(ReaderInfo& info, uint64_t count, uint64_t bytes) {
+    info.owed_count += count;
+    info.owed_bytes += bytes;
+    counters.owed_count += count;
+    counters.owed_bytes += bytes;
+  }
   void owe_less(ReaderInfo& info, uint64_t count, uint64_t bytes);
   void owe_nothing(ReaderInfo& info);
   void read_ahead(const Segment& segment, uint32_t entry);
