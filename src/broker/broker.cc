@@ -256,9 +256,15 @@ void Broker::Impl::durable(const Now& now) {
   acks_left(durable_commit);
   serve_leaving();
   std::erase_if(ended_, [&](const auto& entry) { return entry.second <= durable_commit; });
-  std::vector<ConnectionId> gated;
-  gated.swap(gated_);
-  for (const ConnectionId id : gated) {
+  // Who waits for least goes first: publishers get their acknowledgements and send what comes next while subscribers' messages
+  // are written.
+  std::vector<std::pair<size_t, ConnectionId>> gated;
+  for (const ConnectionId id : std::exchange(gated_, {})) {
+    if (const Connection* const connection = find(id)) gated.emplace_back(connection->gate.size(), id);
+  }
+  std::stable_sort(gated.begin(), gated.end(),
+                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  for (const auto& [size, id] : gated) {
     Connection* connection = find(id);
     if (connection == nullptr) continue;
     bool left = false;

@@ -95,6 +95,7 @@ class TestHost : public Host {
   };
   std::map<ConnectionId, std::string> sent;
   std::map<ConnectionId, std::string> addresses;
+  std::vector<ConnectionId> sent_to;  // In the order of the calls.
   std::set<ConnectionId> closed;
   Lines logged;
   Lines calls;  // Those about nodes.
@@ -118,6 +119,7 @@ class TestHost : public Host {
   void send(ConnectionId connection, Bytes bytes) override {
     EXPECT_FALSE(closed.contains(connection));
     ++send_calls;
+    sent_to.push_back(connection);
     sent[connection].append(bytes);
   }
   void pass_on(ConnectionId connection, Bytes bytes) override {

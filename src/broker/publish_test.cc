@@ -313,6 +313,18 @@ TEST(Publish, TimeThatWasSaidIsKept) {
   EXPECT_EQ(late.synced(), (Lines{"SUBACK #900 00", "PUBLISH q0 t 'x' retain hf-time=1600000000000 k=v"}));
 }
 
+TEST(Publish, AcknowledgementsLeaveBeforeMessages) {
+  Site site;
+  Client sub(site, "sub"), pub(site, "pub");
+  sub.keep().connect();
+  sub.subscribed("t", 1);
+  pub.connect();
+  for (uint16_t id = 1; id <= 3; ++id) pub.publish("t", "payload", 1, id);
+  site.host.sent_to.clear();
+  site.sync();
+  EXPECT_EQ(site.host.sent_to, (std::vector<ConnectionId>{pub.id, sub.id}));
+}
+
 TEST(Publish, RouteStoresQos0WithoutMakingItWait) {
   Site site;
   site.host.routes = {{"meters/#", "telemetry", {}}};
