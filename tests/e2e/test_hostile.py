@@ -16,7 +16,7 @@ from mqtt import V5, Refused
 
 GOOD_P99_MS = 100
 STORM_P99_MS = 50
-STORM_CLIENTS = 4_000
+STORM_CLIENTS = 10_000
 MIB = 1 << 20
 
 
@@ -251,7 +251,7 @@ class Hostile(Case):
         for _ in range(100):
             good.once()
         storm = subprocess.Popen(
-            [sys.executable, str(pathlib.Path(__file__).with_name("tls_storm.py")), str(port), str(STORM_CLIENTS), "15"],
+            [sys.executable, str(pathlib.Path(__file__).with_name("tls_storm.py")), str(port), str(STORM_CLIENTS), "40"],
             stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         self.keep(storm.stdout.close)
