@@ -8,6 +8,10 @@
 Uses the release build. Prints a line for each test; a test that fails also prints the last lines of its nodes' logs.
 """
 
+import concurrent.futures
+import contextlib
+import io
+import multiprocessing
 import pathlib
 import shutil
 import sys
@@ -16,6 +20,8 @@ import traceback
 import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
+# What mostly waits, for a silence to be noticed or a slow line to be through, waits beside each other.
+WAITING = ("test_link", "test_network", "test_thin_link")
 sys.path.insert(0, str(HERE))
 
 import harness  # noqa: E402
@@ -79,6 +85,25 @@ def flatten(suite):
             yield item
 
 
+def module_of(test):
+    return test.id().partition(".")[0]
+
+
+def run(tests):
+    """How many failed and how many were skipped."""
+    result = Result()
+    for test in tests:
+        test(result)
+    return len(result.failures) + len(result.errors), len(result.skipped)
+
+
+def run_aside(tests):
+    """In a process of its own: what it printed, and the same."""
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        counts = run(tests)
+    return printed.getvalue(), *counts
+
+
 def main():
     if not HOLDFAST.exists():
         sys.exit(f"e2e: {HOLDFAST} is not built; use: scripts/test.sh e2e")
@@ -92,12 +117,21 @@ def main():
         sys.exit(f"e2e: no test is called {' or '.join(words)}")
     began = time.monotonic()
     print(f"e2e: {len(chosen)} tests, E2E_SEED={harness.SEED}", flush=True)
-    result = Result()
-    for test in chosen:
-        test(result)
-    failed = len(result.failures) + len(result.errors)
-    skipped = f", {len(result.skipped)} skipped" if result.skipped else ""
-    print(f"e2e: {result.testsRun} tests, {failed} failed{skipped}, {time.monotonic() - began:.0f} s")
+    aside = [[test for test in chosen if module_of(test) == module] for module in WAITING]
+    aside = [tests for tests in aside if tests]
+    if len(aside) < 2:
+        aside = []
+    failed, skipped = 0, 0
+    # Forked before anything was started, so that nothing is shared.
+    with concurrent.futures.ProcessPoolExecutor(len(WAITING), multiprocessing.get_context("fork")) as pool:
+        for done in concurrent.futures.as_completed([pool.submit(run_aside, tests) for tests in aside]):
+            printed, failed_there, skipped_there = done.result()
+            print(printed, end="", flush=True)
+            failed, skipped = failed + failed_there, skipped + skipped_there
+    failed_here, skipped_here = run([test for test in chosen if not any(test in tests for tests in aside)])
+    failed, skipped = failed + failed_here, skipped + skipped_here
+    said = f", {skipped} skipped" if skipped else ""
+    print(f"e2e: {len(chosen)} tests, {failed} failed{said}, {time.monotonic() - began:.0f} s")
     return 1 if failed else 0
 
 
