@@ -49,13 +49,12 @@ void Broker::Impl::finish() {
     serve_leaving();
   }
   // Serving one session may doom another, whose will is served in turn.
-  while (!pumps_.empty() || !group_pumps_.empty() || !doomed_.empty() || !overfull_.empty()) {
+  while (!pumps_.empty() || !group_pumps_.empty() || !doomed_.empty()) {
     for (size_t i = 0; i < doomed_.size(); ++i) {
       const Doomed doomed = doomed_[i];
       if (Connection* connection = find(doomed.connection)) fail(*connection, doomed.reason, doomed.text);
     }
     doomed_.clear();
-    for (const store::ReaderId reader : std::exchange(overfull_, {})) end_overfull(reader);
     for (size_t i = 0; i < pumps_.size(); ++i) {
       const auto found = sessions_by_number_.find(pumps_[i]);
       if (found == sessions_by_number_.end()) continue;
@@ -256,15 +255,13 @@ void Broker::Impl::durable(const Now& now) {
   acks_left(durable_commit);
   serve_leaving();
   std::erase_if(ended_, [&](const auto& entry) { return entry.second <= durable_commit; });
-  // Who waits for least goes first: publishers get their acknowledgements and send what comes next while subscribers' messages
-  // are written.
-  std::vector<std::pair<size_t, ConnectionId>> gated;
-  for (const ConnectionId id : std::exchange(gated_, {})) {
-    if (const Connection* const connection = find(id)) gated.emplace_back(connection->gate.size(), id);
-  }
-  std::stable_sort(gated.begin(), gated.end(),
-                   [](const auto& a, const auto& b) { return a.first < b.first; });
-  for (const auto& [size, id] : gated) {
+  // Publishers first: they send what comes next while subscribers' messages are written.
+  std::vector<ConnectionId> gated = std::exchange(gated_, {});
+  std::stable_partition(gated.begin(), gated.end(), [this](ConnectionId id) {
+    const Connection* const connection = find(id);
+    return connection != nullptr && connection->gate.gives_credits();
+  });
+  for (const ConnectionId id : gated) {
     Connection* connection = find(id);
     if (connection == nullptr) continue;
     bool left = false;
@@ -311,6 +308,7 @@ void Broker::Impl::tick(const Now& now) {
     timer_due(*timer);
     boundary();
   }
+  end_overfull();
   std::vector<ConnectionId> ids;
   ids.swap(next_step_);
   for (const ConnectionId id : ids) {
@@ -331,7 +329,7 @@ std::optional<Instant> Broker::Impl::next_deadline() const {
   std::optional<Instant> next = timers_.next();
   // A later instant, so that it is another step.
   const Instant soon{now_.mono.ns + 1};
-  if (!next_step_.empty() && (!next || *next > soon)) next = soon;
+  if ((!next_step_.empty() || !overfull_.empty()) && (!next || *next > soon)) next = soon;
   return next;
 }
 
@@ -435,11 +433,11 @@ void Broker::Impl::on_disconnect(Connection& connection, const mqtt::Disconnect&
     }
     session.expiry_s = std::min(*expiry_s, limits_.session_expiry_max_s);
   }
-  // What it asked for is answered still [MQTT-3.1.4-5] [MQTT-3.3.4-1] [MQTT-3.8.4-1]; it is not listened to any more.
+  // What it asked for is answered still, and what stands between the answers leaves with them [MQTT-3.1.4-5] [MQTT-3.3.4-1] [MQTT-3.8.4-1]; it is not listened to any more.
   if (connection.gate.empty()) {
     host_.close(connection.id);
   } else {
-    leaving_.emplace(connection.id, std::move(connection.gate));
+    leaving_.emplace(connection.id, std::exchange(connection.gate, {}));
   }
   // [MQTT-3.14.4-3] A DISCONNECT with reason 0 discards the will, any other keeps it. (3.1.1 has no other.)
   forget(connection, packet.reason != Reason::kSuccess);

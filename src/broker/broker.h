@@ -37,8 +37,8 @@ struct Limits {
       1 << 20;  // QoS 0 to a slower reader is dropped and counted; log readers pause at a quarter.
   size_t clean_session_queue_bytes_max =
       1 << 20;  // Then a clean session behind on unstored QoS 1 or 2 is disconnected.
-  // Then a session ends, there or away, or all members of a share group do; 0: the store's quota is the only bound.
-  uint64_t session_queue_bytes_max = 0;
+  // A session that is owed more stored messages ends, and all members of a share group that is; 0: the store's quota is the only bound.
+  uint64_t session_owed_bytes_max = 0;
   uint32_t session_expiry_default_s = 7 * 86400;  // 3.1.1 sessions; 5.0 sessions state their own.
   uint32_t session_expiry_max_s = UINT32_MAX;     // Of either; those that ask for longer are told.
   uint16_t topic_alias_maximum = 16;              // Topics to which a client may give numbers (5.0).
@@ -80,7 +80,7 @@ struct Counters {
   uint64_t slow_disconnected = 0;
   uint64_t not_authorized = 0;        // PUBLISHes, filters and deliveries that a client had no right to.
   uint64_t limits[kLimitCount] = {};  // How often each Limit was met.
-  uint64_t times_invalid = 0;         // An hf-time that could not be read; the message was taken without.
+  uint64_t times_invalid = 0;         // An hf-time that could not be read.
   Histogram publish_acks;             // From a PUBLISH of QoS 1 or 2 to its PUBACK or PUBREC.
 };
 

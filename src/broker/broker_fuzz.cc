@@ -114,6 +114,7 @@ class World {
     if ((shape & 8) != 0) options_.tail_cache_bytes = 0;
     if ((shape & 16) != 0) limits_.session_expiry_max_s = 120;
     if ((shape & 32) != 0) limits_.keep_alive_max_s = 20;
+    if ((shape & 128) != 0) limits_.session_owed_bytes_max = 4096;
     limits_.unsent_bytes_max = (shape & 64) != 0 ? 4096 : 1 << 20;
     limits_.clean_session_queue_bytes_max = (shape & 64) != 0 ? 4096 : 1 << 20;
     observer_.inflight_max = limits_.inflight_max;

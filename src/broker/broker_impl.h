@@ -5,6 +5,8 @@
 //   publish.cc      PUBLISH in, and what becomes of a message: routes, record, retained row, targets
 //   delivery.cc     PUBLISH out: windows, order, sending again
 //   acknowledge.cc  PUBACK, PUBREC, PUBREL, PUBCOMP
+//   absent.cc       what expires while its session is away
+//   overfull.cc     sessions that are owed more than they may be
 //   share.cc        shared subscriptions: groups, leases
 //   subscribe.cc    SUBSCRIBE, UNSUBSCRIBE, and the retained messages that they owe
 //   sys_topics.cc   "$SYS"
@@ -182,9 +184,14 @@ class Broker::Impl {
   void pass_expired(Session& session);
 
   // --- overfull.cc
-  // After `reader`, which does not flow, was owed one more record.
-  void check_owed(store::ReaderId reader);
-  void end_overfull(store::ReaderId reader);
+  bool owed_too_much(const Session& session) const;
+  bool owed_too_much(const ShareGroup& group) const;
+  // After a session or group that does not flow was owed one more record.
+  template <typename Owner>
+  void check_owed(Owner& owner);
+  Session* next_to_end(store::ReaderId reader);
+  // A few of those that were found; between groups of the log.
+  void end_overfull();
   void end_overfull(Session& session, store::ReaderId reader);
 
   // --- authenticate.cc
@@ -422,9 +429,9 @@ class Broker::Impl {
     const char* text;
   };
   std::vector<Doomed> doomed_;
-  std::vector<store::ReaderId>
-      overfull_;  // Sessions and groups that are owed more than they may be: they end with the call.
-  // Of those that sent DISCONNECT while answers waited for the disk: the answers. They close once these have left.
+  std::deque<store::ReaderId>
+      overfull_;  // Of sessions and groups that are owed more than they may be: each once.
+  // Of those that sent DISCONNECT while answers waited for the disk: all that waited. They close once it has left.
   std::map<ConnectionId, Gate> leaving_;
   std::vector<ConnectionId> gated_;    // Whose gate is not empty, in the order in which that became so.
   std::vector<uint64_t> pumps_;        // Numbers of sessions to be served before the call ends.

@@ -250,6 +250,7 @@ Session& Broker::Impl::make_session(std::string client_id, bool durable) {
   if (durable) {
     session.reader = store_.create_reader(true);
     sessions_by_reader_[session.reader] = &session;
+    store_.count_in_figures(session.reader);
   }
   sessions_by_number_[session.number] = &session;
   sessions_[std::move(client_id)] = std::move(made);

@@ -70,7 +70,7 @@ void Broker::Impl::deliver(const Target& target, bool stored) {
     if (!flows(session)) {
       session.behind = true;
       if (session.connection == nullptr) owed_to_absent(session, record);
-      check_owed(session.reader);
+      check_owed(session);
       return;
     }
     store_.take(session.reader, record.position, record.size_bytes());

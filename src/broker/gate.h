@@ -24,6 +24,9 @@ class Gate {
   // What the last of the bytes wait for; 0 when empty.
   uint64_t commit() const { return empty() ? 0 : runs_.back().commit; }
 
+  // Whether the first of the bytes end an exchange of the client's, which then begins another.
+  bool gives_credits() const { return !empty() && runs_[first_].credits > 0; }
+
   // The buffer to append to: what is appended before close() leaves once `commit` is durable and all before
   // it has left.
   std::string& open(uint64_t commit) {

@@ -50,14 +50,17 @@ void add_origin(mqtt::Properties* properties, const store::StreamInfo* stream, u
   if (may_double) users.push_back({"hf-may-double", "1"});
 }
 
-// Whether the publisher did.
+// Whether the publisher said a time that can be read.
 bool says_time(Bytes headers) {
   if (headers.find(kTime) == Bytes::npos) return false;  // The usual case.
   mqtt::Properties properties;
   mqtt::DecodeError error;
   if (!mqtt::decode_publish_properties(headers, &properties, &error)) return false;
   const auto& users = properties.user_properties;
-  return std::any_of(users.begin(), users.end(), [](const auto& user) { return user.name == kTime; });
+  return std::any_of(users.begin(), users.end(), [](const auto& user) {
+    int64_t event_us = 0;
+    return user.name == kTime && parse_time(user.value, &event_us);
+  });
 }
 
 }  // namespace

@@ -5,8 +5,8 @@
 // correlation data, user properties in their order [MQTT-3.3.2-18]. Expiry and event time have fields of
 // their own; topic alias and subscription identifiers concern one connection only.
 //
-// "hf-time", the device's own time (RFC 3339 in UTC, or milliseconds since 1970 in digits), becomes the record's event
-// time, and goes on as it came. What the node alone may say, hf-origin and those below it, is taken from clients.
+// "hf-time", the device's own time (RFC 3339 in UTC, or milliseconds since 1970 in digits; of several the last), becomes the
+// record's event time, and goes on as it came. The five that only the node says are taken from clients.
 // A delivery to a 5.0 client has:
 //   hf-time             the event time, if there is one and the publisher did not say it
 //   hf-origin           path of nodes to the one that numbered the record; this and the next ones only if

@@ -1,25 +1,61 @@
-// Sessions that are owed more than `session_queue_bytes_max`, whether they are away or do not acknowledge: one that is subscribed to much could
-// take all the space of the store, and then nobody's messages are taken any more. What it is owed is not thinned out behind its
-// client's back: the session ends, a gap record says what was given up, and the client finds no session present.
+// Sessions that are owed more than `session_owed_bytes_max`, whether they are away or acknowledge nothing.
+//
+// One that is subscribed to much could take all the space of the store, and then nobody's messages are taken any more. What it is
+// owed is not thinned out behind its client's back: the session ends, a gap record says what was given up, and the client finds
+// no session present. Of a share group that nobody serves all members end.
 #include "broker/broker_impl.h"
 
 namespace hf::broker {
 
-void Broker::Impl::check_owed(store::ReaderId reader) {
-  if (limits_.session_queue_bytes_max == 0) return;
-  if (store_.reader(reader)->owed_bytes > limits_.session_queue_bytes_max) overfull_.push_back(reader);
+namespace {
+
+// Ending one erases all its rows, a thousand subscriptions perhaps.
+constexpr int kEndedMax = 16;  // In one step.
+
+}  // namespace
+
+bool Broker::Impl::owed_too_much(const Session& session) const {
+  // What is on its way to the client is bounded otherwise, and may be acknowledged any moment.
+  const uint64_t open = session.connection != nullptr ? session.connection->sent_open_bytes : 0;
+  return store_.reader(session.reader)->owed_bytes > limits_.session_owed_bytes_max + open;
 }
 
-void Broker::Impl::end_overfull(store::ReaderId reader) {
-  if (const auto found = sessions_by_reader_.find(reader); found != sessions_by_reader_.end())
-    return end_overfull(*found->second, reader);
-  ShareGroup* group = find_group(reader);
-  if (group == nullptr) return;  // It ended already.
-  std::vector<uint64_t> members;
-  for (const auto& [number, member] : group->members) members.push_back(number);
-  for (const uint64_t number : members) {
-    if (const auto found = sessions_by_number_.find(number); found != sessions_by_number_.end())
-      end_overfull(*found->second, reader);
+bool Broker::Impl::owed_too_much(const ShareGroup& group) const {
+  return store_.reader(group.reader)->owed_bytes > limits_.session_owed_bytes_max;
+}
+
+template <typename Owner>
+void Broker::Impl::check_owed(Owner& owner) {
+  if (limits_.session_owed_bytes_max == 0 || owner.overfull || !owed_too_much(owner)) return;
+  owner.overfull = true;
+  overfull_.push_back(owner.reader);
+}
+template void Broker::Impl::check_owed(Session& session);
+template void Broker::Impl::check_owed(ShareGroup& group);
+
+// Whose turn it is of those that end for what this reader is owed; null: nobody's any more.
+Session* Broker::Impl::next_to_end(store::ReaderId reader) {
+  if (const auto found = sessions_by_reader_.find(reader); found != sessions_by_reader_.end()) {
+    found->second->overfull = owed_too_much(*found->second);
+    return found->second->overfull ? found->second : nullptr;
+  }
+  ShareGroup* const group = find_group(reader);
+  if (group == nullptr) return nullptr;
+  // The group goes with the last of its members.
+  group->overfull = !group->members.empty() && owed_too_much(*group);
+  return group->overfull ? group->members.begin()->second.session : nullptr;
+}
+
+void Broker::Impl::end_overfull() {
+  for (int ended = 0; ended < kEndedMax && !overfull_.empty();) {
+    const store::ReaderId reader = overfull_.front();
+    if (Session* const session = next_to_end(reader)) {
+      end_overfull(*session, reader);
+      boundary();
+      ++ended;
+    } else {
+      overfull_.pop_front();
+    }
   }
 }
 

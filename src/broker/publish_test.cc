@@ -319,10 +319,24 @@ TEST(Publish, AcknowledgementsLeaveBeforeMessages) {
   sub.keep().connect();
   sub.subscribed("t", 1);
   pub.connect();
-  for (uint16_t id = 1; id <= 3; ++id) pub.publish("t", "payload", 1, id);
+  pub.publish("t", "payload", 1, 1);  // One small message and many acknowledgements, which make more bytes.
+  for (uint16_t id = 2; id <= 200; ++id) pub.publish("nobody", "payload", 1, id);
   site.host.sent_to.clear();
   site.sync();
   EXPECT_EQ(site.host.sent_to, (std::vector<ConnectionId>{pub.id, sub.id}));
+}
+
+TEST(Publish, TimeOfThePayloadFollowsOneThatCannotBeRead) {
+  Site site;
+  site.host.payload_time = 1'700'000'000'000'000;
+  Client sub(site, "sub"), pub(site, "pub");
+  sub.connect();
+  pub.connect();
+  sub.subscribed("t", 0);
+  mqtt::Properties properties;
+  properties.user_properties = {{"hf-time", "yesterday"}};
+  pub.publish("t", "x", 0, 0, properties);
+  EXPECT_EQ(sub.take(), Lines{"PUBLISH q0 t 'x' hf-time=yesterday hf-time=2023-11-14T22:13:20.000000Z"});
 }
 
 TEST(Publish, RouteStoresQos0WithoutMakingItWait) {

@@ -67,7 +67,10 @@ void Broker::Impl::recover_sessions() {
     }
     put_session(*session, false, Haste::kRide);
   }
-  for (const auto& [client_id, session] : sessions_) sessions_by_reader_[session->reader] = session.get();
+  for (const auto& [client_id, session] : sessions_) {
+    sessions_by_reader_[session->reader] = session.get();
+    store_.count_in_figures(session->reader);
+  }
 }
 
 void Broker::Impl::recover_subscriptions() {
@@ -108,6 +111,7 @@ void Broker::Impl::recover_groups() {
     group.reader = reader;
     group.behind = true;
     groups_by_reader_[reader] = &group;
+    store_.count_in_figures(reader);
     return true;
   });
   for (const std::string& key : orphans) store_.erase(Table::kShareGroup, key, Haste::kRide);

@@ -96,6 +96,7 @@ struct Session {
   std::deque<Queued> queue;
   size_t queue_bytes = 0;
   bool pump_due = false;
+  bool overfull = false;  // It is to end for what it is owed.
 
   std::unique_ptr<WillRow> will;
   std::optional<Instant> will_timer;

@@ -670,66 +670,177 @@ TEST(Session, AcknowledgementOfTheWrongKindIsAMistake) {
   }
 }
 
-// Goal: whoever is subscribed to much and takes nothing does not fill the store. Method: one is away, one does not
-// acknowledge, one is owed little.
+// A site where a session may be owed 100,000 bytes, and a publisher of messages of 9,000.
+struct BoundedSite : Site {
+  Client pub{*this, "pub"};
+  const std::string payload = std::string(9'000, 'x');
+  uint16_t id_last = 0;
+
+  BoundedSite() {
+    limits.session_owed_bytes_max = 100'000;
+    restart();
+    pub.connect();
+  }
+  // One after the other, each durable. All were wanted by somebody.
+  void publish(Bytes topic, int count) {
+    for (int i = 0; i < count; ++i) {
+      pub.publish(topic, payload, 1, ++id_last);
+      sync();
+      const Lines lines = pub.take();
+      EXPECT_NE(std::find(lines.begin(), lines.end(), "PUBACK #" + std::to_string(id_last) + " 00"),
+                lines.end());
+      pass(milliseconds(1));
+      sync();
+    }
+  }
+  bool wanted(Bytes topic) {
+    pub.publish(topic, "", 1, ++id_last);
+    sync();
+    return pub.take() != Lines{"PUBACK #" + std::to_string(id_last) + " 10"};
+  }
+  uint64_t ended() { return broker->counters().of(Limit::kSessionQueue); }
+  uint64_t gaps() { return store->gap_sum(store::GapCause::kSessionEnded).gaps; }
+};
+
+// Goal: whoever is subscribed to much and takes nothing does not fill the store. Method: one is away, one does not acknowledge, one
+// is owed little.
 TEST(SessionQueue, EndsASessionThatIsOwedMoreThanItMay) {
-  Site site;
-  site.limits.session_queue_bytes_max = 100'000;
-  site.restart();
-  Client away(site, "away"), silent(site, "silent"), modest(site, "modest"), pub(site, "pub");
+  BoundedSite site;
+  Client away(site, "away"), silent(site, "silent"), modest(site, "modest");
+  site.pub.subscribed("last/words", 1);
+  away.will("last/words", "of away", 0, 3600);
   for (Client* client : {&away, &silent, &modest}) {
     client->hello.properties.receive_maximum = 1;
     client->keep().connect();
     client->subscribed(client == &modest ? "t/little" : "t/#", 1);
   }
-  away.will("last/words", "away");
   away.drop();
   modest.drop();
-  pub.connect();
-  pub.subscribed("last/words", 1);
-  const std::string payload(9'000, 'x');
-  for (uint16_t id = 1; id <= 11; ++id) {
-    pub.publish(id == 1 ? "t/little" : "t/much", payload, 1, id);
-    EXPECT_EQ(pub.synced(), Lines{"PUBACK #" + std::to_string(id) + " 00"});
-  }
-  EXPECT_EQ(site.broker->counters().of(Limit::kSessionQueue), 0u);
-  silent.take();
-  pub.publish("t/much", payload, 1, 12);
-  EXPECT_EQ(pub.synced(), Lines{"PUBACK #12 00"});  // It was wanted when it came.
-  EXPECT_EQ(silent.take(), (Lines{"DISCONNECT 97", "closed"}));
-  EXPECT_EQ(site.broker->counters().of(Limit::kSessionQueue), 2u);
-  EXPECT_EQ(site.store->gap_sum(store::GapCause::kSessionEnded).gaps, 2u);
+  site.publish("t/little", 1);
+  site.publish("t/much", 10);
+  EXPECT_EQ(site.ended(), 0u);
+  site.publish("t/much", 1);
+  EXPECT_EQ(site.ended(), 1u);
+  site.publish("t/much", 1);  // One is on its way to the silent one, and does not count.
+  EXPECT_EQ(site.ended(), 2u);
+  EXPECT_EQ(silent.take(),
+            (Lines{"PUBLISH q1 #1 t/little '" + site.payload + "'", "DISCONNECT 97", "closed"}));
+  EXPECT_EQ(site.gaps(), 2u);
+  EXPECT_FALSE(site.wanted("t/much"));
   EXPECT_EQ(std::count_if(site.host.logged.begin(), site.host.logged.end(),
                           [](const std::string& line) { return line.starts_with("HF-MQTT-015"); }),
             1);  // A second each.
-  pub.publish("t/much", payload, 1, 13);
-  EXPECT_EQ(pub.synced(), Lines{"PUBACK #13 10"});
   site.restart();
+  away.hello.will.reset();
   away.dial();
   EXPECT_EQ(away.synced(), Lines{"CONNACK 00"});  // No session is present.
   modest.dial();
-  EXPECT_EQ(modest.synced(), (Lines{"CONNACK 00 present", "PUBLISH q1 #1 t/little '" + payload + "'"}));
+  EXPECT_EQ(modest.synced(), (Lines{"CONNACK 00 present", "PUBLISH q1 #1 t/little '" + site.payload + "'"}));
+}
+
+TEST(SessionQueue, WillOfASessionThatEndsIsPublished) {
+  BoundedSite site;
+  Client away(site, "away");
+  away.will("last/words", "of away", 0, 3600).keep().connect();
+  away.subscribed("t", 1);
+  away.drop();
+  site.pub.subscribed("last/words", 0);
+  site.publish("t", 11);
+  EXPECT_EQ(site.pub.take(), Lines{});
+  site.pub.publish("t", site.payload, 1, 99);
+  site.pass(milliseconds(1));
+  EXPECT_EQ(site.pub.synced(), (Lines{"PUBLISH q0 last/words 'of away'", "PUBACK #99 00"}));
+}
+
+TEST(SessionQueue, EndsAClientOfTheOldVersionAndOneWithoutState) {
+  BoundedSite site;
+  site.host.routes = {{"t", "s", {}}};
+  site.limits.inflight_max = 1;
+  site.restart();
+  site.pub.connect();
+  Client old(site, "old", Version::k311), clean(site, "clean");
+  old.keep().connect();
+  old.subscribed("t", 1);
+  clean.connect();
+  clean.subscribed("t", 1);
+  site.publish("t", 13);
+  const Lines first = {"PUBLISH q1 #1 t '" + site.payload + "'"};
+  EXPECT_EQ(old.take(), (Lines{first[0], "closed"}));
+  EXPECT_EQ(clean.take(), (Lines{first[0], "DISCONNECT 97", "closed"}));
+  EXPECT_EQ(site.ended(), 2u);
+  EXPECT_EQ(site.gaps(), 1u);  // What is without state was promised nothing.
 }
 
 TEST(SessionQueue, EndsTheMembersOfAShareGroupThatNobodyServes) {
-  Site site;
-  site.limits.session_queue_bytes_max = 100'000;
-  site.restart();
-  Client first(site, "first"), second(site, "second"), pub(site, "pub");
+  BoundedSite site;
+  Client first(site, "first"), second(site, "second");
   for (Client* client : {&first, &second}) {
     client->keep().connect();
     client->subscribed("$share/g/t", 1);
+    client->subscribed("other", 1);
     client->drop();
   }
-  pub.connect();
-  const std::string payload(9'000, 'x');
-  for (uint16_t id = 1; id <= 12; ++id) pub.publish("t", payload, 1, id);
-  site.sync();
-  EXPECT_EQ(site.broker->counters().of(Limit::kSessionQueue), 2u);
-  pub.take();
-  pub.publish("t", payload, 1, 13);
-  EXPECT_EQ(pub.synced(), Lines{"PUBACK #13 10"});
+  site.publish("t", 12);
+  EXPECT_EQ(site.ended(), 2u);
+  EXPECT_FALSE(site.wanted("t"));
+  EXPECT_FALSE(site.wanted("other"));
   EXPECT_EQ(site.store->gap_sum(store::GapCause::kSessionEnded).records, 12u);
+}
+
+TEST(SessionQueue, LetsGoOfWhoCaughtUpInTime) {
+  BoundedSite site;
+  Client client(site, "c");
+  client.hello.properties.receive_maximum = 20;
+  client.keep().connect();
+  client.subscribed("t", 1);
+  client.drop();
+  site.publish("t", 11);
+  client.dial();  // All of it is on its way to it.
+  EXPECT_EQ(client.synced().size(), 12u);
+  site.publish("t", 3);
+  EXPECT_EQ(site.ended(), 0u);
+  EXPECT_EQ(client.take().size(), 3u);
+}
+
+TEST(SessionQueue, EndsOneWhoseConnackWaits) {
+  BoundedSite site;
+  Client client(site, "c");
+  client.keep().connect();
+  client.subscribed("t", 1);
+  client.drop();
+  site.publish("t", 11);
+  client.dial();
+  for (uint16_t id = 100; id < 103; ++id) site.pub.publish("t", site.payload, 1, id);
+  site.pass(milliseconds(1));
+  EXPECT_EQ(client.synced(), Lines{"closed"});  // No DISCONNECT before CONNACK.
+  EXPECT_EQ(site.ended(), 1u);
+  client.dial();
+  EXPECT_EQ(client.synced(), Lines{"CONNACK 00"});
+}
+
+// A step ends a few, since each may have a thousand rows to erase.
+TEST(SessionQueue, EndsManyInTurnAlsoAfterARestart) {
+  BoundedSite site;
+  for (int i = 0; i < 40; ++i) {
+    Client client(site, "c" + std::to_string(i));
+    client.keep().connect();
+    client.subscribed("t", 1);
+    client.drop();
+  }
+  site.publish("t", 11);
+  site.restart();
+  site.pub.connect();
+  site.pub.publish("t", site.payload, 1, 99);
+  site.pub.publish("t", site.payload, 1, 100);
+  for (const uint64_t ended : {16u, 32u, 40u, 40u}) {
+    const std::optional<Instant> due = site.broker->next_deadline();
+    EXPECT_EQ(due && *due <= Instant{site.now.mono.ns + 1}, ended != site.ended()) << ended;
+    site.pass(milliseconds(1));
+    EXPECT_EQ(site.ended(), ended);
+  }
+  site.sync();
+  EXPECT_EQ(site.gaps(), 40u);
+  EXPECT_EQ(site.store->figures().owed_count, 0u);
 }
 
 }  // namespace

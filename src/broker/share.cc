@@ -28,6 +28,7 @@ bool Broker::Impl::open_group(ShareGroup& group) {
   // Stored for all its members: so is what a member without a session had not acknowledged when it went.
   group.reader = store_.create_reader(true);
   groups_by_reader_[group.reader] = &group;
+  store_.count_in_figures(group.reader);
   store_.put(Table::kShareGroup, group.name, encode_group(group.reader));
   subscriptions_.changed();
   return true;
@@ -107,7 +108,7 @@ void Broker::Impl::deliver_shared(const Target& target, bool stored) {
   if (!stored) return;
   if (group.behind || choose(group, 1, record.topic) == nullptr) {
     group.behind = true;
-    check_owed(group.reader);
+    check_owed(group);
     return;
   }
   store_.take(group.reader, record.position, record.size_bytes());

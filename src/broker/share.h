@@ -42,6 +42,7 @@ struct ShareGroup {
   store::ReaderId reader = 0;  // 0: no member had a QoS above 0 yet.
   bool behind = false;
   bool pump_due = false;
+  bool overfull = false;               // Its members are to end for what it is owed.
   std::set<store::Position> returned;  // Leased, and not any more.
   size_t lease_count = 0;
 };

@@ -87,6 +87,7 @@ uint8_t Broker::Impl::subscribe_one(Session& session, const Connection& connecti
   if (options.qos > 0 && session.reader == 0 && !is_shared) {
     session.reader = store_.create_reader(false);
     sessions_by_reader_[session.reader] = &session;
+    store_.count_in_figures(session.reader);
   }
   // [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11] (3.1.1 always sends them: [MQTT-3.3.1-6] there.)
   // A shared subscription gets none (4.8.2).

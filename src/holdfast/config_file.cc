@@ -397,7 +397,7 @@ std::expected<Config, Mistakes> parse_config(std::string_view text, const std::s
     section.number("receive_maximum", 1, 65535, &node.receive_maximum);
     section.duration_s("session_expiry_max", 1, 100 * 365 * 86400u, &node.session_expiry_max_s);
     node.session_expiry_default_s = std::min(node.session_expiry_default_s, node.session_expiry_max_s);
-    section.size("session_queue_max", 1 << 20, uint64_t{1} << 50, &node.session_queue_bytes_max);
+    section.size("session_queue_max", 16 << 20, uint64_t{1} << 50, &node.session_owed_bytes_max);
     uint32_t keep_alive_max_s = node.keep_alive_max_s;
     section.duration_s("keep_alive_max", 5, 65535, &keep_alive_max_s);
     node.keep_alive_max_s = static_cast<uint16_t>(keep_alive_max_s);

@@ -70,6 +70,7 @@ unit = "us"
 session_expiry = "2 d"
 max_packet = "4 MiB"
 receive_maximum = 100
+session_queue_max = "1 GiB"
 )",
                                    "holdfast.toml");
   ASSERT_TRUE(config) << config.error().front();
@@ -96,6 +97,7 @@ receive_maximum = 100
   EXPECT_EQ(node.session_expiry_default_s, 2u * 86400);
   EXPECT_EQ(node.packet_bytes_max, 4u << 20);
   EXPECT_EQ(node.receive_maximum, 100);
+  EXPECT_EQ(node.session_owed_bytes_max, uint64_t{1} << 30);
 }
 
 TEST(ConfigFileTest, UnknownKeysAreRefusedWithTheNearestName) {

@@ -146,7 +146,7 @@ std::vector<ConfigValue> config_values(const Config& config, const std::string& 
                                      ? Json(nullptr)
                                      : Json(exact_duration(node.session_expiry_max_s)));
   add("mqtt.session_queue_max",
-      node.session_queue_bytes_max == 0 ? Json(nullptr) : Json(exact_size(node.session_queue_bytes_max)));
+      node.session_owed_bytes_max == 0 ? Json(nullptr) : Json(exact_size(node.session_owed_bytes_max)));
   add("mqtt.keep_alive_max",
       node.keep_alive_max_s == 0 ? Json(nullptr) : Json(exact_duration(node.keep_alive_max_s)));
   add("mqtt.response_topic", optional_text(node.response_topic));

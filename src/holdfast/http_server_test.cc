@@ -316,8 +316,8 @@ TEST_F(HttpServerTest, MetricsAreWhatPrometheusReads) {
   status.link.backlog_count = 7;
   status.nodes_owed_count = 20;
   status.nodes_owed_bytes = 200;
-  status.store.owed_count = 127;
-  status.store.owed_bytes = 9200;
+  status.store.owed_count = 100;
+  status.store.owed_bytes = 8000;
   status.link.lanes = {{.priority = 0, .count = 3, .bytes = 30, .oldest_wall_us = 1'000'000},
                        {.priority = 5, .count = 4, .bytes = 40, .oldest_wall_us = 3'000'000},
                        {.priority = 9}};

@@ -163,20 +163,15 @@ void add_queue(Page& page, const node::Status& status) {
     page.sample({{"priority", std::to_string(lane.priority)}}, seconds_text(microseconds(age_us)));
   }
   // Clients: sessions and share groups. Who of them is not a label; `holdfast queue ls` says it.
-  const auto clients = [](uint64_t all, uint64_t nodes, uint64_t parent) {
-    return all - std::min(all, nodes + parent);
-  };
   page.metric("owed_messages", "gauge",
               "Stored messages that somebody is owed, by whom; one for each who is owed it.");
   page.sample({{"to", "parent"}}, link.backlog_count);
   page.sample({{"to", "nodes"}}, status.nodes_owed_count);
-  page.sample({{"to", "clients"}},
-              clients(status.store.owed_count, status.nodes_owed_count, link.backlog_count));
+  page.sample({{"to", "clients"}}, status.store.owed_count);
   page.metric("owed_bytes", "gauge", "Their bytes.");
   page.sample({{"to", "parent"}}, link.backlog_bytes);
   page.sample({{"to", "nodes"}}, status.nodes_owed_bytes);
-  page.sample({{"to", "clients"}},
-              clients(status.store.owed_bytes, status.nodes_owed_bytes, link.backlog_bytes));
+  page.sample({{"to", "clients"}}, status.store.owed_bytes);
   page.metric("queue_dropped_total", "counter", "Messages that somebody was owed and did not get, by cause.");
   page.sample({{"cause", "slow_reader"}}, status.broker.qos0_dropped);
   page.sample({{"cause", "message_expired"}}, status.broker.expired);

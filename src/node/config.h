@@ -59,7 +59,7 @@ struct Config {
   uint32_t packet_bytes_max = 1 << 20;
   uint16_t receive_maximum = 1024;
   uint32_t session_expiry_max_s = UINT32_MAX;
-  uint64_t session_queue_bytes_max =
+  uint64_t session_owed_bytes_max =
       0;                          // Owed to one session, which then ends; 0: the quota is the only bound.
   uint16_t keep_alive_max_s = 0;  // 0: any.
   std::string response_topic = "response";

@@ -61,7 +61,7 @@ Node::Impl::Impl(Config config_in, Entropy& entropy_in, std::unique_ptr<store::S
   limits.receive_maximum = config.receive_maximum;
   limits.session_expiry_default_s = config.session_expiry_default_s;
   limits.session_expiry_max_s = config.session_expiry_max_s;
-  limits.session_queue_bytes_max = config.session_queue_bytes_max;
+  limits.session_owed_bytes_max = config.session_owed_bytes_max;
   limits.keep_alive_max_s = config.keep_alive_max_s;
   limits.response_topic = config.response_topic;
   limits.server_moved = config.server_moved;

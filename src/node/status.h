@@ -106,8 +106,7 @@ struct Status {
   LinkStatus link;
   uint32_t nodes_registered = 0;
   uint32_t nodes_connected = 0;
-  uint64_t nodes_owed_count =
-      0;  // To all of them; what nodes, parent and clients are owed together is in `store`.
+  uint64_t nodes_owed_count = 0;  // To all of them. What clients are owed is in `store`.
   uint64_t nodes_owed_bytes = 0;
   uint64_t gaps = 0;
   struct GapSum {

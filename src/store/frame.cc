@@ -33,9 +33,6 @@ int64_t difference(int64_t a, int64_t b) {
   return static_cast<int64_t>(static_cast<uint64_t>(a) - static_cast<uint64_t>(b));
 }
 
-constexpr size_t kUsualRecordBytes = 256;
-constexpr size_t kRecordsReservedMax = 64;  // A frame of a usual size; a large one may be one record.
-
 }  // namespace
 
 uint32_t FrameBuilder::topic_number(Bytes topic) {
@@ -183,7 +180,6 @@ Result<std::shared_ptr<const Frame>> Frame::parse(std::string plain, Position fi
   auto frame = std::make_shared<Frame>();
   frame->plain_ = std::move(plain);
   ByteReader in(frame->plain_);
-  frame->records_.reserve(std::min(frame->plain_.size() / kUsualRecordBytes, kRecordsReservedMax));
   std::vector<Bytes> topics;
   std::vector<Bytes> audiences;
   std::vector<BootId> boots;

@@ -104,7 +104,7 @@ void Store::Impl::remove_reader(ReaderId id, std::optional<GapCause> cause) {
     put_u64be(key, id);
     write_row(Table::kReader, key, true, {}, Haste::kCommit);
   }
-  owe_nothing(found->second.info);
+  owe_nothing(found->second);
   dirty_readers.erase(id);
   woken.erase(id);
   readers.erase(found);
@@ -116,16 +116,26 @@ void Store::Impl::reader_changed(Reader& reader, ReaderId id) {
   dirty_readers.insert(id);
 }
 
-void Store::Impl::owe_less(ReaderInfo& info, uint64_t count, uint64_t bytes) {
-  count = std::min(count, info.owed_count);
-  bytes = std::min(bytes, info.owed_bytes);
-  info.owed_count -= count;
-  info.owed_bytes -= bytes;
+void Store::Impl::owe_less(Reader& reader, uint64_t count, uint64_t bytes) {
+  count = std::min(count, reader.info.owed_count);
+  bytes = std::min(bytes, reader.info.owed_bytes);
+  reader.info.owed_count -= count;
+  reader.info.owed_bytes -= bytes;
+  if (!reader.counted) return;
   counters.owed_count -= count;
   counters.owed_bytes -= bytes;
 }
 
-void Store::Impl::owe_nothing(ReaderInfo& info) { owe_less(info, info.owed_count, info.owed_bytes); }
+void Store::Impl::owe_nothing(Reader& reader) {
+  owe_less(reader, reader.info.owed_count, reader.info.owed_bytes);
+}
+
+void Store::Impl::count_in_figures(ReaderId id) {
+  const auto found = readers.find(id);
+  if (found == readers.end() || std::exchange(found->second.counted, true)) return;
+  counters.owed_count += found->second.info.owed_count;
+  counters.owed_bytes += found->second.info.owed_bytes;
+}
 
 // The low-water position lies right before the first record that is not done with.
 void Store::Impl::settle(Reader& reader, ReaderId id) {
@@ -134,7 +144,7 @@ void Store::Impl::settle(Reader& reader, ReaderId id) {
                               ? reader.info.cursor
                               : Position{reader.outstanding.front().position.value - 1};
   // After a restart the count may be too high (count_owed); here it is known to be nothing.
-  if (reader.outstanding.empty() && reader.last_owed <= reader.info.cursor) owe_nothing(reader.info);
+  if (reader.outstanding.empty() && reader.last_owed <= reader.info.cursor) owe_nothing(reader);
   reader_changed(reader, id);
 }
 
@@ -161,7 +171,7 @@ void Store::Impl::acknowledge(ReaderId id, Position position) {
   }
   if (record == reader.outstanding.end() || record->position != position || record->done) return;
   record->done = true;
-  owe_less(reader.info, 1, record->bytes);
+  owe_less(reader, 1, record->bytes);
   settle(reader, id);
 }
 
@@ -187,7 +197,7 @@ void Store::Impl::restore_outstanding(ReaderId id, std::span<const Position> pos
   for (const Position position : sorted) {
     if (position > reader.info.cursor) continue;
     reader.outstanding.push_back({position, 0});
-    owe(reader.info, 1, 0);
+    owe(reader, 1, 0);
   }
   settle(reader, id);
 }
@@ -195,12 +205,12 @@ void Store::Impl::restore_outstanding(ReaderId id, std::span<const Position> pos
 // What is owed behind `after`: exact but for the frame that `after` lies in, which counts as a whole unless
 // it is in memory.
 void Store::Impl::count_owed(Reader& reader, ReaderId id, Position after) {
-  owe_nothing(reader.info);
+  owe_nothing(reader);
   for (const auto& segment : segments) {
     const auto summary = segment->readers.find(id);
     if (summary == segment->readers.end() || summary->second.last <= after) continue;
     if (segment->directory == nullptr || segment->commit_first > after.commit()) {
-      owe(reader.info, summary->second.count, summary->second.bytes);
+      owe(reader, summary->second.count, summary->second.bytes);
       continue;
     }
     const Directory& directory = *segment->directory;
@@ -215,13 +225,13 @@ void Store::Impl::count_owed(Reader& reader, ReaderId id, Position after) {
         if (frame == nullptr) frame = read_cache.find({segment->id, entry.offset});
       }
       if (frame == nullptr) {
-        owe(reader.info, share.count, share.bytes);
+        owe(reader, share.count, share.bytes);
         continue;
       }
       for (size_t i = frame->upper_bound(after); i < frame->records().size(); ++i) {
         const Record& record = frame->records()[i];
         for_each_member(record.audience, [&](const Member& member) {
-          if (member.reader == id) owe(reader.info, 1, record.size_bytes());
+          if (member.reader == id) owe(reader, 1, record.size_bytes());
           return member.reader < id;
         });
       }
@@ -230,7 +240,7 @@ void Store::Impl::count_owed(Reader& reader, ReaderId id, Position after) {
   // And what waits to become durable.
   const auto pending = [&](ReaderId member, const Share& share, Position last) {
     if (member != id || last <= after) return;
-    owe(reader.info, share.count, share.bytes);
+    owe(reader, share.count, share.bytes);
   };
   if (in_flight) {
     for (const InFlight::Piece& piece : in_flight->pieces) {
@@ -635,7 +645,7 @@ void Store::Impl::quarantine(Segment& segment, uint64_t offset) {
     const auto reader = readers.find(id);
     if (share == shares.end() || reader == readers.end() || share->last <= reader->second.info.cursor)
       continue;
-    owe_less(reader->second.info, share->count, share->bytes);
+    owe_less(reader->second, share->count, share->bytes);
   }
 }
 

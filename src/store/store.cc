@@ -90,7 +90,7 @@ Store::Appended Store::Impl::append(const NewRecord& record) {
     const auto reader = readers.find(member.reader);
     if (reader != readers.end()) {
       reader->second.last_owed = position;
-      owe(reader->second.info, 1, bytes);
+      owe(reader->second, 1, bytes);
     }
     return true;
   });
@@ -658,6 +658,7 @@ void Store::for_each_stream(const std::function<void(const StreamInfo&)>& visit)
 }
 
 ReaderId Store::create_reader(bool durable) { return impl_->create_reader(durable); }
+void Store::count_in_figures(ReaderId reader) { impl_->count_in_figures(reader); }
 void Store::remove_reader(ReaderId reader, std::optional<GapCause> cause) {
   impl_->remove_reader(reader, cause);
 }

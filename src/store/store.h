@@ -83,7 +83,8 @@ struct Figures {
   uint64_t quota_bytes = 0;
   uint64_t spare_bytes = 0;  // Of file_bytes: what nobody is owed, and gives way when space is short.
   uint64_t records_live_bytes = 0;
-  uint64_t owed_count = 0;  // To all readers together: a record counts for each of them.
+  uint64_t owed_count =
+      0;  // To the readers of count_in_figures() together: a record counts for each of them.
   uint64_t owed_bytes = 0;
   uint32_t segment_count = 0;
   uint64_t commits = 0;  // Since open, like all that follow.
@@ -183,6 +184,8 @@ class Store {
   // Its backlog is nobody's any more; a gap record says so if there was any and `cause` is given.
   void remove_reader(ReaderId reader, std::optional<GapCause> cause);
   const ReaderInfo* reader(ReaderId reader) const;
+  // From now on what it is owed is part of Figures::owed_count and owed_bytes. (Not remembered over a restart.)
+  void count_in_figures(ReaderId reader);
   // Every record owed so far was handed out: what is appended now may be delivered without reading it back.
   bool caught_up(ReaderId reader) const;
 

@@ -129,7 +129,8 @@ struct Reader {
   ReaderInfo info;
   Position last_owed;  // The last record that has it in its audience, durable or not.
   std::deque<Outstanding> outstanding;
-  bool dirty = false;  // Its row is to be written with the next batch.
+  bool dirty = false;    // Its row is to be written with the next batch.
+  bool counted = false;  // count_in_figures()
 };
 
 // A frame by where it stands. (Its number in a directory may change when the directory is built anew.)
@@ -401,15 +402,17 @@ class Store::Impl {
   bool next_beside(ReaderId id, Position after, Fetch* fetch);
   void remember_read(ReaderId id, const Fetch& fetch);
   void count_owed(Reader& reader, ReaderId id, Position after);
-  // What a reader is owed, and what all together are.
-  void owe(ReaderInfo& info, uint64_t count, uint64_t bytes) {
-    info.owed_count += count;
-    info.owed_bytes += bytes;
+  // What a reader is owed, and what those that are counted are owed together.
+  void owe(Reader& reader, uint64_t count, uint64_t bytes) {
+    reader.info.owed_count += count;
+    reader.info.owed_bytes += bytes;
+    if (!reader.counted) return;
     counters.owed_count += count;
     counters.owed_bytes += bytes;
   }
-  void owe_less(ReaderInfo& info, uint64_t count, uint64_t bytes);
-  void owe_nothing(ReaderInfo& info);
+  void owe_less(Reader& reader, uint64_t count, uint64_t bytes);
+  void owe_nothing(Reader& reader);
+  void count_in_figures(ReaderId id);
   void read_ahead(const Segment& segment, uint32_t entry);
   void quarantine(Segment& segment, uint64_t offset);
 
