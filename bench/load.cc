@@ -9,7 +9,6 @@
 // window, and nobody sends while more than `--lag` deliveries are under way; so what is measured can be
 // sustained. Every message carries its publisher, number and time (payload.h), and every subscriber keeps
 // account of them (ledger.h). The result is one line of JSON.
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -17,6 +16,7 @@
 #include <vector>
 
 #include "histogram.h"
+#include "holdfast/command_line.h"
 #include "ledger.h"
 #include "mqtt_client.h"
 #include "payload.h"
@@ -345,75 +345,73 @@ Json collect(const Settings& settings) {
 
 int main_checked(int argc, char** argv) {
   Settings settings;
-  CLI::App app("Load on an MQTT broker, measured; the result is one line of JSON.");
-  app.require_subcommand(1);
-  CLI::App* publish = app.add_subcommand("publish", "publishers with a window each, and subscribers");
-  CLI::App* fanout = app.add_subcommand("fanout", "from one publisher to many subscribers");
-  CLI::App* latency = app.add_subcommand("latency", "at a fixed rate, one publisher to one subscriber");
-  CLI::App* collect_mode = app.add_subcommand("collect", "wait for the messages of another process");
+  holdfast::CommandLine app("load", "Load on an MQTT broker, measured; the result is one line of JSON.");
+  app.require_subcommand();
+  const auto publish = app.subcommand("publish", "publishers with a window each, and subscribers");
+  const auto fanout = app.subcommand("fanout", "from one publisher to many subscribers");
+  const auto latency = app.subcommand("latency", "at a fixed rate, one publisher to one subscriber");
+  const auto collect_mode = app.subcommand("collect", "wait for the messages of another process");
 
-  const auto common = [&](CLI::App* mode) {
-    mode->add_option("--host", settings.host, "IPv4 address")->capture_default_str();
-    mode->add_option("--port", settings.port)->required();
-    mode->add_option("--mqtt", settings.protocol, "4 for 3.1.1, 5 for 5.0")
-        ->check(CLI::IsMember({4, 5}))
-        ->capture_default_str();
-    mode->add_option("--qos", settings.qos)->check(CLI::Range(0, 2))->capture_default_str();
-    mode->add_option("--payload", settings.payload_bytes, "bytes")
-        ->check(CLI::Range(kPayloadBytesMin, kPayloadBytesMax))
-        ->capture_default_str();
-    mode->add_option("--run", settings.run, "number of this run; the same for `publish` and its `collect`")
-        ->capture_default_str();
-    mode->add_option("--settle", settings.settle_s, "seconds without progress after which the rest is lost")
-        ->capture_default_str();
-    mode->add_option("--connect-wait", settings.connect_wait_s, "seconds to wait for a listener")
-        ->capture_default_str();
+  const auto common = [&](holdfast::Command mode) {
+    mode.option("--host", "ADDRESS", &settings.host, "IPv4 address").show_default();
+    mode.option("--port", "PORT", &settings.port, "").required();
+    mode.option("--mqtt", "N", &settings.protocol, "4 for 3.1.1, 5 for 5.0").between(4, 5).show_default();
+    mode.option("--qos", "QOS", &settings.qos, "").between(0, 2).show_default();
+    mode.option("--payload", "N", &settings.payload_bytes, "bytes")
+        .between(kPayloadBytesMin, kPayloadBytesMax)
+        .show_default();
+    mode.option("--run", "N", &settings.run, "number of this run; the same for `publish` and its `collect`")
+        .show_default();
+    mode.option("--settle", "S", &settings.settle_s, "seconds without progress after which the rest is lost")
+        .show_default();
+    mode.option("--connect-wait", "S", &settings.connect_wait_s, "seconds to wait for a listener")
+        .show_default();
   };
-  const auto measured = [&](CLI::App* mode) {
+  const auto measured = [&](holdfast::Command mode) {
     common(mode);
-    mode->add_option("--warmup", settings.warmup_s, "seconds that do not count")->capture_default_str();
-    mode->add_option("--seconds", settings.duration_s, "seconds that count")->capture_default_str();
-    mode->add_option("--lag", settings.lag, "deliveries under way at most; 0 chooses");
-    mode->add_flag("--clean{false}", settings.persistent, "subscribers with clean sessions");
-    mode->add_option("--server-pid", settings.server_pid, "process whose processor time is counted");
+    mode.option("--warmup", "S", &settings.warmup_s, "seconds that do not count").show_default();
+    mode.option("--seconds", "S", &settings.duration_s, "seconds that count").show_default();
+    mode.option("--lag", "N", &settings.lag, "deliveries under way at most; 0 chooses");
+    mode.flag("--clean{false}", &settings.persistent, "subscribers with clean sessions");
+    mode.option("--server-pid", "PID", &settings.server_pid, "process whose processor time is counted");
+  };
+  const auto measure = [&] {
+    print(Measurement(settings).run());
+    return 0;
   };
   measured(publish);
-  publish->add_option("--publishers", settings.publishers)
-      ->check(CLI::Range(1, 10000))
-      ->capture_default_str();
-  publish->add_option("--window", settings.window, "in flight for each publisher")
-      ->check(CLI::Range(1, 65535))
-      ->capture_default_str();
-  publish->add_option("--subscribers", settings.subscribers, "0: nobody")->capture_default_str();
-  publish->add_option("--messages", settings.messages, "so many instead of --seconds, without warm-up");
-  publish->add_option("--rate", settings.rate, "messages a second in all; 0: as fast as the window allows");
+  publish.option("--publishers", "N", &settings.publishers, "").between(1, 10000).show_default();
+  publish.option("--window", "N", &settings.window, "in flight for each publisher")
+      .between(1, 65535)
+      .show_default();
+  publish.option("--subscribers", "N", &settings.subscribers, "0: nobody").show_default();
+  publish.option("--messages", "N", &settings.messages, "so many instead of --seconds, without warm-up");
+  publish.option("--rate", "N", &settings.rate, "messages a second in all; 0: as fast as the window allows");
+  publish.run(measure);
   measured(fanout);
-  fanout->add_option("--subscribers", settings.subscribers)->check(CLI::Range(1, 10000));
-  fanout->add_option("--window", settings.window, "in flight at QoS 1 and 2")->check(CLI::Range(1, 65535));
+  const auto subscribers = fanout.option("--subscribers", "N", &settings.subscribers, "").between(1, 10000);
+  fanout.option("--window", "N", &settings.window, "in flight at QoS 1 and 2").between(1, 65535);
+  fanout.run([&] {
+    if (!subscribers.given()) settings.subscribers = 100;
+    return measure();
+  });
   measured(latency);
-  latency->add_option("--rate", settings.rate, "messages a second; without it 1000");
-  common(collect_mode);
-  collect_mode->add_option("--client", settings.client_id, "client identifier")->capture_default_str();
-  collect_mode->add_option("--publishers", settings.publishers)->capture_default_str();
-  collect_mode->add_option("--messages", settings.messages, "of all publishers together");
-  collect_mode->add_flag("--register", settings.register_only, "make the session and leave");
-
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error);
-  }
-  if (*collect_mode) {
-    print(collect(settings));
-    return 0;
-  }
-  if (*latency) {
+  latency.option("--rate", "N", &settings.rate, "messages a second; without it 1000");
+  latency.run([&] {
     settings.window = 65535;
     if (settings.rate <= 0) settings.rate = 1000;
-  }
-  if (*fanout && fanout->count("--subscribers") == 0) settings.subscribers = 100;
-  print(Measurement(settings).run());
-  return 0;
+    return measure();
+  });
+  common(collect_mode);
+  collect_mode.option("--client", "ID", &settings.client_id, "client identifier").show_default();
+  collect_mode.option("--publishers", "N", &settings.publishers, "").show_default();
+  collect_mode.option("--messages", "N", &settings.messages, "of all publishers together");
+  collect_mode.flag("--register", &settings.register_only, "make the session and leave");
+  collect_mode.run([&] {
+    print(collect(settings));
+    return 0;
+  });
+  return app.parse(argc, argv);
 }
 
 }  // namespace

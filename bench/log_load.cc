@@ -4,7 +4,6 @@
 // load.cc.
 #include <sys/epoll.h>
 
-#include <CLI/CLI.hpp>
 #include <charconv>
 #include <cstdio>
 #include <memory>
@@ -13,6 +12,7 @@
 #include <vector>
 
 #include "histogram.h"
+#include "holdfast/command_line.h"
 #include "payload.h"
 #include "slot_ring.h"
 #include "system.h"
@@ -247,33 +247,31 @@ Json measure(const Settings& settings, Dialect& dialect) {
 int main_checked(int argc, char** argv) {
   Settings settings;
   std::string server;
-  CLI::App app("Appends to a log, measured; the result is one line of JSON.");
-  app.add_option("server", server)->required()->check(CLI::IsMember({"redis", "nats"}));
-  app.add_option("--host", settings.host, "IPv4 address")->capture_default_str();
-  app.add_option("--port", settings.port)->required();
-  app.add_option("--connections", settings.connections)->check(CLI::Range(1, 10000))->capture_default_str();
-  app.add_option("--window", settings.window, "messages in flight for each connection")
-      ->check(CLI::Range(1, 65535))
-      ->capture_default_str();
-  app.add_option("--payload", settings.payload_bytes, "bytes")
-      ->check(CLI::Range(kPayloadBytesMin, kPayloadBytesMax))
-      ->capture_default_str();
-  app.add_option("--warmup", settings.warmup_s, "seconds that do not count")->capture_default_str();
-  app.add_option("--seconds", settings.duration_s, "seconds that count")->capture_default_str();
-  app.add_option("--server-pid", settings.server_pid, "process whose processor time is counted");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error);
-  }
-  std::unique_ptr<Dialect> dialect;
-  if (server == "nats") {
-    dialect = std::make_unique<Nats>();
-  } else {
-    dialect = std::make_unique<Redis>();
-  }
-  std::puts(measure(settings, *dialect).dump().c_str());
-  return 0;
+  holdfast::CommandLine app("log_load", "Appends to a log, measured; the result is one line of JSON.");
+  app.option("server", "SERVER", &server, "").required().one_of({"redis", "nats"});
+  app.option("--host", "ADDRESS", &settings.host, "IPv4 address").show_default();
+  app.option("--port", "PORT", &settings.port, "").required();
+  app.option("--connections", "N", &settings.connections, "").between(1, 10000).show_default();
+  app.option("--window", "N", &settings.window, "messages in flight for each connection")
+      .between(1, 65535)
+      .show_default();
+  app.option("--payload", "N", &settings.payload_bytes, "bytes")
+      .between(kPayloadBytesMin, kPayloadBytesMax)
+      .show_default();
+  app.option("--warmup", "S", &settings.warmup_s, "seconds that do not count").show_default();
+  app.option("--seconds", "S", &settings.duration_s, "seconds that count").show_default();
+  app.option("--server-pid", "PID", &settings.server_pid, "process whose processor time is counted");
+  app.run([&] {
+    std::unique_ptr<Dialect> dialect;
+    if (server == "nats") {
+      dialect = std::make_unique<Nats>();
+    } else {
+      dialect = std::make_unique<Redis>();
+    }
+    std::puts(measure(settings, *dialect).dump().c_str());
+    return 0;
+  });
+  return app.parse(argc, argv);
 }
 
 }  // namespace

@@ -1,10 +1,10 @@
 // How fast one thread reads a backlog back: decrypts frames, parses records, encodes each as the PUBLISH that a subscriber would
 // get, and acknowledges it. The files lie in memory, so that no disk is in the figure. The result is one line of JSON.
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <random>
 
+#include "holdfast/command_line.h"
 #include "io/memory.h"
 #include "mqtt/packet.h"
 #include "store/memory_disk.h"
@@ -29,18 +29,7 @@ struct Depot {
   }
 };
 
-int main_checked(int argc, char** argv) {
-  uint64_t records = 1'000'000;
-  size_t payload_bytes = 256;
-  CLI::App app("Reads a backlog back, measured; the result is one line of JSON.");
-  app.add_option("--records", records)->check(CLI::Range(1000, 10'000'000))->capture_default_str();
-  app.add_option("--payload", payload_bytes, "bytes")->check(CLI::Range(1, 65'536))->capture_default_str();
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error);
-  }
-
+int read_back(uint64_t records, size_t payload_bytes) {
   Depot depot;
   depot.now.mono = {1'000'000'000};
   depot.now.wall_us = 1'700'000'000'000'000;
@@ -108,6 +97,16 @@ int main_checked(int argc, char** argv) {
   json["encoded_bytes"] = encoded_bytes + out.size();
   std::puts(json.dump().c_str());
   return 0;
+}
+
+int main_checked(int argc, char** argv) {
+  uint64_t records = 1'000'000;
+  size_t payload_bytes = 256;
+  holdfast::CommandLine app("read_back", "Reads a backlog back, measured; the result is one line of JSON.");
+  app.option("--records", "N", &records, "").between(1000, 10'000'000).show_default();
+  app.option("--payload", "N", &payload_bytes, "bytes").between(1, 65'536).show_default();
+  app.run([&] { return read_back(records, payload_bytes); });
+  return app.parse(argc, argv);
 }
 
 }  // namespace

@@ -3,7 +3,6 @@
 // The result is one line of JSON, in the words of load.cc.
 #include <fcntl.h>
 
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -11,6 +10,7 @@
 #include <string>
 
 #include "histogram.h"
+#include "holdfast/command_line.h"
 #include "system.h"
 
 namespace hf::bench {
@@ -77,22 +77,21 @@ Json measure(const Settings& settings) {
 
 int main_checked(int argc, char** argv) {
   Settings settings;
-  CLI::App app("Writes and syncs blocks in a loop; the result is one line of JSON.");
-  app.add_option("file", settings.path, "created or overwritten; removed afterwards")->required();
-  app.add_option("--block", settings.block_bytes, "bytes of each write")
-      ->check(CLI::Range(512, 1 << 20))
-      ->capture_default_str();
-  app.add_option("--warmup", settings.warmup_s, "seconds that do not count")->capture_default_str();
-  app.add_option("--seconds", settings.duration_s, "seconds that count")->capture_default_str();
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error);
-  }
-  const Json out = measure(settings);
-  unlink(settings.path.c_str());
-  std::puts(out.dump().c_str());
-  return 0;
+  holdfast::CommandLine app("sync_loop",
+                            "Writes and syncs blocks in a loop; the result is one line of JSON.");
+  app.option("file", "FILE", &settings.path, "created or overwritten; removed afterwards").required();
+  app.option("--block", "N", &settings.block_bytes, "bytes of each write")
+      .between(512, 1 << 20)
+      .show_default();
+  app.option("--warmup", "S", &settings.warmup_s, "seconds that do not count").show_default();
+  app.option("--seconds", "S", &settings.duration_s, "seconds that count").show_default();
+  app.run([&] {
+    const Json out = measure(settings);
+    unlink(settings.path.c_str());
+    std::puts(out.dump().c_str());
+    return 0;
+  });
+  return app.parse(argc, argv);
 }
 
 }  // namespace

@@ -107,6 +107,8 @@ def check_file(path, name):
             continue
         if other == "zstd.h" and not (folder == "link" and name.endswith(".cc")):
             yield line, "<zstd.h>: only source files of link/ compress; ask link/ for it"
+        if other == "CLI" and name != "holdfast/command_line.cc":
+            yield line, f"<{header}>: only holdfast/command_line.cc pays for CLI11; use holdfast/command_line.h"
         if not sans_io:
             continue
         if other in ("openssl", "argon2.h") and folder != "crypto":
@@ -162,6 +164,7 @@ PLANTED = [
     ("identity/a.cc", "#include <argon2.h>\n", "only crypto/"),
     ("io/a.cc", "#include <zstd.h>\n", "only source files of link/"),
     ("link/a.h", "#include <zstd.h>\n", "only source files of link/"),
+    ("holdfast/a_command.cc", "#include <CLI/CLI.hpp>\n", "only holdfast/command_line.cc"),
     ("link/a.cc", 'auto e = getenv("X");\n', "environment"),
     ("link/a.cc", 'auto e = std::getenv("X");\n', "environment"),
     ("link/a.cc", "/* one\n two */\nauto t = time(nullptr);\n", "src/link/a.cc:3: time(nullptr: time comes in"),
@@ -178,6 +181,7 @@ INNOCENT = [
     ("crypto/a.cc", "#include <openssl/evp.h>\n"),
     ("io/a.cc", '#include <openssl/ssl.h>\n#include <thread>\n#include "node/a.h"\nint x = rand();\n'),
     ("link/a.cc", "#include <zstd.h>\n"),
+    ("holdfast/command_line.cc", "#include <CLI/CLI.hpp>\n"),
     ("link/a_test.cc", "#include <thread>\n#include <iostream>\n"),
     ("link/a.h", '// rand() and <thread> in words\n/* #include <thread>\n*/ const char* s = "time(nullptr) rand()";\n'
                  "Instant a = clock.time(0); int b = prng.rand(); int c = operand(1); int d = strand (2);\n"

@@ -3,7 +3,6 @@
 
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <map>
 #include <memory>
@@ -126,37 +125,34 @@ std::string acl_json(const AclQuestion& question, const std::vector<AclAnswer>& 
   return said.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-void add_acl(CLI::App& app, int* exit_code) {
-  CLI::App* command = app.add_subcommand("acl", "Ask the permissions file");
-  command->require_subcommand(1);
+void add_acl(Command app) {
+  const Command command = app.subcommand("acl", "Ask the permissions file");
+  command.require_subcommand();
   auto options = std::make_shared<Options>();
-  CLI::App* test_command = command->add_subcommand("test", "Say whether a user may do something, and why");
+  const Command test_command = command.subcommand("test", "Say whether a user may do something, and why");
   test_command
-      ->add_option("user", options->question.user, "Name of the user; \"\" is a client without a name")
-      ->required()
-      ->type_name("USER");
+      .option("user", "USER", &options->question.user, "Name of the user; \"\" is a client without a name")
+      .required();
   test_command
-      ->add_option("topic", options->question.topic, "Topic; with wildcards it can be subscribed to only")
-      ->required()
-      ->type_name("TOPIC");
-  test_command->add_option("--client", options->question.client, "Client identifier, which %c stands for")
-      ->type_name("ID");
+      .option("topic", "TOPIC", &options->question.topic,
+              "Topic; with wildcards it can be subscribed to only")
+      .required();
+  test_command.option("--client", "ID", &options->question.client, "Client identifier, which %c stands for");
   test_command
-      ->add_option("--action", options->action, "publish, retain, subscribe or receive (default: all)")
-      ->check(CLI::IsMember({"publish", "retain", "subscribe", "receive"}))
-      ->type_name("ACTION");
-  add_data_option(*test_command, &options->target);
-  add_config_option(*test_command, &options->config);
-  add_output_option(*test_command, &options->output);
-  test_command->footer(
+      .option("--action", "ACTION", &options->action, "publish, retain, subscribe or receive (default: all)")
+      .one_of({"publish", "retain", "subscribe", "receive"});
+  add_data_option(test_command, &options->target);
+  add_config_option(test_command, &options->config);
+  add_output_option(test_command, &options->output);
+  test_command.footer(
       "Exit code with --action: 0 allowed, 1 denied.\n"
       "Examples:\n"
       "  holdfast acl test anna sites/anna/door\n"
       "  holdfast acl test anna 'news/#' --action subscribe\n"
       "  holdfast acl test '' public/x --client kiosk-1 -o json");
-  test_command->callback([options, exit_code] {
+  test_command.run([options] {
     const auto done = test(*options);
-    *exit_code = done ? *done : report(done.error());
+    return done ? *done : report(done.error());
   });
 }
 

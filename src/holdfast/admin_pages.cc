@@ -81,16 +81,16 @@ int print_list(const Target& target, const AdminRequest& request, const ListText
   std::string end;
   if (!text) end = any ? "\n]}\n" : std::string("{\"ok\": true, \"") + list.rows + "\": []}\n";
   if (text && !any) end = std::string(list.none) + "\n";
-  const auto printed = print(end);
-  return printed ? kExitOk : report(printed.error());
+  return report(print(end));
 }
 
-int print_answer(const Target& target, AdminRequest request, const std::string& output) {
-  request.text = output == "table";
+int print_answer(const Target& target, AdminRequest request, const std::string& output,
+                 const std::string& said) {
+  const bool json = output == "json";
+  request.text = !json && said.empty();
   const auto answer = ask(target.admin_socket(), request);
   if (!answer) return report({answer.error().exit_code, printable(answer.error().text)});
-  const auto printed = print(request.text ? answer->text : answer->json + "\n");
-  return printed ? kExitOk : report(printed.error());
+  return report(print(json ? answer->json + "\n" : said.empty() ? answer->text : said));
 }
 
 }  // namespace hf::holdfast

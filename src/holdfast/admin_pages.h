@@ -23,8 +23,9 @@ std::expected<void, Failure> for_each_page(
 int print_list(const Target& target, const AdminRequest& request, const ListText& list,
                const std::string& output);
 
-// Prints one answer, as text or as JSON. The exit code.
-int print_answer(const Target& target, AdminRequest request, const std::string& output);
+// Asks, and prints the answer as JSON or as text: as the node has put it, or `said` if that is enough. The exit code.
+int print_answer(const Target& target, AdminRequest request, const std::string& output,
+                 const std::string& said = "");
 
 // All of it, or a Failure: the disk is full, or nobody reads any more.
 std::expected<void, Failure> print(const std::string& text);

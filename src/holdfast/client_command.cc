@@ -1,7 +1,6 @@
 // holdfast client ls | show | kick: who is connected, and whose session is kept.
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <memory>
 
 #include "holdfast/admin_pages.h"
@@ -58,59 +57,56 @@ std::expected<void, Failure> kick(const Options& options) {
                ".\n");
 }
 
-CLI::App* add_one(CLI::App& client, const char* name, const char* about, Options* options) {
-  CLI::App* command = client.add_subcommand(name, about);
-  command->add_option("id", options->id, "Client identifier")->required()->type_name("ID");
-  add_target_options(*command, &options->target);
-  add_output_option(*command, &options->output);
+Command add_one(Command client, const char* name, const char* about, Options* options) {
+  const Command command = client.subcommand(name, about);
+  command.option("id", "ID", &options->id, "Client identifier").required();
+  add_target_options(command, &options->target);
+  add_output_option(command, &options->output);
   return command;
 }
 
 }  // namespace
 
-void add_client(CLI::App& app, int* exit_code) {
-  CLI::App* command = app.add_subcommand("client", "Look at MQTT clients and their sessions");
-  command->require_subcommand(1);
-  command->footer(
+void add_client(Command app) {
+  const Command command = app.subcommand("client", "Look at MQTT clients and their sessions");
+  command.require_subcommand();
+  command.footer(
       "Examples:\n"
       "  holdfast client ls\n"
       "  holdfast client show press-7\n"
       "  holdfast client kick press-7");
 
   auto listed = std::make_shared<Options>();
-  CLI::App* ls =
-      command->add_subcommand("ls", "List the clients, connected or with a kept session, by identifier");
-  add_target_options(*ls, &listed->target);
-  add_output_option(*ls, &listed->output);
-  ls->footer(
+  const Command ls =
+      command.subcommand("ls", "List the clients, connected or with a kept session, by identifier");
+  add_target_options(ls, &listed->target);
+  add_output_option(ls, &listed->output);
+  ls.footer(
       "Examples:\n"
       "  holdfast client ls\n"
       "  holdfast client ls -o json | jq -r '.clients[] | select(.owed_count > 0) | .client'");
-  ls->callback([listed, exit_code] {
-    *exit_code = print_list(listed->target, {.command = "clients"}, clients_list(), listed->output);
+  ls.run([listed] {
+    return print_list(listed->target, {.command = "clients"}, clients_list(), listed->output);
   });
 
   auto shown = std::make_shared<Options>();
-  CLI::App* show = add_one(*command, "show", "Say everything about one client", shown.get());
-  show->footer("Example:\n  holdfast client show press-7");
-  show->callback([shown, exit_code] {
-    *exit_code = print_answer(shown->target, {.command = "client", .name = shown->id}, shown->output);
+  const Command show = add_one(command, "show", "Say everything about one client", shown.get());
+  show.footer("Example:\n  holdfast client show press-7");
+  show.run([shown] {
+    return print_answer(shown->target, {.command = "client", .name = shown->id}, shown->output);
   });
 
   auto kicked = std::make_shared<Options>();
-  CLI::App* kick_command = add_one(*command, "kick", "Disconnect a client", kicked.get());
-  kick_command->add_flag("--forget", kicked->forget,
-                         "End its session too: its subscriptions and what it is owed are lost");
-  kick_command->add_flag("-y,--yes", kicked->yes, "Do not ask");
-  kick_command->footer(
+  const Command kick_command = add_one(command, "kick", "Disconnect a client", kicked.get());
+  kick_command.flag("--forget", &kicked->forget,
+                    "End its session too: its subscriptions and what it is owed are lost");
+  kick_command.flag("-y,--yes", &kicked->yes, "Do not ask");
+  kick_command.footer(
       "It may come back at once: to keep it out, remove its user or its permissions.\n"
       "Examples:\n"
       "  holdfast client kick press-7\n"
       "  holdfast client kick press-7 --forget");
-  kick_command->callback([kicked, exit_code] {
-    const auto done = kick(*kicked);
-    *exit_code = done ? kExitOk : report(done.error());
-  });
+  kick_command.run([kicked] { return report(kick(*kicked)); });
 }
 
 }  // namespace hf::holdfast

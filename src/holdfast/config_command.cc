@@ -1,7 +1,6 @@
 // holdfast config test | get: would this configuration be taken, and which one is in effect?
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
 
@@ -69,65 +68,58 @@ int refuse(const Mistakes& mistakes, const std::string& output) {
   return kExitConfiguration;
 }
 
-void add_get(CLI::App& config, int* exit_code) {
+void add_get(Command config) {
   auto options = std::make_shared<GetOptions>();
-  CLI::App* command =
-      config.add_subcommand("get", "Say which values are in effect, and whether they are from the file");
-  command
-      ->add_option("key", options->key, "A key or a section (default: all), such as quota or mqtt.max_packet")
-      ->type_name("KEY");
-  add_target_options(*command, &options->target);
-  add_output_option(*command, &options->output);
-  command->footer(
+  const Command command =
+      config.subcommand("get", "Say which values are in effect, and whether they are from the file");
+  command.option("key", "KEY", &options->key,
+                 "A key or a section (default: all), such as quota or mqtt.max_packet");
+  add_target_options(command, &options->target);
+  add_output_option(command, &options->output);
+  command.footer(
       "A node takes its file when it starts: what was changed since is not in effect.\n"
       "Examples:\n"
       "  holdfast config get\n"
       "  holdfast config get quota\n"
       "  holdfast config get mqtt -o json");
-  command->callback([options, exit_code] {
-    const auto done = get(*options);
-    *exit_code = done ? kExitOk : report(done.error());
-  });
+  command.run([options] { return report(get(*options)); });
 }
 
 }  // namespace
 
-void add_config(CLI::App& app, int* exit_code) {
+void add_config(Command app) {
   struct Options {
     Target target;
     std::string file;
     std::string output;
   };
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("config", "Look after the configuration");
-  command->require_subcommand(1);
-  add_get(*command, exit_code);
-  CLI::App* test = command->add_subcommand(
+  const Command command = app.subcommand("config", "Look after the configuration");
+  command.require_subcommand();
+  add_get(command);
+  const Command test = command.subcommand(
       "test", "Check a configuration file without using it, with its users, permissions and tokens");
-  test->add_option("file", options->file, "The file (default holdfast.toml in the data directory)")
-      ->type_name("FILE");
-  add_data_option(*test, &options->target);
-  add_output_option(*test, &options->output);
-  test->footer(
+  test.option("file", "FILE", &options->file, "The file (default holdfast.toml in the data directory)");
+  add_data_option(test, &options->target);
+  add_output_option(test, &options->output);
+  test.footer(
       "Exit code 78: it would be refused; every mistake is named with its line.\n"
       "Examples:\n"
       "  holdfast config test\n"
       "  holdfast config test new.toml && mv new.toml /var/lib/holdfast/holdfast.toml");
-  test->callback([options, exit_code] {
+  test.run([options] {
     const std::string path =
         options->file.empty() ? options->target.data_directory() + "/holdfast.toml" : options->file;
     const bool own_data = options->target.data.empty() && !options->file.empty();
     const ConfigCheck done = check_config(path, options->target.data_directory(), own_data);
     for (const std::string& warning : done.warnings) std::fprintf(stderr, "warning: %s\n", warning.c_str());
-    if (!done.mistakes.empty()) {
-      *exit_code = refuse(done.mistakes, options->output);
-      return;
-    }
+    if (!done.mistakes.empty()) return refuse(done.mistakes, options->output);
     if (options->output == "json") {
       std::puts("{\"ok\": true, \"mistakes\": []}");
-      return;
+      return kExitOk;
     }
     for (const std::string& sentence : done.sentences) fmt::print("{}\n", sentence);
+    return kExitOk;
   });
 }
 

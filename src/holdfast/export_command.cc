@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
 
@@ -120,33 +119,28 @@ std::expected<void, Failure> export_stream(const Options& options) {
 
 }  // namespace
 
-void add_stream_export(CLI::App& stream, int* exit_code) {
+void add_stream_export(Command stream) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = stream.add_subcommand(
-      "export", "Write records as CSV or JSON lines, the oldest first, for other programs");
-  command->add_option("stream", options->stream, "Name of the stream")->required()->type_name("STREAM");
+  const Command command =
+      stream.subcommand("export", "Write records as CSV or JSON lines, the oldest first, for other programs");
+  command.option("stream", "STREAM", &options->stream, "Name of the stream").required();
+  command.option("--since", "TIME|DURATION", &options->since,
+                 "Those that arrived from then on: a moment in UTC, or so long ago (default: all)");
+  command.option("--until", "TIME|DURATION", &options->until,
+                 "Those that arrived before (default: all that is there now)");
+  command.option("--topic", "FILTER", &options->topic, "Those whose topics match");
   command
-      ->add_option("--since", options->since,
-                   "Those that arrived from then on: a moment in UTC, or so long ago (default: all)")
-      ->type_name("TIME|DURATION");
-  command->add_option("--until", options->until, "Those that arrived before (default: all that is there now)")
-      ->type_name("TIME|DURATION");
-  command->add_option("--topic", options->topic, "Those whose topics match")->type_name("FILTER");
-  command
-      ->add_option("-o,--output,--format", options->format, "csv or json (default): an object on each line")
-      ->check(CLI::IsMember({"csv", "json"}))
-      ->type_name("FORMAT");
-  add_target_options(*command, &options->target);
-  command->footer(
+      .option("-o,--output,--format", "FORMAT", &options->format,
+              "csv or json (default): an object on each line")
+      .one_of({"csv", "json"});
+  add_target_options(command, &options->target);
+  command.footer(
       "Records of several nodes come one node after the other, each in its order.\n"
       "Examples:\n"
       "  holdfast stream export telemetry --since '24 h' > day.jsonl\n"
       "  holdfast stream export telemetry --since 2026-11-01 --until 2026-12-01 -o csv > november.csv\n"
       "  holdfast stream export alarms --topic 'alarm/engine/#'");
-  command->callback([options, exit_code] {
-    const auto done = export_stream(*options);
-    *exit_code = done ? kExitOk : report(done.error());
-  });
+  command.run([options] { return report(export_stream(*options)); });
 }
 
 }  // namespace hf::holdfast

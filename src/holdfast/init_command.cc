@@ -3,7 +3,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <cerrno>
 #include <filesystem>
 #include <memory>
@@ -190,28 +189,21 @@ std::expected<void, Failure> init(const Options& options) {
 
 }  // namespace
 
-void add_init(CLI::App& app, int* exit_code) {
+void add_init(Command app) {
   auto options = std::make_shared<Options>();
-  CLI::App* command =
-      app.add_subcommand("init", "Make a new data directory: configuration, key and an empty store");
-  command->add_option("dir", options->directory, "The directory; made if it is not there")
-      ->required()
-      ->type_name("DIR");
-  command->add_option("--name", options->name, "Name of the node (default: the machine's)")
-      ->type_name("NAME");
-  command->add_option("--key", options->key, "Key file outside the data directory; made if it is not there")
-      ->type_name("FILE");
-  command->add_option("--claim", options->claim, "Claim file from the hub (holdfast node add)")
-      ->type_name("FILE");
-  add_output_option(*command, &options->output);
-  command->footer(
+  const Command command =
+      app.subcommand("init", "Make a new data directory: configuration, key and an empty store");
+  command.option("dir", "DIR", &options->directory, "The directory; made if it is not there").required();
+  command.option("--name", "NAME", &options->name, "Name of the node (default: the machine's)");
+  command.option("--key", "FILE", &options->key,
+                 "Key file outside the data directory; made if it is not there");
+  command.option("--claim", "FILE", &options->claim, "Claim file from the hub (holdfast node add)");
+  add_output_option(command, &options->output);
+  command.footer(
       "Examples:\n"
       "  holdfast init /var/lib/holdfast\n"
       "  holdfast init ./ship --claim ship-7.claim");
-  command->callback([options, exit_code] {
-    const auto done = init(*options);
-    *exit_code = done ? kExitOk : report(done.error());
-  });
+  command.run([options] { return report(init(*options)); });
 }
 
 }  // namespace hf::holdfast

@@ -1,9 +1,10 @@
 // holdfast: an MQTT node that keeps what it accepted. One binary for the node and for those who look after
 // it.
-#include <CLI/CLI.hpp>
+#include <algorithm>
 #include <string>
 #include <vector>
 
+#include "holdfast/command_line.h"
 #include "holdfast/commands.h"
 #include "holdfast/exit_code.h"
 #include "holdfast/text.h"
@@ -13,13 +14,8 @@ namespace hf::holdfast {
 namespace {
 
 // A first word that is no command, answered with the one that was meant.
-int unknown_command(const CLI::App& app, int argc, char** argv) {
-  if (argc < 2 || argv[1][0] == '-') return kExitOk;
-  std::vector<std::string> names;
-  for (const CLI::App* command : app.get_subcommands({})) {
-    if (command->get_name() == argv[1]) return kExitOk;
-    names.push_back(command->get_name());
-  }
+int unknown_command(const std::vector<std::string>& names, int argc, char** argv) {
+  if (argc < 2 || argv[1][0] == '-' || std::ranges::find(names, argv[1]) != names.end()) return kExitOk;
   const std::string near = nearest_name(argv[1], names);
   return report(
       {kExitUsage, "no command `" + printable(argv[1]) + "`" +
@@ -31,14 +27,13 @@ int unknown_command(const CLI::App& app, int argc, char** argv) {
 
 int main(int argc, char** argv) {
   using namespace hf::holdfast;
-  CLI::App app(
+  CommandLine app(
+      "holdfast",
       "Holdfast keeps a site working while its link is down: it takes MQTT, stores it encrypted before it "
       "says\n"
       "\"accepted\", and brings everything upstream when the link returns, in order, exactly once.");
-  app.name("holdfast");
-  app.set_help_flag("--help", "Help; also for each command");
-  app.set_version_flag("--version", std::string("holdfast ") + kVersion);
-  app.require_subcommand(1);
+  app.version(std::string("holdfast ") + kVersion);
+  app.require_subcommand();
   app.footer(
       "A node in three lines:\n"
       "  holdfast init ./data\n"
@@ -48,31 +43,25 @@ int main(int argc, char** argv) {
       "Exit codes: 0 ok, 1 failed, 2 usage, 3 no node answers, 4 it needs a hand, 78 configuration or "
       "directory in use");
 
-  int exit_code = kExitOk;
-  add_init(app, &exit_code);
-  add_run(app, &exit_code);
-  add_status(app, &exit_code);
-  add_pub(app, &exit_code);
-  add_sub(app, &exit_code);
-  add_stream(app, &exit_code);
-  add_client(app, &exit_code);
-  add_retained(app, &exit_code);
-  add_queue(app, &exit_code);
-  add_node(app, &exit_code);
-  add_user(app, &exit_code);
-  add_token(app, &exit_code);
-  add_acl(app, &exit_code);
-  add_config(app, &exit_code);
-  add_store(app, &exit_code);
-  add_connect(app, &exit_code);
-  add_claim(app, &exit_code);
-  add_version(app, &exit_code);
-  if (const int mistaken = unknown_command(app, argc, argv); mistaken != kExitOk) return mistaken;
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    // Asking for help is not a mistake; everything else here is.
-    return app.exit(error) == 0 ? kExitOk : kExitUsage;
-  }
-  return exit_code;
+  add_init(app);
+  add_run(app);
+  add_status(app);
+  add_pub(app);
+  add_sub(app);
+  add_stream(app);
+  add_client(app);
+  add_retained(app);
+  add_queue(app);
+  add_node(app);
+  add_user(app);
+  add_token(app);
+  add_acl(app);
+  add_config(app);
+  add_store(app);
+  add_connect(app);
+  add_claim(app);
+  add_version(app);
+  if (const int mistaken = unknown_command(app.subcommand_names(), argc, argv); mistaken != kExitOk)
+    return mistaken;
+  return app.parse(argc, argv);
 }

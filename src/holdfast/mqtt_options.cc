@@ -1,6 +1,5 @@
 #include "holdfast/mqtt_options.h"
 
-#include <CLI/CLI.hpp>
 #include <cstdio>
 
 #include "crypto/crypto.h"
@@ -11,23 +10,19 @@
 
 namespace hf::holdfast {
 
-void add_mqtt_options(CLI::App& command, MqttOptions* options) {
-  command.add_option("-i,--id", options->client_id, "Client identifier")->type_name("ID");
-  command.add_option("-h,--host", options->host, "Over TCP to this host instead of the node's unix socket")
-      ->type_name("HOST");
-  command.add_option("-p,--port", options->port, "TCP port (default 1883, with --tls 8883)")
-      ->check(CLI::Range(1, 65535))
-      ->type_name("PORT");
-  command.add_flag("--tls", options->tls,
-                   "Encrypt, and let in only a host whose certificate is good for HOST");
-  command.add_option("--ca", options->ca, "Authorities of that certificate, in PEM (default: the system's)")
-      ->type_name("FILE");
-  command.add_option("--user", options->user, "Log in as this user; other machines want a name of everybody")
-      ->type_name("NAME");
-  command
-      .add_option("--password-file", options->password_file,
-                  "A file whose one line is the password (default: it is asked for)")
-      ->type_name("FILE");
+void add_mqtt_options(Command command, MqttOptions* options) {
+  command.option("-i,--id", "ID", &options->client_id, "Client identifier");
+  command.option("-h,--host", "HOST", &options->host,
+                 "Over TCP to this host instead of the node's unix socket");
+  command.option("-p,--port", "PORT", &options->port, "TCP port (default 1883, with --tls 8883)")
+      .between(1, 65535);
+  command.flag("--tls", &options->tls, "Encrypt, and let in only a host whose certificate is good for HOST");
+  command.option("--ca", "FILE", &options->ca,
+                 "Authorities of that certificate, in PEM (default: the system's)");
+  command.option("--user", "NAME", &options->user,
+                 "Log in as this user; other machines want a name of everybody");
+  command.option("--password-file", "FILE", &options->password_file,
+                 "A file whose one line is the password (default: it is asked for)");
   add_target_options(command, &options->target);
 }
 

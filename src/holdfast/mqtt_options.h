@@ -21,7 +21,7 @@ struct MqttOptions {
   std::string client_id;
 };
 
-void add_mqtt_options(CLI::App& command, MqttOptions* options);
+void add_mqtt_options(Command command, MqttOptions* options);
 
 // Asks for the password if there is a user and no file. What the options do not say is left as it is in `more`.
 std::expected<std::unique_ptr<MqttClient>, Failure> connect_mqtt(const MqttOptions& options,

@@ -1,40 +1,31 @@
 // holdfast node add | renew | rm | ls: the nodes below this one.
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
 #include <vector>
 
+#include "holdfast/admin_pages.h"
 #include "holdfast/commands.h"
 #include "holdfast/exit_code.h"
 #include "holdfast/read_file.h"
-#include "holdfast/target.h"
 #include "holdfast/text.h"
 
 namespace hf::holdfast {
 
 namespace {
 
-void add_ls(CLI::App& node, int* exit_code) {
+void add_ls(Command node) {
   struct Options {
     Target target;
     std::string output;
   };
   auto options = std::make_shared<Options>();
-  CLI::App* command = node.add_subcommand("ls", "List the nodes registered here");
-  add_target_options(*command, &options->target);
-  add_output_option(*command, &options->output);
-  command->footer("Example:\n  holdfast node ls --data ./hub");
-  command->callback([options, exit_code] {
-    const bool text = options->output == "table";
-    const auto answer = ask(options->target.admin_socket(), {.command = "nodes", .text = text});
-    if (!answer) {
-      *exit_code = report(answer.error());
-      return;
-    }
-    std::fputs(text ? answer->text.c_str() : (answer->json + "\n").c_str(), stdout);
-  });
+  const Command command = node.subcommand("ls", "List the nodes registered here");
+  add_target_options(command, &options->target);
+  add_output_option(command, &options->output);
+  command.footer("Example:\n  holdfast node ls --data ./hub");
+  command.run([options] { return print_answer(options->target, {.command = "nodes"}, options->output); });
 }
 
 struct AddOptions {
@@ -82,82 +73,67 @@ int write_claim(const AddOptions& options, const std::string& request, const cha
   return kExitOk;
 }
 
-void add_rm(CLI::App& node, int* exit_code) {
+void add_rm(Command node) {
   struct Options {
     Target target;
     std::string name;
     std::string output;
   };
   auto options = std::make_shared<Options>();
-  CLI::App* command =
-      node.add_subcommand("rm", "Register a node no more: it is cut off, what it was owed is given up");
-  command->add_option("name", options->name, "Name of the node")->required()->type_name("NAME");
-  add_target_options(*command, &options->target);
-  add_output_option(*command, &options->output);
-  command->footer("Example:\n  holdfast node rm ship-7");
-  command->callback([options, exit_code] {
-    const auto answer = ask(options->target.admin_socket(), {.command = "node-rm", .name = options->name});
-    if (!answer) {
-      *exit_code = report(answer.error());
-      return;
-    }
-    if (options->output == "json") {
-      std::puts(answer->json.c_str());
-      return;
-    }
-    fmt::print("{} is registered no more; what it sent stays here.\n", options->name);
+  const Command command =
+      node.subcommand("rm", "Register a node no more: it is cut off, what it was owed is given up");
+  command.option("name", "NAME", &options->name, "Name of the node").required();
+  add_target_options(command, &options->target);
+  add_output_option(command, &options->output);
+  command.footer("Example:\n  holdfast node rm ship-7");
+  command.run([options] {
+    return print_answer(options->target, {.command = "node-rm", .name = options->name}, options->output,
+                        options->name + " is registered no more; what it sent stays here.\n");
   });
 }
 
 }  // namespace
 
-void add_node(CLI::App& app, int* exit_code) {
-  CLI::App* command = app.add_subcommand("node", "Look after the nodes below this one");
-  command->require_subcommand(1);
-  command->footer(
+void add_node(Command app) {
+  const Command command = app.subcommand("node", "Look after the nodes below this one");
+  command.require_subcommand();
+  command.footer(
       "Examples:\n"
       "  holdfast node add ship-7\n"
       "  holdfast node ls\n"
       "  holdfast node renew ship-7");
-  add_ls(*command, exit_code);
-  add_rm(*command, exit_code);
+  add_ls(command);
+  add_rm(command);
 
   auto options = std::make_shared<AddOptions>();
-  CLI::App* add = command->add_subcommand("add", "Register a node and write its claim file");
-  add->add_option("name", options->name, "Name of the node: letters, digits, '.', '_' and '-'")
-      ->required()
-      ->type_name("NAME");
-  add->add_option("--down", options->down,
-                  "Topics that go down to it, as they are called here (repeat; default PREFIX# or NAME/#)")
-      ->type_name("FILTER");
-  add->add_option("--prefix", options->prefix,
-                  "What its topics begin with here; taken off on the way down (sites/NAME/; default none)")
-      ->type_name("PREFIX");
-  add->add_option("--claim", options->claim,
-                  "Where to write the claim file (default NAME.claim; - prints it)")
-      ->type_name("FILE");
-  add_target_options(*add, &options->target);
-  add_output_option(*add, &options->output);
-  add->footer(
+  const Command add = command.subcommand("add", "Register a node and write its claim file");
+  add.option("name", "NAME", &options->name, "Name of the node: letters, digits, '.', '_' and '-'")
+      .required();
+  add.option("--down", "FILTER", &options->down,
+             "Topics that go down to it, as they are called here (repeat; default PREFIX# or NAME/#)");
+  add.option("--prefix", "PREFIX", &options->prefix,
+             "What its topics begin with here; taken off on the way down (sites/NAME/; default none)");
+  add.option("--claim", "FILE", &options->claim,
+             "Where to write the claim file (default NAME.claim; - prints it)");
+  add_target_options(add, &options->target);
+  add_output_option(add, &options->output);
+  add.footer(
       "Examples:\n"
       "  holdfast node add ship-7\n"
       "  holdfast node add ship-7 --down 'cmd/ship-7/#' --claim ship-7.claim\n"
       "  holdfast node add plant-2 --prefix sites/plant-2/");
-  add->callback([options, exit_code] { *exit_code = write_claim(*options, "node-add", "Registered"); });
+  add.run([options] { return write_claim(*options, "node-add", "Registered"); });
 
   auto renewed = std::make_shared<AddOptions>();
-  CLI::App* renew =
-      command->add_subcommand("renew", "Write a new claim for a node whose disk or claim was lost");
-  renew->add_option("name", renewed->name, "Name of the node")->required()->type_name("NAME");
-  renew
-      ->add_option("--claim", renewed->claim,
-                   "Where to write the claim file (default NAME.claim; - prints it)")
-      ->type_name("FILE");
-  add_target_options(*renew, &renewed->target);
-  add_output_option(*renew, &renewed->output);
-  renew->footer("Example:\n  holdfast node renew ship-7 --claim ship-7-new.claim");
-  renew->callback(
-      [renewed, exit_code] { *exit_code = write_claim(*renewed, "node-renew", "A new claim for"); });
+  const Command renew =
+      command.subcommand("renew", "Write a new claim for a node whose disk or claim was lost");
+  renew.option("name", "NAME", &renewed->name, "Name of the node").required();
+  renew.option("--claim", "FILE", &renewed->claim,
+               "Where to write the claim file (default NAME.claim; - prints it)");
+  add_target_options(renew, &renewed->target);
+  add_output_option(renew, &renewed->output);
+  renew.footer("Example:\n  holdfast node renew ship-7 --claim ship-7-new.claim");
+  renew.run([renewed] { return write_claim(*renewed, "node-renew", "A new claim for"); });
 }
 
 }  // namespace hf::holdfast

@@ -3,7 +3,6 @@
 #include <poll.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <cerrno>
 #include <cstdio>
 #include <map>
@@ -241,46 +240,39 @@ Done publish(const Options& options) {
 
 }  // namespace
 
-void add_pub(CLI::App& app, int* exit_code) {
+void add_pub(Command app) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("pub", "Publish messages, and wait until they are safe");
-  command->add_option("-t,--topic", options->topic, "Topic")->required()->type_name("TOPIC");
-  CLI::Option* message =
-      command->add_option("-m,--message", options->message, "The message")->type_name("TEXT");
-  CLI::Option* lines =
-      command->add_flag("-l,--lines", options->lines, "Each line of standard input is a message");
-  CLI::Option* empty =
-      command->add_flag("-n,--empty", options->empty, "An empty message; with -r it clears what is retained");
-  message->excludes(lines)->excludes(empty);
-  lines->excludes(empty);
+  const Command command = app.subcommand("pub", "Publish messages, and wait until they are safe");
+  command.option("-t,--topic", "TOPIC", &options->topic, "Topic").required();
+  const Option message = command.option("-m,--message", "TEXT", &options->message, "The message");
+  const Option lines =
+      command.flag("-l,--lines", &options->lines, "Each line of standard input is a message");
+  const Option empty =
+      command.flag("-n,--empty", &options->empty, "An empty message; with -r it clears what is retained");
+  message.excludes(lines).excludes(empty);
+  lines.excludes(empty);
   command
-      ->add_option("-q,--qos", options->qos,
-                   "0, 1 (default) or 2; with 1 and 2 it waits for the last acknowledgement")
-      ->check(CLI::Range(0, 2))
-      ->type_name("QOS");
-  command->add_flag("-r,--retain", options->retain, "The topic keeps it for later subscribers");
-  command->add_option("--user-property", options->user_properties, "A user property (repeat)")
-      ->type_name("NAME=VALUE");
-  command->add_option("--content-type", options->content_type, "Content type")->type_name("TYPE");
-  command
-      ->add_option("--expiry", options->expiry,
-                   "The message is worthless after this long, such as \"10 min\"")
-      ->type_name("DURATION");
-  add_mqtt_options(*command, &options->mqtt);
-  add_output_option(*command, &options->output);
-  command->footer(
+      .option("-q,--qos", "QOS", &options->qos,
+              "0, 1 (default) or 2; with 1 and 2 it waits for the last acknowledgement")
+      .between(0, 2);
+  command.flag("-r,--retain", &options->retain, "The topic keeps it for later subscribers");
+  command.option("--user-property", "NAME=VALUE", &options->user_properties, "A user property (repeat)");
+  command.option("--content-type", "TYPE", &options->content_type, "Content type");
+  command.option("--expiry", "DURATION", &options->expiry,
+                 "The message is worthless after this long, such as \"10 min\"");
+  add_mqtt_options(command, &options->mqtt);
+  add_output_option(command, &options->output);
+  command.footer(
       "Examples:\n"
       "  holdfast pub -t engine/rpm -m 1450\n"
       "  tail -f log | holdfast pub -t log -l\n"
       "  holdfast pub -h hub.example --tls --user anna -t alarm/fire -q 2 -m on");
-  command->callback([options, message, exit_code] {
-    if (message->count() == 0 && !options->lines && !options->empty) {
-      *exit_code = report(
+  command.run([options, message] {
+    if (!message.given() && !options->lines && !options->empty) {
+      return report(
           {kExitUsage, "say what to publish: -m TEXT, -l for lines of standard input, or -n for nothing"});
-      return;
     }
-    const Done done = publish(*options);
-    *exit_code = done ? kExitOk : report(done.error());
+    return report(publish(*options));
   });
 }
 

@@ -2,6 +2,7 @@
 #include <string>
 
 #include "holdfast/commands.h"
+#include "holdfast/exit_code.h"
 #include "holdfast/text.h"
 
 namespace hf::holdfast {
@@ -12,5 +13,7 @@ int report(const Failure& failure) {
   std::fprintf(stderr, "holdfast: %s\n", printable(failure.text, /*keep_lines=*/true).c_str());
   return failure.exit_code;
 }
+
+int report(const std::expected<void, Failure>& done) { return done ? kExitOk : report(done.error()); }
 
 }  // namespace hf::holdfast

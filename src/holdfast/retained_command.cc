@@ -1,7 +1,6 @@
 // holdfast retained ls | rm, holdfast sub ls: what new subscribers are told, and who has subscribed.
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <memory>
 
 #include "holdfast/admin_pages.h"
@@ -61,47 +60,44 @@ std::expected<void, Failure> remove(const Options& options) {
 
 }  // namespace
 
-void add_retained(CLI::App& app, int* exit_code) {
-  CLI::App* command = app.add_subcommand("retained", "Look after retained messages");
-  command->require_subcommand(1);
-  command->footer(
+void add_retained(Command app) {
+  const Command command = app.subcommand("retained", "Look after retained messages");
+  command.require_subcommand();
+  command.footer(
       "Examples:\n"
       "  holdfast retained ls\n"
       "  holdfast retained rm 'old/#'");
 
   auto listed = std::make_shared<Options>();
-  CLI::App* ls = command->add_subcommand("ls", "List the retained messages, by topic");
-  ls->add_option("filter", listed->filter, "Topic filter (default #: all)")->type_name("FILTER");
-  add_target_options(*ls, &listed->target);
-  add_output_option(*ls, &listed->output);
-  ls->footer(
+  const Command ls = command.subcommand("ls", "List the retained messages, by topic");
+  ls.option("filter", "FILTER", &listed->filter, "Topic filter (default #: all)");
+  add_target_options(ls, &listed->target);
+  add_output_option(ls, &listed->output);
+  ls.footer(
       "Examples:\n"
       "  holdfast retained ls\n"
       "  holdfast retained ls 'engine/+/state' -o json");
-  ls->callback([listed, exit_code] {
-    *exit_code = print_list(listed->target, {.command = "retained", .filter = listed->filter},
-                            retained_list(), listed->output);
+  ls.run([listed] {
+    return print_list(listed->target, {.command = "retained", .filter = listed->filter}, retained_list(),
+                      listed->output);
   });
 
   auto removed = std::make_shared<Options>();
-  CLI::App* rm =
-      command->add_subcommand("rm", "Remove retained messages of this node; those of other nodes stay");
-  rm->add_option("filter", removed->filter, "Topic, or topic filter")->required()->type_name("FILTER");
-  rm->add_flag("-y,--yes", removed->yes, "Do not ask");
-  add_target_options(*rm, &removed->target);
-  add_output_option(*rm, &removed->output);
-  rm->footer(
+  const Command rm =
+      command.subcommand("rm", "Remove retained messages of this node; those of other nodes stay");
+  rm.option("filter", "FILTER", &removed->filter, "Topic, or topic filter").required();
+  rm.flag("-y,--yes", &removed->yes, "Do not ask");
+  add_target_options(rm, &removed->target);
+  add_output_option(rm, &removed->output);
+  rm.footer(
       "Clients that are subscribed are not told.\n"
       "Examples:\n"
       "  holdfast retained rm engine/1/state\n"
       "  holdfast retained rm 'old/#' --yes");
-  rm->callback([removed, exit_code] {
-    const auto done = remove(*removed);
-    *exit_code = done ? kExitOk : report(done.error());
-  });
+  rm.run([removed] { return report(remove(*removed)); });
 }
 
-void add_sub_ls(CLI::App& sub, int* exit_code) {
+void add_sub_ls(Command sub) {
   struct Query {
     Target target;
     std::string output;
@@ -109,20 +105,20 @@ void add_sub_ls(CLI::App& sub, int* exit_code) {
     std::string topic;
   };
   auto query = std::make_shared<Query>();
-  CLI::App* ls = sub.add_subcommand("ls", "List subscriptions, or who gets a message on a topic");
-  ls->add_option("--client", query->client, "Those of this client")->type_name("ID");
-  ls->add_option("--topic", query->topic, "Those that match this topic name")->type_name("NAME");
-  add_target_options(*ls, &query->target);
-  add_output_option(*ls, &query->output);
-  ls->footer(
+  const Command ls = sub.subcommand("ls", "List subscriptions, or who gets a message on a topic");
+  ls.option("--client", "ID", &query->client, "Those of this client");
+  ls.option("--topic", "NAME", &query->topic, "Those that match this topic name");
+  add_target_options(ls, &query->target);
+  add_output_option(ls, &query->output);
+  ls.footer(
       "Examples:\n"
       "  holdfast sub ls\n"
       "  holdfast sub ls --client press-7\n"
       "  holdfast sub ls --topic engine/1/rpm");
-  ls->callback([query, exit_code] {
-    *exit_code = print_list(query->target,
-                            {.command = "subscriptions", .client = query->client, .topic = query->topic},
-                            query->topic.empty() ? subscriptions_list() : receivers_list(), query->output);
+  ls.run([query] {
+    return print_list(query->target,
+                      {.command = "subscriptions", .client = query->client, .topic = query->topic},
+                      query->topic.empty() ? subscriptions_list() : receivers_list(), query->output);
   });
 }
 

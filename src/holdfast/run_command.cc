@@ -1,7 +1,6 @@
 // holdfast run: the node itself. Puts the parts together and lets the event loop turn.
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <functional>
 #include <memory>
 
@@ -317,19 +316,19 @@ std::expected<bool, Failure> run(const Options& options) {
 
 }  // namespace
 
-void add_run(CLI::App& app, int* exit_code) {
+void add_run(Command app) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("run", "Run the node until SIGTERM or SIGINT");
-  add_data_option(*command, &options->target);
-  add_config_option(*command, &options->config);
-  command->footer(
+  const Command command = app.subcommand("run", "Run the node until SIGTERM or SIGINT");
+  add_data_option(command, &options->target);
+  add_config_option(command, &options->config);
+  command.footer(
       "Examples:\n"
       "  holdfast run\n"
       "  holdfast run --data ./data\n"
       "  holdfast run --config /etc/holdfast.toml");
-  command->callback([options, exit_code] {
+  command.run([options] {
     const auto ended = run(*options);
-    *exit_code = !ended ? report(ended.error()) : *ended ? kExitOk : kExitFailed;
+    return !ended ? report(ended.error()) : *ended ? kExitOk : kExitFailed;
   });
 }
 

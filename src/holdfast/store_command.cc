@@ -1,7 +1,6 @@
 // holdfast store info | verify: look at a store that no process uses.
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <map>
 #include <memory>
@@ -215,9 +214,9 @@ int verify(const Options& options) {
 
 }  // namespace
 
-void add_store(CLI::App& app, int* exit_code) {
-  CLI::App* command = app.add_subcommand("store", "Look at a store that no process uses");
-  command->require_subcommand(1);
+void add_store(Command app) {
+  const Command command = app.subcommand("store", "Look at a store that no process uses");
+  command.require_subcommand();
   struct Kind {
     const char* name;
     const char* help;
@@ -234,11 +233,11 @@ void add_store(CLI::App& app, int* exit_code) {
              "Example:\n  holdfast store verify --data ./data -o json",
              verify}}) {
     auto options = std::make_shared<Options>();
-    CLI::App* one = command->add_subcommand(kind.name, kind.help);
-    add_data_option(*one, &options->target);
-    add_output_option(*one, &options->output);
-    one->footer(kind.footer);
-    one->callback([options, exit_code, run = kind.run] { *exit_code = run(*options); });
+    const Command one = command.subcommand(kind.name, kind.help);
+    add_data_option(one, &options->target);
+    add_output_option(one, &options->output);
+    one.footer(kind.footer);
+    one.run([options, run = kind.run] { return run(*options); });
   }
 }
 

@@ -1,37 +1,28 @@
 // holdfast stream ls | tail: what the node keeps. (stream export: export_command.cc.)
 #include <time.h>
 
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
 
+#include "holdfast/admin_pages.h"
 #include "holdfast/commands.h"
 #include "holdfast/exit_code.h"
-#include "holdfast/target.h"
 
 namespace hf::holdfast {
 
 namespace {
 
-void add_ls(CLI::App& stream, int* exit_code) {
+void add_ls(Command stream) {
   struct Options {
     Target target;
     std::string output;
   };
   auto options = std::make_shared<Options>();
-  CLI::App* command = stream.add_subcommand("ls", "List the streams");
-  add_target_options(*command, &options->target);
-  add_output_option(*command, &options->output);
-  command->footer("Example:\n  holdfast stream ls -o json");
-  command->callback([options, exit_code] {
-    const bool text = options->output == "table";
-    const auto answer = ask(options->target.admin_socket(), {.command = "streams", .text = text});
-    if (!answer) {
-      *exit_code = report(answer.error());
-      return;
-    }
-    std::fputs(text ? answer->text.c_str() : (answer->json + "\n").c_str(), stdout);
-  });
+  const Command command = stream.subcommand("ls", "List the streams");
+  add_target_options(command, &options->target);
+  add_output_option(command, &options->output);
+  command.footer("Example:\n  holdfast stream ls -o json");
+  command.run([options] { return print_answer(options->target, {.command = "streams"}, options->output); });
 }
 
 struct TailOptions {
@@ -65,32 +56,31 @@ int tail(const TailOptions& options) {
 
 }  // namespace
 
-void add_stream(CLI::App& app, int* exit_code) {
-  CLI::App* command = app.add_subcommand("stream", "Look at what the node keeps");
-  command->require_subcommand(1);
-  command->footer(
+void add_stream(Command app) {
+  const Command command = app.subcommand("stream", "Look at what the node keeps");
+  command.require_subcommand();
+  command.footer(
       "Examples:\n"
       "  holdfast stream ls\n"
       "  holdfast stream tail alarms -f\n"
       "  holdfast stream export telemetry --since '24 h' -o csv > day.csv");
-  add_ls(*command, exit_code);
-  add_stream_export(*command, exit_code);
+  add_ls(command);
+  add_stream_export(command);
 
   auto options = std::make_shared<TailOptions>();
-  CLI::App* tail_command =
-      command->add_subcommand("tail", "Show the newest records of a stream, the oldest of them first");
-  tail_command->add_option("stream", options->stream, "Name of the stream")->required()->type_name("STREAM");
-  tail_command->add_option("-n,--count", options->count, "How many (default 10, at most 1000)")
-      ->check(CLI::Range(uint64_t{1}, uint64_t{1000}))
-      ->type_name("N");
-  tail_command->add_flag("-f,--follow", options->follow, "Go on with all that follow, until interrupted");
-  add_target_options(*tail_command, &options->target);
-  add_output_option(*tail_command, &options->output);
-  tail_command->footer(
+  const Command tail_command =
+      command.subcommand("tail", "Show the newest records of a stream, the oldest of them first");
+  tail_command.option("stream", "STREAM", &options->stream, "Name of the stream").required();
+  tail_command.option("-n,--count", "N", &options->count, "How many (default 10, at most 1000)")
+      .between(uint64_t{1}, uint64_t{1000});
+  tail_command.flag("-f,--follow", &options->follow, "Go on with all that follow, until interrupted");
+  add_target_options(tail_command, &options->target);
+  add_output_option(tail_command, &options->output);
+  tail_command.footer(
       "Examples:\n"
       "  holdfast stream tail telemetry -n 100\n"
       "  holdfast stream tail alarms -f");
-  tail_command->callback([options, exit_code] { *exit_code = tail(*options); });
+  tail_command.run([options] { return tail(*options); });
 }
 
 }  // namespace hf::holdfast

@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
 #include <deque>
@@ -237,39 +236,32 @@ Done subscribe(const Options& options) {
 
 }  // namespace
 
-void add_sub(CLI::App& app, int* exit_code) {
+void add_sub(Command app) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("sub", "Print messages as they come");
-  add_sub_ls(*command, exit_code);
-  command->add_option("-t,--topic", options->filters, "Topic filter (repeat)")->type_name("FILTER");
-  command->add_option("-q,--qos", options->qos, "0, 1 (default) or 2")
-      ->check(CLI::Range(0, 2))
-      ->type_name("QOS");
-  command->add_flag("-v,--verbose", options->verbose, "Each line begins with the topic");
-  command->add_flag("--json", options->json, "Each message as a JSON object with its properties: -o json");
-  command->add_option("-C,--count", options->count, "End after this many messages")->type_name("N");
-  command
-      ->add_option("-W,--wait", options->wait,
-                   "End after this long, such as \"10 s\"; with -C that is a failure")
-      ->type_name("DURATION");
-  command->add_flag("-c,--keep", options->keep_session,
-                    "Keep the session, and take what was kept for it (needs -i)");
-  command->add_option("--expiry", options->expiry, "How long the session is kept (default 7 d)")
-      ->type_name("DURATION");
-  add_mqtt_options(*command, &options->mqtt);
-  add_output_option(*command, &options->output);
-  command->footer(
+  const Command command = app.subcommand("sub", "Print messages as they come");
+  add_sub_ls(command);
+  command.option("-t,--topic", "FILTER", &options->filters, "Topic filter (repeat)");
+  command.option("-q,--qos", "QOS", &options->qos, "0, 1 (default) or 2").between(0, 2);
+  command.flag("-v,--verbose", &options->verbose, "Each line begins with the topic");
+  command.flag("--json", &options->json, "Each message as a JSON object with its properties: -o json");
+  command.option("-C,--count", "N", &options->count, "End after this many messages");
+  command.option("-W,--wait", "DURATION", &options->wait,
+                 "End after this long, such as \"10 s\"; with -C that is a failure");
+  command.flag("-c,--keep", &options->keep_session,
+               "Keep the session, and take what was kept for it (needs -i)");
+  command.option("--expiry", "DURATION", &options->expiry, "How long the session is kept (default 7 d)");
+  add_mqtt_options(command, &options->mqtt);
+  add_output_option(command, &options->output);
+  command.footer(
       "Examples:\n"
       "  holdfast sub -t 'engine/#' -v\n"
       "  holdfast sub -t 'alarm/#' -q 2 -i watch -c -o json\n"
       "  holdfast sub -t engine/rpm -C 1 -W '5 s'\n"
       "  holdfast sub -h hub.example --tls --user anna --password-file anna.password -t 'alarm/#'\n"
       "  holdfast sub ls --topic engine/rpm");
-  command->callback([options, exit_code, command] {
-    if (!command->get_subcommands().empty()) return;
+  command.run([options] {
     options->json = options->json || options->output == "json";
-    const Done done = subscribe(*options);
-    *exit_code = done ? kExitOk : report(done.error());
+    return report(subscribe(*options));
   });
 }
 

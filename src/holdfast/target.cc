@@ -1,7 +1,5 @@
 #include "holdfast/target.h"
 
-#include <CLI/CLI.hpp>
-
 #include "holdfast/config_file.h"
 
 namespace hf::holdfast {
@@ -15,32 +13,27 @@ std::string Target::admin_socket() const {
   return data_directory() + "/admin.sock";
 }
 
-void add_data_option(CLI::App& command, Target* target) {
+void add_data_option(Command command, Target* target) {
   command
-      .add_option("--data", target->data,
-                  std::string("Data directory of the node (default ") + kDataDefault + ")")
-      ->envname("HOLDFAST_DATA")
-      ->type_name("DIR");
+      .option("--data", "DIR", &target->data,
+              std::string("Data directory of the node (default ") + kDataDefault + ")")
+      .environment("HOLDFAST_DATA");
 }
 
-void add_config_option(CLI::App& command, std::string* config) {
-  command.add_option("--config", *config, "Configuration file (default holdfast.toml in the data directory)")
-      ->type_name("FILE");
+void add_config_option(Command command, std::string* config) {
+  command.option("--config", "FILE", config,
+                 "Configuration file (default holdfast.toml in the data directory)");
 }
 
-void add_target_options(CLI::App& command, Target* target) {
+void add_target_options(Command command, Target* target) {
   add_data_option(command, target);
-  command
-      .add_option("--socket", target->socket,
-                  "Admin socket of the node (default admin.sock in the data directory)")
-      ->type_name("PATH");
+  command.option("--socket", "PATH", &target->socket,
+                 "Admin socket of the node (default admin.sock in the data directory)");
 }
 
-void add_output_option(CLI::App& command, std::string* output) {
+void add_output_option(Command command, std::string* output) {
   *output = "table";
-  command.add_option("-o,--output", *output, "How to answer: table or json")
-      ->check(CLI::IsMember({"table", "json"}))
-      ->type_name("FORMAT");
+  command.option("-o,--output", "FORMAT", output, "How to answer: table or json").one_of({"table", "json"});
 }
 
 }  // namespace hf::holdfast

@@ -3,9 +3,7 @@
 
 #include <string>
 
-namespace CLI {
-class App;
-}
+#include "holdfast/command_line.h"
 
 namespace hf::holdfast {
 
@@ -20,11 +18,11 @@ struct Target {
   std::string admin_socket() const;
 };
 
-void add_data_option(CLI::App& command, Target* target);
+void add_data_option(Command command, Target* target);
 // --config FILE
-void add_config_option(CLI::App& command, std::string* config);
-void add_target_options(CLI::App& command, Target* target);
+void add_config_option(Command command, std::string* config);
+void add_target_options(Command command, Target* target);
 // -o table|json
-void add_output_option(CLI::App& command, std::string* output);
+void add_output_option(Command command, std::string* output);
 
 }  // namespace hf::holdfast

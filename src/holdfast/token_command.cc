@@ -3,7 +3,6 @@
 
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -83,7 +82,7 @@ std::expected<void, Failure> list(const Options& options) {
   return {};
 }
 
-void add_place_options(CLI::App& command, Options* options) {
+void add_place_options(Command command, Options* options) {
   add_data_option(command, &options->target);
   add_config_option(command, &options->config);
   add_output_option(command, &options->output);
@@ -105,54 +104,43 @@ std::string tokens_json(const identity::Tokens& tokens) {
   return Json{{"tokens", all}}.dump();
 }
 
-void add_token(CLI::App& app, int* exit_code) {
-  CLI::App* command = app.add_subcommand("token", "Look after which programs may ask over HTTP");
-  command->require_subcommand(1);
-  command->footer(
+void add_token(Command app) {
+  const Command command = app.subcommand("token", "Look after which programs may ask over HTTP");
+  command.require_subcommand();
+  command.footer(
       "Works whether the node runs or not; one that runs takes a change by itself.\n"
       "Examples:\n"
       "  holdfast token add prometheus --role read\n"
       "  holdfast token ls");
 
   auto added = std::make_shared<Options>();
-  CLI::App* adding = command->add_subcommand("add", "Make a token and print it, once");
-  adding->add_option("name", added->name, "Who will have it")->required()->type_name("NAME");
+  const Command adding = command.subcommand("add", "Make a token and print it, once");
+  adding.option("name", "NAME", &added->name, "Who will have it").required();
   adding
-      ->add_option(
-          "--role", added->role,
-          "read: look, at messages too; operate: also dial, publish, end clients and their sessions, and "
-          "remove retained messages; administer: everything")
-      ->required()
-      ->check(CLI::IsMember({"read", "operate", "administer"}))
-      ->type_name("ROLE");
-  add_place_options(*adding, added.get());
-  adding->footer(
+      .option("--role", "ROLE", &added->role,
+              "read: look, at messages too; operate: also dial, publish, end clients and their sessions, and "
+              "remove retained messages; administer: everything")
+      .required()
+      .one_of({"read", "operate", "administer"});
+  add_place_options(adding, added.get());
+  adding.footer(
       "Examples:\n"
       "  holdfast token add prometheus --role read > /etc/prometheus/holdfast.token\n"
       "  holdfast token add deploy --role administer");
-  adding->callback([added, exit_code] {
-    const auto done = add(*added);
-    *exit_code = done ? kExitOk : report(done.error());
-  });
+  adding.run([added] { return report(add(*added)); });
 
   auto removed = std::make_shared<Options>();
-  CLI::App* rm = command->add_subcommand("rm", "Remove a token, which is then good no more");
-  rm->add_option("name", removed->name, "Name of the token")->required()->type_name("NAME");
-  add_place_options(*rm, removed.get());
-  rm->footer("Example:\n  holdfast token rm prometheus");
-  rm->callback([removed, exit_code] {
-    const auto done = remove(*removed);
-    *exit_code = done ? kExitOk : report(done.error());
-  });
+  const Command rm = command.subcommand("rm", "Remove a token, which is then good no more");
+  rm.option("name", "NAME", &removed->name, "Name of the token").required();
+  add_place_options(rm, removed.get());
+  rm.footer("Example:\n  holdfast token rm prometheus");
+  rm.run([removed] { return report(remove(*removed)); });
 
   auto listed = std::make_shared<Options>();
-  CLI::App* ls = command->add_subcommand("ls", "List the tokens and what they are good for");
-  add_place_options(*ls, listed.get());
-  ls->footer("Example:\n  holdfast token ls -o json");
-  ls->callback([listed, exit_code] {
-    const auto done = list(*listed);
-    *exit_code = done ? kExitOk : report(done.error());
-  });
+  const Command ls = command.subcommand("ls", "List the tokens and what they are good for");
+  add_place_options(ls, listed.get());
+  ls.footer("Example:\n  holdfast token ls -o json");
+  ls.run([listed] { return report(list(*listed)); });
 }
 
 }  // namespace hf::holdfast

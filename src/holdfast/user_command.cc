@@ -3,7 +3,6 @@
 
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -86,40 +85,32 @@ std::expected<void, Failure> list(const Options& options) {
   return {};
 }
 
-void add_place_options(CLI::App& command, Options* options) {
+void add_place_options(Command command, Options* options) {
   add_data_option(command, &options->target);
   add_config_option(command, &options->config);
   add_output_option(command, &options->output);
 }
 
-CLI::App* add_password_command(CLI::App& user, const char* name, const char* about, bool is_new,
-                               int* exit_code) {
+Command add_password_command(Command user, const char* name, const char* about, bool is_new) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = user.add_subcommand(name, about);
-  command->add_option("name", options->name, "Name of the user")->required()->type_name("NAME");
+  const Command command = user.subcommand(name, about);
+  command.option("name", "NAME", &options->name, "Name of the user").required();
+  command.option("--password-file", "FILE", &options->password_file,
+                 "Read the password from this file (default: ask for it, or a line of standard input)");
+  const Option scram =
+      command.flag("--scram", &options->scram,
+                   "Keep what SCRAM-SHA-256 needs as well: weaker if the file is stolen, for it can "
+                   "be guessed at faster than Argon2id");
   command
-      ->add_option("--password-file", options->password_file,
-                   "Read the password from this file (default: ask for it, or a line of standard input)")
-      ->type_name("FILE");
-  CLI::Option* scram =
-      command->add_flag("--scram", options->scram,
-                        "Keep what SCRAM-SHA-256 needs as well: weaker if the file is stolen, for it can "
-                        "be guessed at faster than Argon2id");
-  command
-      ->add_option("--iterations", options->iterations,
-                   fmt::format("Of SCRAM (default {}, at least {})", identity::kScramIterationsDefault,
-                               identity::kScramIterationsMin))
-      ->check(CLI::Range(identity::kScramIterationsMin, identity::kScramIterationsMax))
-      ->type_name("N");
+      .option("--iterations", "N", &options->iterations,
+              fmt::format("Of SCRAM (default {}, at least {})", identity::kScramIterationsDefault,
+                          identity::kScramIterationsMin))
+      .between(uint64_t{identity::kScramIterationsMin}, uint64_t{identity::kScramIterationsMax});
   if (!is_new) {
-    command->add_flag("--no-scram", options->no_scram, "No SCRAM any more (default: as it was)")
-        ->excludes(scram);
+    command.flag("--no-scram", &options->no_scram, "No SCRAM any more (default: as it was)").excludes(scram);
   }
-  add_place_options(*command, options.get());
-  command->callback([options, is_new, exit_code] {
-    const auto done = change_password(*options, is_new);
-    *exit_code = done ? kExitOk : report(done.error());
-  });
+  add_place_options(command, options.get());
+  command.run([options, is_new] { return report(change_password(*options, is_new)); });
   return command;
 }
 
@@ -152,45 +143,39 @@ std::string users_json(const identity::Users& users) {
   return Json{{"users", all}}.dump();
 }
 
-void add_user(CLI::App& app, int* exit_code) {
-  CLI::App* command = app.add_subcommand("user", "Look after who may log in by name and password");
-  command->require_subcommand(1);
-  command->footer(
+void add_user(Command app) {
+  const Command command = app.subcommand("user", "Look after who may log in by name and password");
+  command.require_subcommand();
+  command.footer(
       "Works whether the node runs or not; one that runs takes a change by itself.\n"
       "Examples:\n"
       "  holdfast user add anna\n"
       "  holdfast user passwd anna\n"
       "  holdfast user ls");
-  add_password_command(*command, "add", "Add a user and set the password", true, exit_code)
-      ->footer(
+  add_password_command(command, "add", "Add a user and set the password", true)
+      .footer(
           "Examples:\n"
           "  holdfast user add anna\n"
           "  holdfast user add press-7 --scram < password.txt\n"
           "  holdfast user add press-7 --password-file /run/secrets/press-7");
-  add_password_command(*command, "passwd", "Set another password", false, exit_code)
-      ->footer(
+  add_password_command(command, "passwd", "Set another password", false)
+      .footer(
           "Examples:\n"
           "  holdfast user passwd anna\n"
           "  holdfast user passwd press-7 --no-scram --password-file /run/secrets/press-7");
 
   auto removed = std::make_shared<Options>();
-  CLI::App* rm = command->add_subcommand("rm", "Remove a user, who can then log in no more");
-  rm->add_option("name", removed->name, "Name of the user")->required()->type_name("NAME");
-  add_place_options(*rm, removed.get());
-  rm->footer("Example:\n  holdfast user rm anna");
-  rm->callback([removed, exit_code] {
-    const auto done = remove(*removed);
-    *exit_code = done ? kExitOk : report(done.error());
-  });
+  const Command rm = command.subcommand("rm", "Remove a user, who can then log in no more");
+  rm.option("name", "NAME", &removed->name, "Name of the user").required();
+  add_place_options(rm, removed.get());
+  rm.footer("Example:\n  holdfast user rm anna");
+  rm.run([removed] { return report(remove(*removed)); });
 
   auto listed = std::make_shared<Options>();
-  CLI::App* ls = command->add_subcommand("ls", "List the users, and how their passwords are kept");
-  add_place_options(*ls, listed.get());
-  ls->footer("Example:\n  holdfast user ls -o json");
-  ls->callback([listed, exit_code] {
-    const auto done = list(*listed);
-    *exit_code = done ? kExitOk : report(done.error());
-  });
+  const Command ls = command.subcommand("ls", "List the users, and how their passwords are kept");
+  add_place_options(ls, listed.get());
+  ls.footer("Example:\n  holdfast user ls -o json");
+  ls.run([listed] { return report(list(*listed)); });
 }
 
 }  // namespace hf::holdfast
