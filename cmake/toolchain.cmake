@@ -54,7 +54,9 @@ endif()
 
 find_program(CCACHE ccache)
 if(CCACHE)
-  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})
+  # Without these ccache does not remember what was compiled with precompiled headers. They forgive nothing that the tree does: no
+  # file looks at the time, and none tells by a macro whether a header is precompiled.
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros ${CCACHE})
 endif()
 
 # lld links several times faster than ld. g++ 12 looks for a program of exactly the name ld.lld, and Debian installs
