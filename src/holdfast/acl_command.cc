@@ -11,6 +11,7 @@
 #include "holdfast/commands.h"
 #include "holdfast/exit_code.h"
 #include "holdfast/identity_files.h"
+#include "holdfast/inspect_json.h"
 #include "holdfast/text.h"
 #include "mqtt/topic.h"
 
@@ -112,7 +113,6 @@ std::string acl_table(const std::vector<AclAnswer>& answers) {
 }
 
 std::string acl_json(const AclQuestion& question, const std::vector<AclAnswer>& answers) {
-  using Json = nlohmann::ordered_json;
   Json all = Json::array();
   for (const AclAnswer& answer : answers) {
     all.push_back({{"action", identity::action_name(answer.action)},
@@ -122,7 +122,7 @@ std::string acl_json(const AclQuestion& question, const std::vector<AclAnswer>& 
   }
   const Json said = {
       {"user", question.user}, {"client", question.client}, {"topic", question.topic}, {"answers", all}};
-  return said.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return dump(said);
 }
 
 void add_acl(Command app) {

@@ -25,9 +25,6 @@ constexpr uint64_t kPageCount = 100;
 constexpr uint64_t kCountMax = 1000;
 constexpr Duration kPatience = seconds(10);
 
-// Strings from clients need not be UTF-8 where the disk or a peer was broken; an answer is sent all the same.
-std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
-
 std::string error_line(const std::string& code, const std::string& sentence) {
   return dump({{"ok", false}, {"code", code}, {"error", sentence}});
 }

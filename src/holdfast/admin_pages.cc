@@ -1,6 +1,7 @@
 #include "holdfast/admin_pages.h"
 
 #include <cstdio>
+#include <nlohmann/json.hpp>
 
 #include "base/base64.h"
 #include "holdfast/commands.h"
@@ -13,10 +14,6 @@ namespace {
 
 // Rows asked for at once: some milliseconds of the core's time.
 constexpr uint64_t kRowsPerPage = 500;
-
-std::string dump(const Json& json) {
-  return json_printable(json.dump(-1, ' ', false, Json::error_handler_t::replace));
-}
 
 }  // namespace
 
@@ -70,7 +67,8 @@ int print_list(const Target& target, const AdminRequest& request, const ListText
           if (!lines.empty()) out = table.add(lines);
         } else {
           for (const Json& row : rows) {
-            out += (any ? ",\n  " : std::string("{\"ok\": true, \"") + list.rows + "\": [\n  ") + dump(row);
+            out += (any ? ",\n  " : std::string("{\"ok\": true, \"") + list.rows + "\": [\n  ") +
+                   json_printable(dump(row));
             any = true;
           }
         }

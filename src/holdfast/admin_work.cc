@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <nlohmann/json.hpp>
 
 #include "crypto/crypto.h"
 #include "holdfast/acl_command.h"
@@ -19,8 +20,6 @@ namespace {
 
 constexpr std::array kCommands = {"users",     "user-add", "user-passwd", "user-rm",    "tokens",
                                   "token-add", "token-rm", "acl-test",    "config-test"};
-
-std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
 
 std::string refusal(const std::string& code, const std::string& sentence) {
   return dump({{"ok", false}, {"code", code}, {"error", sentence}});

@@ -1,6 +1,7 @@
 #include "holdfast/answer_schemas.h"
 
 #include <cstdint>
+#include <nlohmann/json.hpp>
 #include <utility>
 #include <vector>
 

@@ -5,7 +5,7 @@
 // is not here fails as one that is missing does. So the two cannot drift apart.
 #pragma once
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 
 #include <string>
 

@@ -3,6 +3,7 @@
 
 #include <cstdio>
 #include <memory>
+#include <nlohmann/json.hpp>
 
 #include "holdfast/admin_pages.h"
 #include "holdfast/commands.h"

@@ -4,14 +4,13 @@
 
 #include <nlohmann/json.hpp>
 
+#include "holdfast/inspect_json.h"
 #include "holdfast/text.h"
 #include "holdfast/units.h"
 
 namespace hf::holdfast {
 
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 // As parse_duration reads it, to the second.
 std::string exact_duration(uint64_t all_s) {
@@ -108,8 +107,7 @@ Json event_times_json(const std::vector<node::EventTimeField>& fields) {
 std::vector<ConfigValue> config_values(const Config& config, const std::string& data) {
   std::vector<ConfigValue> values;
   const auto add = [&](const std::string& key, const Json& value) {
-    values.push_back(
-        {key, value.dump(-1, ' ', false, Json::error_handler_t::replace), config.given.contains(key)});
+    values.push_back({key, dump(value), config.given.contains(key)});
   };
   const auto file = [&](const std::string& said, const char* name) {
     return said.empty() ? data + "/" + name : said;

@@ -4,6 +4,7 @@
 
 #include <cstdio>
 #include <memory>
+#include <nlohmann/json.hpp>
 
 #include "holdfast/admin_pages.h"
 #include "holdfast/commands.h"
@@ -100,8 +101,7 @@ std::expected<void, Failure> export_stream(const Options& options) {
         if (csv && !headed) out = csv_heading();
         headed = true;
         for (const Json& record : list_of(page, "records")) {
-          out += csv ? csv_line(record)
-                     : json_printable(record.dump(-1, ' ', false, Json::error_handler_t::replace)) + "\n";
+          out += csv ? csv_line(record) : json_printable(dump(record)) + "\n";
           ++count;
           arrived = text_of(record, "arrived");
         }

@@ -8,6 +8,7 @@
 
 #include "crypto/crypto.h"
 #include "holdfast/answer_schemas.h"
+#include "holdfast/inspect_json.h"
 #include "holdfast/text.h"
 #include "holdfast/version.h"
 #include "mqtt/topic.h"
@@ -16,7 +17,6 @@ namespace hf::holdfast {
 
 namespace {
 
-using Json = nlohmann::ordered_json;
 using Kind = HttpField::Kind;
 using Where = HttpField::Where;
 using Role = identity::Role;
@@ -413,8 +413,6 @@ std::expected<void, std::string> take_body(const HttpRoute& route, const std::st
   wipe_secrets(route, &given);
   return taken;
 }
-
-std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
 
 // For the log: one line, of bounded length, without secrets.
 std::string shown_of(const HttpRoute& route, const Json& json) {

@@ -1,5 +1,7 @@
 #include "holdfast/inspect_json.h"
 
+#include <nlohmann/json.hpp>
+
 #include "base/base64.h"
 #include "holdfast/inspect_text.h"
 #include "mqtt/topic.h"
@@ -165,6 +167,8 @@ Json export_json(const node::ExportRecord& record) {
 }
 
 // --- The client's side.
+
+std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
 
 std::string text_of(const Json& json, const char* key) {
   const auto found = json.find(key);

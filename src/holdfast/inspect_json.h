@@ -1,7 +1,10 @@
 // What a node says of its inside (node/inspect.h), as JSON: docs/formats/admin.md. The HTTP side may use the same.
 #pragma once
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
+
+#include <optional>
+#include <string>
 
 #include "node/inspect.h"
 
@@ -20,6 +23,9 @@ Json export_json(const node::ExportRecord& record);
 void put_bytes(Json& json, const std::string& name, const std::string& bytes);
 // "12:3": commit and index. As text, because a JSON number is exact to 2^53 only.
 std::string position_text(store::Position position);
+
+// As one line. Strings from clients need not be UTF-8 where the disk or a peer was broken; an answer is sent all the same.
+std::string dump(const Json& json);
 
 // Fields of answers, as the client sees them. Those of another version may lack some, or hold something else: then they are
 // empty.

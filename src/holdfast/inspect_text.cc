@@ -1,6 +1,7 @@
 #include "holdfast/inspect_text.h"
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 #include "holdfast/inspect_json.h"
 #include "holdfast/text.h"
@@ -96,9 +97,7 @@ std::vector<std::string> queue_row(const Json& one) {
 std::vector<std::string> config_row(const Json& one) {
   const auto found = one.find("value");
   const Json value = found == one.end() ? Json() : *found;
-  return {text_of(one, "key"),
-          value.is_null() ? "none" : value.dump(-1, ' ', false, Json::error_handler_t::replace),
-          text_of(one, "from")};
+  return {text_of(one, "key"), value.is_null() ? "none" : dump(value), text_of(one, "from")};
 }
 
 std::string joined(const Json& texts) {

@@ -3,6 +3,7 @@
 #include "holdfast/inspect_text.h"
 
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include "holdfast/export_text.h"
 #include "holdfast/inspect_json.h"

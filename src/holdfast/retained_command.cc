@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <memory>
+#include <nlohmann/json.hpp>
 
 #include "holdfast/admin_pages.h"
 #include "holdfast/commands.h"
