@@ -210,6 +210,15 @@ void Recovery::take_rewrites() {
       store_.report.frames_rotten += index->frames_rotten;
       if (whole) rewrite_indexes_[*id] = *index;
     }
+    // A later one that is whole has the place of what this one names: so it failed, though it was whole, and its removal
+    // failed too, or came undone when the power went.
+    if (whole && std::any_of(rewrites_.begin(), rewrites_.end(), [&](const auto& later) {
+          return !later->partial && later->commit_first <= index->commit_last &&
+                 index->commit_first <= later->commit_last;
+        })) {
+      remove_segment(*id);
+      continue;
+    }
     // Only a whole one takes the place of what it names; of any other one counts what no other segment holds.
     if (whole) seen_.insert(replaced.begin(), replaced.end());
     for (const uint64_t old : replaced) {

@@ -450,6 +450,72 @@ TEST(StoreFaults, RewriteThatIsNotWholeRemovesNoOriginal) {
   EXPECT_EQ(world.drain(reader).size(), static_cast<size_t>(count));
 }
 
+// A rewrite that was whole when it failed, and whose removal failed too, comes to nothing once another took its place.
+TEST(StoreFaults, RewriteThatFailedWhenItWasWholeGivesNothingTwice) {
+  struct Stubborn : MemoryDisk {
+    bool refuse = false;
+    Result<> write(const std::string& name, uint64_t at, Bytes bytes) override {
+      if (refuse && name.ends_with(".tmp")) return fail(Code::kIo, "no index today");
+      return MemoryDisk::write(name, at, bytes);
+    }
+    Result<> remove(const std::string& name) override {
+      if (refuse && name.ends_with(".seg")) return fail(Code::kIo, "nothing goes today");
+      return MemoryDisk::remove(name);
+    }
+    std::vector<std::string> rewrites() const {
+      std::vector<std::string> names;
+      for (const auto& [name, bytes] : files) {
+        const auto header = name.ends_with(".seg") ? decode_segment_header(bytes) : std::unexpected(Error{});
+        if (header && header->rewrite) names.push_back(name);
+      }
+      return names;
+    }
+  } disk;
+  World world(&disk);
+  const StreamId stream = world.store->open_local_stream("s", 5, 0);
+  const ReaderId reader = world.store->create_reader(true);
+  int count = 0;
+  while (world.names(".idx").size() < 2) {  // A page for each record: dense, they take less.
+    world.append(stream, "payload " + std::to_string(count++), {{reader}});
+    ASSERT_TRUE(world.settle());
+  }
+  const auto wait_for = [&](size_t rewrites) {
+    for (int i = 0; i < 100 && disk.rewrites().size() < rewrites; ++i) {
+      world.idle(11);
+      ASSERT_TRUE(world.settle());
+    }
+    ASSERT_EQ(disk.rewrites().size(), rewrites);
+  };
+  disk.refuse = true;
+  wait_for(1);
+  disk.refuse = false;
+  wait_for(2);
+  world.idle(11);
+  ASSERT_TRUE(world.settle());  // The originals go.
+  const std::string failed = disk.rewrites().front();
+  const std::string bytes = disk.files[failed];
+  const auto expect_each_once = [&] {
+    world.open();
+    EXPECT_FALSE(disk.files.contains(failed));
+    world.store->rewind(reader, Position{});
+    EXPECT_EQ(world.drain(reader, false), numbered(0, count - 1));
+    EXPECT_TRUE(world.gaps().empty());
+    EXPECT_EQ(world.report.frames_rotten, 0u);
+  };
+  expect_each_once();
+  // Its removal comes undone, and the one that took its place has been rewritten with its neighbours meanwhile.
+  const std::string later = disk.rewrites().front();
+  while (disk.files.contains(later)) {
+    world.append(stream, "payload " + std::to_string(count++), {{reader}});
+    ASSERT_TRUE(world.settle());
+    world.idle(11);
+    ASSERT_TRUE(world.settle());
+    ASSERT_LT(count, 5000);
+  }
+  disk.files[failed] = bytes;
+  expect_each_once();
+}
+
 // A full device must not keep a sealed segment out of reach for ever.
 TEST(StoreFaults, IndexThatCouldNotBeWrittenIsTriedAgain) {
   struct NoIndex : MemoryDisk {
