@@ -256,11 +256,13 @@ void Broker::Impl::durable(const Now& now) {
   serve_leaving();
   std::erase_if(ended_, [&](const auto& entry) { return entry.second <= durable_commit; });
   // Publishers first: they send what comes next while subscribers' messages are written.
-  std::vector<ConnectionId> gated = std::exchange(gated_, {});
-  std::stable_partition(gated.begin(), gated.end(), [this](ConnectionId id) {
+  std::vector<ConnectionId> gated;
+  std::vector<ConnectionId> others;
+  for (const ConnectionId id : std::exchange(gated_, {})) {
     const Connection* const connection = find(id);
-    return connection != nullptr && connection->gate.gives_credits();
-  });
+    (connection != nullptr && connection->gate.gives_credits() ? gated : others).push_back(id);
+  }
+  gated.insert(gated.end(), others.begin(), others.end());
   for (const ConnectionId id : gated) {
     Connection* connection = find(id);
     if (connection == nullptr) continue;
