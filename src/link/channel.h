@@ -20,6 +20,12 @@ enum class Kind : uint8_t { kHello, kBatch, kPairs, kClaim, kChunk };
 Bytes topic_of(Kind kind);
 std::optional<Kind> kind_of(Bytes topic);
 
+// What a message is refused with. A PUBACK carries few reasons [MQTT-3.4.2-1], and whoever gets another takes the peer for broken:
+//   kQuotaExceeded     there is no space now, or the storage has failed: it may come again
+//   kRecordTooLarge    it never will have space
+//   kUnspecifiedError  the two sides do not agree on what was sent; kNotAuthorized
+inline constexpr mqtt::Reason kRecordTooLarge = mqtt::Reason::kImplementationSpecificError;
+
 class Channel {
  public:
   virtual ~Channel() = default;
@@ -27,7 +33,7 @@ class Channel {
   // Sends a message once `commit` is durable (0: at once). Its acknowledgement comes back under the number
   // returned; 0 if the channel is gone. The bytes are copied.
   virtual uint16_t send(Kind kind, Bytes message, uint64_t commit) = 0;
-  // Acknowledges a message of the peer once `commit` is durable.
+  // Acknowledges a message of the peer once `commit` is durable. `reason` is one of the above, or kSuccess.
   virtual void acknowledge(uint16_t id, mqtt::Reason reason, uint64_t commit) = 0;
   // Ends the conversation; Conversation::end() follows later, never from within this call. `why` is for
   // people.

@@ -588,7 +588,7 @@ TEST(Conversation, NothingOfANewStreamGoesBeforeWhatWasRefused) {
   const auto brings = [&](uint64_t number, size_t size) {
     return receiver.batch(batch_of(key, number, std::string(size, 'x')), node.base.now).reason;
   };
-  EXPECT_EQ(brings(5, 2 << 20), mqtt::Reason::kPacketTooLarge);
+  EXPECT_EQ(brings(5, 2 << 20), kRecordTooLarge);
   EXPECT_EQ(brings(6, 10), mqtt::Reason::kUnspecifiedError);
   EXPECT_EQ(brings(7, 10), mqtt::Reason::kUnspecifiedError);
   EXPECT_TRUE(receiver.marks().empty());
@@ -598,7 +598,7 @@ TEST(Conversation, NothingOfANewStreamGoesBeforeWhatWasRefused) {
   EXPECT_EQ(receiver.marks().front().number, 6u);
   // In another conversation the sender has agreed anew, and may have given it up.
   EXPECT_EQ(receiver.batch(batch_of({9, "other"}, 1, std::string(2 << 20, 'x')), node.base.now).reason,
-            mqtt::Reason::kPacketTooLarge);
+            kRecordTooLarge);
   receiver.stop();
   EXPECT_EQ(receiver.batch(batch_of({9, "other"}, 2, "x"), node.base.now).reason, mqtt::Reason::kSuccess);
 }
@@ -1043,7 +1043,7 @@ TEST(LargeRecords, TooLargeForThePeerAreGivenUpAndNamed) {
   world.write(3);
   world.wire.answer = [&](mqtt::Reason reason) {
     return world.sender().counters().records_receipted > 0 && world.sender().counters().records_given_up == 0
-               ? mqtt::Reason::kPacketTooLarge
+               ? kRecordTooLarge
                : reason;
   };
   world.wire.connect();
@@ -1061,7 +1061,10 @@ struct HearsPieces {
       if (kind == Kind::kChunk) said.emplace_back(message);
       return ++id;
     }
-    void acknowledge(uint16_t, mqtt::Reason reason, uint64_t) override { acknowledged.push_back(reason); }
+    void acknowledge(uint16_t, mqtt::Reason reason, uint64_t) override {
+      EXPECT_TRUE(puback_carries(reason)) << mqtt::reason_name(reason);
+      acknowledged.push_back(reason);
+    }
     void close(const char* why) override { closed = why; }
     uint64_t message_bytes_max() const override { return 1 << 20; }
     uint16_t id = 0;
@@ -1156,8 +1159,7 @@ TEST(LargeRecords, WhatAPeerMayLeaveHereIsBounded) {
   // The oldest went; a piece of it that follows is refused, so that its sender begins anew.
   EXPECT_EQ(world.answer(HearsPieces::piece("bytes", 5, 100, 5, 1, "s0")), mqtt::Reason::kUnspecifiedError);
   // More than any record here may have.
-  EXPECT_EQ(world.answer(HearsPieces::piece("bytes", 0, 5 << 20, 5, 1, "huge")),
-            mqtt::Reason::kPacketTooLarge);
+  EXPECT_EQ(world.answer(HearsPieces::piece("bytes", 0, 5 << 20, 5, 1, "huge")), kRecordTooLarge);
   world.conversation.end(world.node.base.now);
   world.conversation.forget();
   EXPECT_EQ(world.conversation.receiver().halves().size(), 0u);

@@ -19,6 +19,17 @@
 
 namespace hf::link {
 
+// [MQTT-3.4.2-1] Whoever gets another reason takes the peer for broken.
+inline bool puback_carries(mqtt::Reason reason) {
+  std::string bytes;
+  mqtt::encode_ack(bytes, mqtt::Version::k5, mqtt::PacketType::kPuback, 1, reason);
+  mqtt::Framed framed;
+  mqtt::Packet packet;
+  mqtt::DecodeError error;
+  return mqtt::frame_next(bytes, bytes.size(), &framed, &error) == mqtt::FrameStatus::kWhole &&
+         mqtt::decode(framed, mqtt::Version::k5, mqtt::Sender::kServer, &packet, &error);
+}
+
 struct TestStore {
   store::MemoryDisk disk;
   store::TestEntropy entropy;
@@ -269,6 +280,7 @@ class Wire {
       return id_last;
     }
     void acknowledge(uint16_t id, mqtt::Reason reason, uint64_t commit) override {
+      EXPECT_TRUE(puback_carries(reason)) << mqtt::reason_name(reason);
       out.push_back({false, Kind::kHello, id, reason, "", commit});
     }
     void close(const char*) override { closing = true; }

@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "crypto/crypto.h"
+#include "link/channel.h"
 #include "link/prefix.h"
 #include "link/rows.h"
 #include "mqtt/topic.h"
@@ -164,7 +165,7 @@ Receiver::Outcome Receiver::refuse(mqtt::Reason reason, const char* why) {
 Receiver::Outcome Receiver::batch(Bytes message, const Now& now) {
   counters_.received_bytes += message.size();
   const Result<std::vector<Section>> sections = codec_.decode(message);
-  if (!sections) return {mqtt::Reason::kMalformedPacket, 0, sections.error().text};
+  if (!sections) return {mqtt::Reason::kUnspecifiedError, 0, sections.error().text};
   return take(*sections, now);
 }
 
@@ -199,7 +200,7 @@ Receiver::Outcome Receiver::check_and_apply(const std::vector<Section>& sections
   std::set<StreamKey> keys_seen;
   for (const Section& section : sections) {
     if (section.origin.size() + 1 + peer_.size() > kOriginBytesMax) {
-      return {mqtt::Reason::kMalformedPacket, 0, "a batch from too many nodes away"};
+      return {mqtt::Reason::kUnspecifiedError, 0, "a batch from too many nodes away"};
     }
     if (peer_ != kParentName && !origin_valid(section.origin, false)) {
       return {mqtt::Reason::kNotAuthorized, 0, "a batch with streams from outside of the sender's subtree"};
@@ -251,10 +252,7 @@ Result<> Receiver::admit(uint64_t record_bytes_most, uint64_t bytes) {
 }
 
 Receiver::Outcome Receiver::refuse_for_space(const Error& error) {
-  return refuse(error.code == Code::kTooLarge ? mqtt::Reason::kPacketTooLarge
-                : error.code == Code::kFull   ? mqtt::Reason::kQuotaExceeded
-                                              : mqtt::Reason::kServerBusy,
-                error.text);
+  return refuse(error.code == Code::kTooLarge ? kRecordTooLarge : mqtt::Reason::kQuotaExceeded, error.text);
 }
 
 // --- Records in pieces.
@@ -279,14 +277,14 @@ Receiver::Outcome Receiver::chunk(const Chunk& chunk, const Now& now) {
         return refuse(mqtt::Reason::kUnspecifiedError, "not all pieces of a record are here");
       }
       if (chunk.headers_size > half->size)
-        return {mqtt::Reason::kProtocolError, 0, "a record with headers larger than itself"};
+        return {mqtt::Reason::kUnspecifiedError, 0, "a record with headers larger than itself"};
       wholes_.push_back({*half, chunk.headers_size, std::string(chunk.bytes)});
       more_ = true;
       return {};
     case Chunk::Kind::kGivenUp:
       for (const Whole& whole : wholes_) {
         if (whole.half.key == of.key)
-          return {mqtt::Reason::kProtocolError, 0, "a record that is whole is given up"};
+          return {mqtt::Reason::kUnspecifiedError, 0, "a record that is whole is given up"};
       }
       if (half != nullptr && half->number == of.number) halves_.drop(of.key);
       return {};
@@ -294,7 +292,7 @@ Receiver::Outcome Receiver::chunk(const Chunk& chunk, const Now& now) {
     case Chunk::Kind::kVerdict:
       break;
   }
-  return {mqtt::Reason::kProtocolError, 0, "a chunk that is none of a sender's"};
+  return {mqtt::Reason::kUnspecifiedError, 0, "a chunk that is none of a sender's"};
 }
 
 Receiver::Outcome Receiver::piece(const Chunk& chunk, const Now& now) {
@@ -307,7 +305,7 @@ Receiver::Outcome Receiver::piece(const Chunk& chunk, const Now& now) {
   }
   for (const Whole& whole : wholes_) {
     if (whole.half.key == of.key)
-      return {mqtt::Reason::kProtocolError, 0, "a piece of a record that is whole"};
+      return {mqtt::Reason::kUnspecifiedError, 0, "a piece of a record that is whole"};
   }
   const Half* half = halves_.find(of.key);
   const bool known = half != nullptr && half->same_record(of);
@@ -392,14 +390,14 @@ Receiver::Outcome Receiver::finish(const Now& now) {
   if (bytes_.size() != whole.half.size)
     return damaged("pieces of a large record can no longer be read; it comes again from its begin");
   Result<std::vector<Section>> sections = codec_.decode(whole.batch);
-  if (!sections) return {mqtt::Reason::kMalformedPacket, 0, sections.error().text};
+  if (!sections) return {mqtt::Reason::kUnspecifiedError, 0, sections.error().text};
   if (sections->size() != 1 || sections->front().records.size() != 1 ||
       sections->front().key != whole.half.key || sections->front().last != whole.half.number) {
-    return {mqtt::Reason::kProtocolError, 0, "a whole that is not of its record"};
+    return {mqtt::Reason::kUnspecifiedError, 0, "a whole that is not of its record"};
   }
   BatchRecord& record = sections->front().records.front();
   if (!record.headers.empty() || !record.payload.empty())
-    return {mqtt::Reason::kProtocolError, 0, "a whole with bytes that belong into pieces"};
+    return {mqtt::Reason::kUnspecifiedError, 0, "a whole with bytes that belong into pieces"};
   record.headers = Bytes(bytes_).substr(0, whole.headers_size);
   record.payload = Bytes(bytes_).substr(whole.headers_size);
   if (record_hash(record.sequence, record.arrival, record.topic, record.headers, record.payload) !=
@@ -407,7 +405,7 @@ Receiver::Outcome Receiver::finish(const Now& now) {
     return damaged("the pieces of a large record do not make what was sent; it comes again from its begin");
   }
   if (!record.headers.empty() && !headers_sound(record.headers))
-    return {mqtt::Reason::kMalformedPacket, 0, "a record with bad headers"};
+    return {mqtt::Reason::kUnspecifiedError, 0, "a record with bad headers"};
   const Outcome outcome = take(*sections, now);  // Drops what was here of it.
   if (outcome.broken == nullptr && outcome.reason == mqtt::Reason::kSuccess) ++counters_.records_assembled;
   return outcome;

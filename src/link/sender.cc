@@ -707,7 +707,7 @@ void Sender::refused(Flight& flight, mqtt::Reason reason, const Now& now) {
   host_.log("HF-LINK-007", std::string("the peer refused a batch of ") + std::to_string(flight.records) +
                                (flight.records == 1 ? " record: " : " records: ") +
                                mqtt::reason_name(reason));
-  if (reason == mqtt::Reason::kPacketTooLarge && flight.records == 1) {
+  if (reason == kRecordTooLarge && flight.records == 1) {
     Record record;
     record.stream = flight.ends.front().stream;
     record.sequence = flight.ends.front().pair.number;
@@ -718,7 +718,7 @@ void Sender::refused(Flight& flight, mqtt::Reason reason, const Now& now) {
     if (flight.piece) {
       tell_given_up(*flight.piece);
     }
-  } else if (reason != mqtt::Reason::kQuotaExceeded && reason != mqtt::Reason::kServerBusy) {
+  } else if (reason != mqtt::Reason::kQuotaExceeded) {
     return close("the peer refused a batch");
   }
   rest_ = rest_.ns == 0 ? kRestMin : std::min(rest_ * 2, kRestMax);
