@@ -314,6 +314,23 @@ class Link(Case):
             self.assertLessEqual(said["store"]["file_bytes"], 40 << 20)
             self.assertEqual(0, said["store"]["gaps"], node.name)
 
+    def test_a_message_that_the_hub_can_never_take(self):
+        """Goal: it is given up under a gap record and holds up nothing. Method: a hub whose store takes records of up to 1 MiB
+        gets one of 2."""
+        hub = self.node("hub")
+        small(hub)
+        hub.start()
+        site = self.site(hub, extra='[mqtt]\nmax_packet = "4 MiB"\n').start()
+        self.wait_online(site)
+        at_hub = self.client(hub.port, "at-hub", version=V5, subscribe=[("site/#", 1)]).open()
+        sender = self.client(site.port, "sender", version=V5).open()
+        sender.publish_all(("site/x", payload, 1) for payload in (b"0", self.random.randbytes(2 << 20), b"2"))
+        at_hub.wait_until("the others", lambda: len(at_hub.messages) >= 2, 30)
+        self.assertEqual([b"0", b"2"], [message.payload for message in at_hub.messages])
+        said = site.status()
+        self.assertEqual(1, said["store"]["gaps"])
+        self.assertTrue(said["link"]["up"])
+
     def test_a_copy_of_a_site_beside_it(self):
         """Goal: a copied data directory that runs beside the original loses neither's messages. Method: the copy is on
         another inode, so it knows at its start that it is one."""
