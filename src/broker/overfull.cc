@@ -17,11 +17,13 @@ constexpr int kEndedMax = 16;  // In one step.
 bool Broker::Impl::owed_too_much(const Session& session) const {
   // What is on its way to the client is bounded otherwise, and may be acknowledged any moment.
   const uint64_t open = session.connection != nullptr ? session.connection->sent_open_bytes : 0;
-  return store_.reader(session.reader)->owed_bytes > limits_.session_owed_bytes_max + open;
+  const store::ReaderInfo* const reader = store_.reader(session.reader);
+  return reader != nullptr && reader->owed_bytes > limits_.session_owed_bytes_max + open;
 }
 
 bool Broker::Impl::owed_too_much(const ShareGroup& group) const {
-  return store_.reader(group.reader)->owed_bytes > limits_.session_owed_bytes_max;
+  const store::ReaderInfo* const reader = store_.reader(group.reader);
+  return reader != nullptr && reader->owed_bytes > limits_.session_owed_bytes_max;
 }
 
 template <typename Owner>

@@ -113,7 +113,8 @@ class UsersCli(Case):
         ours, its = pty.openpty()
         self.keep(lambda: os.close(ours))
         process = subprocess.Popen(
-            ["setsid", "--ctty", str(HOLDFAST), *arguments, "--data", str(self.holdfast.directory)],
+            # Whoever started the tests may have had SIGINT ignored, as shells have it for what runs beside them.
+            ["env", "--default-signal=INT", "setsid", "--ctty", str(HOLDFAST), *arguments, "--data", str(self.holdfast.directory)],
             stdin=its,
             stdout=its,
             stderr=its,
