@@ -115,7 +115,8 @@ stage_e2e() { # The binary as a user meets it: real sockets, real files, real ki
 }
 
 stage_tsan() { # Not part of "every stage": threads under clang's thread sanitizer, alone and in the binary with real traffic.
-  build_tree tsan io_test holdfast story
+  build_tree release story
+  build_tree tsan io_test holdfast
   build/tsan/src/io/io_test --gtest_brief=1
   HOLDFAST_BUILD=$PWD/build/tsan python3 tests/e2e/run.py crash doors http users link
 }

@@ -17,7 +17,8 @@ from link import LOOPBACK, free_port
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = pathlib.Path(os.environ.get("HOLDFAST_BUILD", ROOT / "build" / "release")).resolve()
 HOLDFAST = BUILD / "src" / "holdfast" / "holdfast"
-REPLAY = BUILD / "story" / "replay"
+# A client of what is tested, and so the product's whatever HOLDFAST_BUILD is.
+REPLAY = ROOT / "build" / "release" / "story" / "replay"
 
 class Failed(Exception):
     """Something did not happen; the text says what."""
