@@ -44,8 +44,8 @@ Broker::Impl::Call::~Call() {
 }
 
 void Broker::Impl::finish() {
-  if (storage_failed()) {
-    if (!gated_.empty()) fail_gated();
+  if (!(gated_.empty() && leaving_.empty()) && storage_failed()) {
+    fail_gated();
     serve_leaving();
   }
   // Serving one session may doom another, whose will is served in turn.
@@ -435,7 +435,8 @@ void Broker::Impl::on_disconnect(Connection& connection, const mqtt::Disconnect&
     }
     session.expiry_s = std::min(*expiry_s, limits_.session_expiry_max_s);
   }
-  // What it asked for is answered still, and what stands between the answers leaves with them [MQTT-3.1.4-5] [MQTT-3.3.4-1] [MQTT-3.8.4-1]; it is not listened to any more.
+  // It is not listened to any more. What it asked for is answered still, and what stands between the answers leaves with
+  // them [MQTT-3.1.4-5] [MQTT-3.3.4-1] [MQTT-3.8.4-1].
   if (connection.gate.empty()) {
     host_.close(connection.id);
   } else {
