@@ -218,7 +218,7 @@ TEST(Travel, AStreamChangesItsLaneOnlyWhenTheOldOneIsEmpty) {
   store.open_local_stream("telemetry", 0, 0);
   EXPECT_EQ(travel.reader_for(stream), slow);
   store.rewind(slow, {});
-  ASSERT_EQ(store.next(slow).record.position, position);
+  ASSERT_EQ(store.next(slow).record->position, position);
   store.acknowledge(slow, position);
   const store::ReaderId fast = travel.reader_for(stream);
   EXPECT_NE(fast, slow);
@@ -332,7 +332,7 @@ TEST(Registry, KeepsThePrefixAndSaysWhatIsWrongWithOne) {
     EXPECT_EQ(added.error().code, Code::kInvalid);
     EXPECT_TRUE(Bytes(added.error().text).starts_with("the prefix ")) << added.error().text;
   }
-  EXPECT_FALSE(registry.add("a", {}, entropy, {}, std::string(255, 'a') + "/"));
+  EXPECT_FALSE(registry.add("a", {}, entropy, {}, std::string(255, 'a').append("/")));
   EXPECT_EQ(registry.find("a"), nullptr);
   ASSERT_TRUE(registry.add("a", {"sites/a/#", "all/#"}, entropy, {}, "sites/a/"));
   ASSERT_TRUE(registry.add("b", {"#"}, entropy));
