@@ -79,9 +79,9 @@ int read_back(uint64_t records, size_t payload_bytes) {
     if (fetched.status != store::Store::FetchStatus::kRecord) fail("the backlog ends too early");
     const auto packet_id = static_cast<uint16_t>(1 + read % 65'535);
     mqtt::encode_publish(out, mqtt::Version::k311,
-                         {.qos = 1, .topic = fetched.record.topic, .packet_id = packet_id},
-                         fetched.record.payload);
-    store.acknowledge(reader, fetched.record.position);
+                         {.qos = 1, .topic = fetched.record->topic, .packet_id = packet_id},
+                         fetched.record->payload);
+    store.acknowledge(reader, fetched.record->position);
     ++read;
     if (out.size() < 64 << 10) continue;
     encoded_bytes += out.size();

@@ -74,7 +74,6 @@ T ByteReader::big() {
   return value;
 }
 
-uint8_t ByteReader::u8() { return little<uint8_t>(); }
 uint16_t ByteReader::u16() { return little<uint16_t>(); }
 uint32_t ByteReader::u32() { return little<uint32_t>(); }
 uint64_t ByteReader::u64() { return little<uint64_t>(); }
@@ -96,25 +95,6 @@ uint64_t ByteReader::long_varint() {
   }
   fail();
   return 0;
-}
-
-Bytes ByteReader::bytes(size_t size) {
-  if (rest_.size() < size) {
-    fail();
-    return {};
-  }
-  const Bytes value = rest_.substr(0, size);
-  rest_.remove_prefix(size);
-  return value;
-}
-
-Bytes ByteReader::sized() {
-  const uint64_t size = varint();
-  if (size > rest_.size()) {
-    fail();
-    return {};
-  }
-  return bytes(static_cast<size_t>(size));
 }
 
 std::string to_hex(Bytes bytes) {

@@ -58,7 +58,11 @@ class ByteReader {
  public:
   explicit ByteReader(Bytes bytes) : rest_(bytes) {}
 
-  uint8_t u8();
+  // What every record is made of is inline.
+  uint8_t u8() {
+    const Bytes one = bytes(1);
+    return one.empty() ? 0 : static_cast<uint8_t>(one.front());
+  }
   uint16_t u16();
   uint32_t u32();
   uint64_t u64();
@@ -76,8 +80,19 @@ class ByteReader {
     const uint64_t raw = varint();
     return static_cast<int64_t>((raw >> 1) ^ (~(raw & 1) + 1));
   }
-  Bytes bytes(size_t size);
-  Bytes sized();  // The inverse of put_sized.
+  Bytes bytes(size_t size) {
+    if (size > rest_.size()) {
+      fail();
+      return {};
+    }
+    const Bytes value(rest_.data(), size);
+    rest_.remove_prefix(size);
+    return value;
+  }
+  Bytes sized() {  // The inverse of put_sized.
+    const uint64_t size = varint();
+    return bytes(size);
+  }
 
   Bytes rest() const { return rest_; }
   bool empty() const { return rest_.empty(); }

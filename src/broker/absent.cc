@@ -50,7 +50,7 @@ void Broker::Impl::pass_expired(Session& session) {
       return;
     }
     if (fetched.status != store::Store::FetchStatus::kRecord) return;
-    const std::optional<Duration> left = time_left(fetched.record);
+    const std::optional<Duration> left = time_left(*fetched.record);
     if (left != Duration{0}) {
       session.owed_lasts = !left;
       if (left) arm_owed(session, *left);
@@ -58,7 +58,7 @@ void Broker::Impl::pass_expired(Session& session) {
     }
     ++counters_.expired;
     store_.next(session.reader);
-    store_.acknowledge(session.reader, fetched.record.position);
+    store_.acknowledge(session.reader, fetched.record->position);
   }
   timers_.arm(Timer::Kind::kOwed, session.number, Instant{now_.mono.ns + 1}, &session.owed_timer);
 }

@@ -402,7 +402,7 @@ void Broker::Impl::pump_own(Session& session) {
       continue;  // serve_retained() has its turn.
     }
     if (fetched.status != Status::kRecord) return;
-    const store::Record& record = fetched.record;
+    const store::Record& record = *fetched.record;
     const store::StreamInfo* stream = store_.stream(record.stream);
     store::Member member;
     const bool expired = store::expired(record, stream != nullptr ? stream->options.time_to_live_s : 0, now_);
@@ -481,17 +481,17 @@ bool Broker::Impl::pump_again(Session& session) {
       if (lease.identifier != 0) member.subscription_identifiers = {lease.identifier};
     }
     const bool there = fetched.status != Status::kGone;
-    if (there && entry->leased && !may_receive(session, fetched.record.topic)) {
+    if (there && entry->leased && !may_receive(session, fetched.record->topic)) {
       return_lease(session, *entry);  // It is the group's, and others may have the right.
       continue;
     }
-    const bool gone = !there || !may_receive(session, fetched.record.topic) ||
-                      (!entry->leased && !find_member(fetched.record, session.reader, &member));
+    const bool gone = !there || !may_receive(session, fetched.record->topic) ||
+                      (!entry->leased && !find_member(*fetched.record, session.reader, &member));
     if (gone) {
       complete(session, *entry);
       continue;
     }
-    begin_fan(fetched.record);  // Expired or not [MQTT-4.3.3-7].
+    begin_fan(*fetched.record);  // Expired or not [MQTT-4.3.3-7].
     send_again(session, *entry, member);
   }
   session.resend.clear();

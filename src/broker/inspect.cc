@@ -253,7 +253,7 @@ bool Broker::Impl::find_oldest(store::ReaderId reader, const Now& now, QueueInfo
   const store::Store::Fetch fetched = store_.beside_first_owed(reader);
   if (fetched.status == Status::kPending) return false;
   // What is owed and not durable yet came just now.
-  if (fetched.status == Status::kRecord) info->oldest = elapsed_since(fetched.record.arrival, now);
+  if (fetched.status == Status::kRecord) info->oldest = elapsed_since(fetched.record->arrival, now);
   return true;
 }
 

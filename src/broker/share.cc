@@ -166,7 +166,7 @@ bool Broker::Impl::pump_group_one(ShareGroup& group) {
     if (fetched.status == Status::kNone && !again && store_.caught_up(group.reader)) group.behind = false;
     return false;
   }
-  const store::Record& record = fetched.record;
+  const store::Record& record = *fetched.record;
   if (again) {
     group.returned.erase(group.returned.begin());
     erase_owed(group.reader, record.position);  // In the group of rows that say what becomes of it.

@@ -76,7 +76,7 @@ bool check_stream(OpenStore& open, const store::StreamInfo& stream, StreamCheck*
       continue;
     }
     if (fetch.status != store::Store::FetchStatus::kRecord) return true;
-    const store::Record& record = fetch.record;
+    const store::Record& record = *fetch.record;
     if (check->records == 0) {
       check->first = record.sequence;
     } else if (record.sequence <= check->last) {

@@ -239,7 +239,7 @@ Agreement::State Agreement::scan(Check& check, uint32_t* budget) {
       ++check.part;
       continue;
     }
-    const store::Record& record = fetch.record;
+    const store::Record& record = *fetch.record;
     if (record.sequence > goal.number) {  // Not here any more.
       if (check.phase != Phase::kScanHashes) break;
       ++check.goal;  // Which says nothing of the others.
@@ -319,7 +319,7 @@ Agreement::State Agreement::measure(Check& check) {
         store_.next_in_stream(check.parts[check.part], check.agreed.position, waiter(check));
     if (fetch.status == Store::FetchStatus::kPending) return State::kWaiting;
     if (fetch.status != Store::FetchStatus::kRecord) continue;
-    first_here = std::min(first_here, fetch.record.sequence);
+    first_here = std::min(first_here, fetch.record->sequence);
     break;
   }
   if (first_here > check.agreed.number + 1) check.lost_last = first_here - 1;

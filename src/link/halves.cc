@@ -120,7 +120,7 @@ Halves::Read Halves::read(const StreamKey& key, std::string* out) {
   const Store::Fetch fetch = store_.next(found->second.reader);
   switch (fetch.status) {
     case Store::FetchStatus::kRecord:
-      out->append(fetch.record.payload);
+      out->append(fetch.record->payload);
       return Read::kBytes;
     case Store::FetchStatus::kPending:
       return Read::kPending;

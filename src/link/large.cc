@@ -68,7 +68,7 @@ void Sender::unblock(Road& road) {
   for (auto& [key, out] : outs_) {
     if (out.blocked == road.lane.priority) out.blocked.reset();
   }
-  for (const Fetch& fetch : road.stash) road.behind.push_back(fetch.record.position);
+  for (const Fetch& fetch : road.stash) road.behind.push_back(fetch.record->position);
   road.stash.clear();
   std::sort(road.behind.begin(), road.behind.end());
   road.again.insert(road.again.begin(), road.behind.begin(), road.behind.end());
@@ -88,7 +88,7 @@ Sender::Sent Sender::send_piece(Road& road, uint64_t room, const Now& now) {
     large.pending = true;
     return Sent::kNothing;
   }
-  const Record& record = fetch.record;
+  const Record& record = *fetch.record;
   if (fetch.status != FetchStatus::kRecord || !wanted(road, fetch, now)) {
     // It can no longer be read, or nobody can want it any more.
     if (fetch.status != FetchStatus::kRecord) store_.acknowledge(road.lane.reader, large.position);
@@ -177,7 +177,7 @@ Sender::Sent Sender::send_whole(Road& road, const Fetch& fetch, const Now& now) 
   whole.bytes = batch;
   const std::string message = chunk_codec_.encode(std::move(whole), false);
   if (message.size() > channel_->message_bytes_max()) {
-    give_up(road, fetch.record, "has more in its head than the peer takes in one message", now);
+    give_up(road, *fetch.record, "has more in its head than the peer takes in one message", now);
     tell_given_up(large.half);
     unblock(road);
     return Sent::kYes;
@@ -193,7 +193,7 @@ Sender::Sent Sender::send_whole(Road& road, const Fetch& fetch, const Now& now) 
   flight.sent = now.mono;
   flight.bytes = message.size();
   flight.records = 1;
-  flight.wall_us = fetch.record.arrival.wall_us;
+  flight.wall_us = fetch.record->arrival.wall_us;
   flight.alone = pace_.sent(message.size(), now);
   flight.positions = {large.position};
   flight.ends = {large.end};

@@ -194,9 +194,9 @@ class TestNode : public Host {
           continue;
         }
         if (fetch.status != store::Store::FetchStatus::kRecord) break;
-        after = fetch.record.position;
-        list.push_back({info.options.origin, info.key.incarnation, info.key.name, fetch.record.sequence,
-                        std::string(fetch.record.payload), fetch.record.may_double});
+        after = fetch.record->position;
+        list.push_back({info.options.origin, info.key.incarnation, info.key.name, fetch.record->sequence,
+                        std::string(fetch.record->payload), fetch.record->may_double});
       }
     }
     std::sort(list.begin(), list.end());

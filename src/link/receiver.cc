@@ -99,7 +99,7 @@ std::optional<PairsMessage> Receiver::hashes() {
       return std::nullopt;
     }
     if (fetch.status != Store::FetchStatus::kRecord) break;
-    const store::Record& record = fetch.record;
+    const store::Record& record = *fetch.record;
     asked_after_ = record.position;
     if (record.sequence < number) continue;
     answer_.pairs.push_back({record.sequence, record_hash(record.sequence, record.arrival,

@@ -243,7 +243,7 @@ Sender::Road* Sender::choose() {
   for (Road& road : roads_) {
     if (!road.has()) continue;
     // (One that goes in pieces was let through already.)
-    if (!road.large_may_go() && !road.stash.empty() && barred(road, road.stash.front().record.position))
+    if (!road.large_may_go() && !road.stash.empty() && barred(road, road.stash.front().record->position))
       continue;
     if (first == nullptr) {
       first = &road;
@@ -270,7 +270,7 @@ void Sender::stash(Road& road, std::vector<Fetch>* records, size_t keep) {
 std::optional<Position> Sender::Road::first_left() const {
   std::optional<Position> first;
   const auto at = [&](Position position) { first = std::min(first.value_or(position), position); };
-  if (!stash.empty()) at(stash.front().record.position);
+  if (!stash.empty()) at(stash.front().record->position);
   if (large) at(large->position);
   if (!behind.empty()) at(behind.front());
   if (!again.empty()) at(again.front());
@@ -287,7 +287,7 @@ Sender::Sent Sender::send_from(Road& road, uint64_t room, const Now& now) {
     const Sent outcome = piece();
     if (outcome != Sent::kNothing) return outcome;
   }
-  const bool barred_now = !road.stash.empty() && barred(road, road.stash.front().record.position);
+  const bool barred_now = !road.stash.empty() && barred(road, road.stash.front().record->position);
   const Sent outcome = barred_now ? Sent::kNothing : send_batch(road, room, now);
   road.large_turn = true;
   if (outcome != Sent::kNothing || !road.large_may_go()) return outcome;
@@ -320,7 +320,7 @@ Sender::Sent Sender::send_batch(Road& road, uint64_t room, const Now& now) {
       continue;
     }
     if (!too_large) break;
-    give_up(road, records.front().record, "is larger than what the peer takes", now);
+    give_up(road, *records.front().record, "is larger than what the peer takes", now);
     return Sent::kYes;
   }
   shrink_ = std::clamp<uint64_t>((shrink_ * 3 + made.cost_bytes * 16 / message.size()) / 4, 16, kShrinkMax);
@@ -335,14 +335,14 @@ Sender::Sent Sender::send_batch(Road& road, uint64_t room, const Now& now) {
   flight.sent = now.mono;
   flight.bytes = message.size();
   flight.records = made.records;
-  flight.wall_us = records.front().record.arrival.wall_us;
+  flight.wall_us = records.front().record->arrival.wall_us;
   flight.alone = pace_.sent(message.size(), now);
   flight.priority = road.lane.priority;
   flight.ends = std::move(made.ends);
   for (const Fetch& fetch : records) {
-    flight.positions.push_back(fetch.record.position);
+    flight.positions.push_back(fetch.record->position);
     if (planted(PlantedBug::kDeleteBeforeReceipt))
-      store_.acknowledge(road.lane.reader, fetch.record.position);
+      store_.acknowledge(road.lane.reader, fetch.record->position);
   }
   for (const End& end : flight.ends) {
     end.out->last_sent = end.pair.number;
@@ -392,10 +392,10 @@ void Sender::collect(Road& road, uint64_t plain_bytes_max, std::vector<Fetch>* r
   uint64_t bytes = 0;
   const auto fits = [&](const Fetch& fetch) {
     return records->empty() ||
-           (bytes + cost(fetch.record) <= plain_bytes_max && records->size() < kBatchRecordsMax);
+           (bytes + cost(*fetch.record) <= plain_bytes_max && records->size() < kBatchRecordsMax);
   };
   while (!road.stash.empty()) {
-    const Record& record = road.stash.front().record;
+    const Record& record = *road.stash.front().record;
     if (barred(road, record.position)) return;
     // The pace may have become one for which it is large.
     Out& out = *way_of(record.stream, record.sequence).out;
@@ -406,7 +406,7 @@ void Sender::collect(Road& road, uint64_t plain_bytes_max, std::vector<Fetch>* r
       continue;
     }
     if (!fits(road.stash.front())) return;
-    bytes += cost(road.stash.front().record);
+    bytes += cost(*road.stash.front().record);
     records->push_back(std::move(road.stash.front()));
     road.stash.pop_front();
   }
@@ -419,13 +419,13 @@ void Sender::collect(Road& road, uint64_t plain_bytes_max, std::vector<Fetch>* r
     }
     Fetch& fetch = *taken;
     // (The stream may be blocked in the lane that it was in before: then this one is barred.)
-    Out& out = *way_of(fetch.record.stream, fetch.record.sequence).out;
-    const bool waits = out.blocked == road.lane.priority && fetch.record.sequence > out.held;
+    Out& out = *way_of(fetch.record->stream, fetch.record->sequence).out;
+    const bool waits = out.blocked == road.lane.priority && fetch.record->sequence > out.held;
     if (!waits && !wanted(road, fetch, now)) continue;
-    const bool barred_now = barred(road, fetch.record.position);
-    const bool large = !waits && is_large(fetch.record);
+    const bool barred_now = barred(road, fetch.record->position);
+    const bool large = !waits && is_large(*fetch.record);
     if (!barred_now && (waits || (large && records->empty()))) {
-      block(road, out, fetch.record);
+      block(road, out, *fetch.record);
       continue;
     }
     // No large one is begun behind what was collected: of that some may come back, and has to leave before it.
@@ -433,14 +433,14 @@ void Sender::collect(Road& road, uint64_t plain_bytes_max, std::vector<Fetch>* r
       road.stash.push_back(std::move(fetch));
       return;
     }
-    bytes += cost(fetch.record);
+    bytes += cost(*fetch.record);
     records->push_back(std::move(fetch));
   }
   more_ = true;
 }
 
 bool Sender::wanted(Road& road, const Fetch& fetch, const Now& now) {
-  const Record& record = fetch.record;
+  const Record& record = *fetch.record;
   Out& out = *way_of(record.stream, record.sequence).out;
   if (record.sequence <= out.held) {
     ++counters_.records_held;
@@ -471,7 +471,7 @@ bool Sender::wanted(Road& road, const Fetch& fetch, const Now& now) {
 // restored, and its own child sends again what we had passed on. Nothing of it counts until the record of
 // that very number comes by.
 bool Sender::held_back(Road& road, Out& out, const Fetch& fetch) {
-  const Record& record = fetch.record;
+  const Record& record = *fetch.record;
   if (record.sequence < out.ahead->number && out.waiting.size() < kWaitingMax) {
     out.waiting.push_back(record.position);
     return false;
@@ -531,7 +531,7 @@ void Sender::draft(const Road& road, std::span<const Fetch> records, Draft* draf
   Out* out_last = nullptr;
   size_t at = 0;
   for (const Fetch& fetch : records) {
-    const Record& record = fetch.record;
+    const Record& record = *fetch.record;
     const Way& way = way_of(record.stream, record.sequence);
     Out& out = *way.out;
     if (&out != out_last) {

@@ -163,7 +163,7 @@ bool Node::Impl::oldest_of(const link::Conversation& conversation, const Now& no
   const store::Store::Fetch fetched = store->beside_first_owed(behind->reader);
   if (fetched.status == FetchStatus::kPending) return false;
   if (fetched.status == FetchStatus::kRecord) {
-    info->oldest = std::max(Duration{}, microseconds(now.wall_us - fetched.record.arrival.wall_us));
+    info->oldest = std::max(Duration{}, microseconds(now.wall_us - fetched.record->arrival.wall_us));
   }
   return true;
 }
@@ -331,7 +331,7 @@ Result<Page<ExportRecord>> Node::Impl::export_records(const ExportQuery& query, 
         page.next = place.text();
         return page;
       }
-      const store::Record& record = fetched.record;
+      const store::Record& record = *fetched.record;
       if (fetched.status != FetchStatus::kRecord || record.position.commit() > place.end) break;
       ++looked_at;
       place.after = record.position;

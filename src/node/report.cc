@@ -183,7 +183,7 @@ void Node::Impl::observe() {
     if (known != oldest_.end() && known->second.low == reader->low_water) continue;
     const store::Store::Fetch fetch = store->first_owed(lane.reader);
     if (fetch.status != store::Store::FetchStatus::kRecord) continue;  // What was known stays meanwhile.
-    oldest_[lane.reader] = {reader->low_water, fetch.record.arrival.wall_us};
+    oldest_[lane.reader] = {reader->low_water, fetch.record->arrival.wall_us};
   }
 }
 
@@ -203,8 +203,8 @@ std::vector<TailRecord> Node::Impl::tail(Bytes stream, std::optional<store::Posi
       const store::Store::Fetch fetch = store->next_in_stream(id, *at, 0);
       if (fetch.status == store::Store::FetchStatus::kPending) at.reset();
       if (fetch.status != store::Store::FetchStatus::kRecord) break;
-      at = fetch.record.position;
-      const store::Record& record = fetch.record;
+      at = fetch.record->position;
+      const store::Record& record = *fetch.record;
       found.push_back({record.position, record.sequence, std::string(record.topic),
                        std::string(record.payload), record.qos, record.arrival.wall_us, record.event_us});
       if (found.size() > count) found.pop_front();

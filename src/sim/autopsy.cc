@@ -38,7 +38,7 @@ void read_stream(store::Store& store, SimDisk& disk, SimEntropy& entropy, const 
     }
     if (fetch.status != store::Store::FetchStatus::kRecord) return;
     tries = 0;
-    const store::Record& record = fetch.record;
+    const store::Record& record = *fetch.record;
     Autopsy::Item item;
     item.stream = key;
     item.sequence = record.sequence;

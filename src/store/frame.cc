@@ -28,6 +28,9 @@ enum Flag : uint8_t {
   kFlagHeaders = 0x40,
 };
 
+constexpr size_t kRecordBytesMin = 11;  // The op and every field that each record has.
+constexpr size_t kRecordsReservedMax = 128;
+
 // Times come from devices and peers: the difference wraps, and wraps back when it is added again.
 int64_t difference(int64_t a, int64_t b) {
   return static_cast<int64_t>(static_cast<uint64_t>(a) - static_cast<uint64_t>(b));
@@ -254,6 +257,11 @@ Result<std::shared_ptr<const Frame>> Frame::parse(std::string plain, Position fi
         if ((flags & kFlagHeaders) != 0) record.headers = in.sized();
         record.payload = in.sized();
         record.position = next;
+        if (frame->records_.size() == 1) {
+          // Most records of a frame are alike: room for all of them at once, within bounds.
+          const size_t like_this = record.headers.size() + record.payload.size() + kRecordBytesMin;
+          frame->records_.reserve(std::min(1 + in.rest().size() / like_this, kRecordsReservedMax));
+        }
         next = Position::of(next.commit(), next.index() + 1);
         break;
       }

@@ -151,10 +151,16 @@ void Store::Impl::settle(Reader& reader, ReaderId id) {
 void Store::Impl::take(ReaderId id, Position position, uint64_t record_bytes) {
   const auto found = readers.find(id);
   if (found == readers.end()) return;
-  Reader& reader = found->second;
+  hand_out(found->second, id, position, record_bytes);
+}
+
+void Store::Impl::hand_out(Reader& reader, ReaderId id, Position position, uint64_t record_bytes) {
   HF_ASSERT(position > reader.info.cursor);
   reader.info.cursor = position;
-  reader.outstanding.push_back({position, record_bytes});
+  // Filled where it stands: this is done for every message to everybody.
+  Outstanding& one = reader.outstanding.emplace_back();
+  one.position = position;
+  one.bytes = record_bytes;
   settle(reader, id);
 }
 
@@ -297,71 +303,50 @@ std::shared_ptr<const Frame> Store::Impl::frame_ready(Segment& segment, uint32_t
 }
 
 Store::Fetch Store::Impl::next(ReaderId id) {
-  Fetch fetch;
-  const auto found = readers.find(id);
-  if (found == readers.end()) {
-    fetch.status = FetchStatus::kGone;
-    return fetch;
-  }
-  Reader& reader = found->second;
-  if (!next_beside(id, reader.info.cursor, &fetch)) {
-    fetch = owed_after(id, reader.info.cursor);
-    remember_read(id, fetch);
-  }
-  if (fetch.status == FetchStatus::kRecord) {
-    reader.info.cursor = fetch.record.position;
-    reader.outstanding.push_back({fetch.record.position, fetch.record.size_bytes()});
-    settle(reader, id);
-  }
+  const auto entry = readers.find(id);
+  if (entry == readers.end()) return {.status = FetchStatus::kGone};
+  Reader& reader = entry->second;
+  const bool beside = next_beside(id, reader.info.cursor);
+  if (!beside) last_read = {id, owed_after(id, reader.info.cursor)};
+  Fetch fetch = last_read.found.fetch();
+  if (fetch.status != FetchStatus::kRecord) return fetch;
+  // A frame that is kept for one large record would be kept for nothing.
+  constexpr uint64_t kKeptBytesMax = 256 << 10;
+  if (!beside && last_read.found.frame->memory_bytes() > kKeptBytesMax) last_read = {};
+  hand_out(reader, id, fetch.record->position, fetch.record->size_bytes());
   return fetch;
 }
 
-bool Store::Impl::next_beside(ReaderId id, Position after, Fetch* fetch) {
-  if (last_read.reader != id || last_read.position != after) return false;
-  const std::vector<Record>& records = last_read.frame->records();
-  const char* const audience = records[last_read.index].audience.data();
-  for (size_t at = last_read.index + 1; at < records.size(); ++at) {
+bool Store::Impl::next_beside(ReaderId id, Position after) {
+  Found& found = last_read.found;
+  if (last_read.reader != id || found.status != FetchStatus::kRecord) return false;
+  const std::vector<Record>& records = found.frame->records();
+  if (records[found.index].position != after) return false;
+  const char* const audience = records[found.index].audience.data();
+  for (size_t at = found.index + 1; at < records.size(); ++at) {
     // Equal audiences stand in a frame once.
     if (records[at].audience.data() != audience && !owed_to(records[at], id)) continue;
-    last_read.index = at;
-    last_read.position = records[at].position;
-    fetch->status = FetchStatus::kRecord;
-    fetch->record = records[at];
-    fetch->frame = last_read.frame;
+    found.index = at;
     return true;
   }
   return false;
 }
 
-void Store::Impl::remember_read(ReaderId id, const Fetch& fetch) {
-  // A frame that is kept for one large record would be kept for nothing.
-  constexpr uint64_t kKeptBytesMax = 256 << 10;
-  if (fetch.status != FetchStatus::kRecord || fetch.frame->memory_bytes() > kKeptBytesMax) {
-    last_read = {};
-    return;
-  }
-  last_read = {id, fetch.record.position, fetch.frame, fetch.frame->upper_bound(fetch.record.position) - 1};
-}
-
 Store::Fetch Store::Impl::first_owed(ReaderId id) {
   const auto found = readers.find(id);
   return found == readers.end() ? Fetch{.status = FetchStatus::kGone}
-                                : owed_after(id, found->second.info.low_water);
+                                : owed_after(id, found->second.info.low_water).fetch();
 }
 
 // The first durable record behind `after` that is `wanted`. What cannot be in memory at once with it is not needed: shares
 // say which frame it stands in, so a search waits for one frame alone, however small the cache.
 template <typename InSegment, typename SharesIn, typename Wanted>
-Store::Fetch Store::Impl::search(Position after, ReaderId waiter, const InSegment& in_segment,
-                                 const SharesIn& shares_in, const Wanted& wanted) {
-  Fetch fetch;
+Store::Impl::Found Store::Impl::search(Position after, ReaderId waiter, const InSegment& in_segment,
+                                       const SharesIn& shares_in, const Wanted& wanted) {
   for (size_t i = segment_index_after(after); i < segments.size(); ++i) {
     Segment& segment = *segments[i];
     if (!in_segment(segment)) continue;
-    if (!directory_ready(segment, waiter)) {
-      fetch.status = FetchStatus::kPending;
-      return fetch;
-    }
+    if (!directory_ready(segment, waiter)) return {.status = FetchStatus::kPending};
     const std::vector<Share>* const shares = shares_in(*segment.directory);
     if (shares == nullptr) continue;
     auto share =
@@ -369,29 +354,23 @@ Store::Fetch Store::Impl::search(Position after, ReaderId waiter, const InSegmen
                          [](const Share& candidate, Position sought) { return candidate.last <= sought; });
     for (; share != shares->end(); ++share) {
       bool rotten = false;
-      fetch.frame = frame_ready(segment, share->frame, waiter, &rotten);
+      std::shared_ptr<const Frame> frame = frame_ready(segment, share->frame, waiter, &rotten);
       if (rotten) continue;
-      if (fetch.frame == nullptr) {
+      if (frame == nullptr) {
         read_ahead(segment, share->frame);
-        fetch.status = FetchStatus::kPending;
-        return fetch;
+        return {.status = FetchStatus::kPending};
       }
-      const std::vector<Record>& records = fetch.frame->records();
-      for (size_t at = fetch.frame->upper_bound(after); at < records.size(); ++at) {
-        if (!wanted(records[at])) continue;
-        fetch.status = FetchStatus::kRecord;
-        fetch.record = records[at];
-        return fetch;
+      const std::vector<Record>& records = frame->records();
+      for (size_t at = frame->upper_bound(after); at < records.size(); ++at) {
+        if (wanted(records[at])) return {FetchStatus::kRecord, std::move(frame), at};
       }
     }
   }
-  fetch.frame = nullptr;
-  fetch.status = FetchStatus::kNone;
-  return fetch;
+  return {};
 }
 
 // The first durable record behind `after` that has the reader in its audience.
-Store::Fetch Store::Impl::owed_after(ReaderId id, Position after, bool exact) {
+Store::Impl::Found Store::Impl::owed_after(ReaderId id, Position after, bool exact) {
   return search(
       after, id,
       [&](const Segment& segment) {
@@ -408,51 +387,42 @@ Store::Fetch Store::Impl::owed_after(ReaderId id, Position after, bool exact) {
 Store::Fetch Store::Impl::beside_first_owed(ReaderId id) {
   const auto found = readers.find(id);
   return found == readers.end() ? Fetch{.status = FetchStatus::kGone}
-                                : owed_after(id, found->second.info.low_water, /*exact=*/false);
+                                : owed_after(id, found->second.info.low_water, /*exact=*/false).fetch();
 }
 
 Store::Fetch Store::Impl::next_in_stream(StreamId stream, Position after, ReaderId waiter) {
   return search(
-      after, waiter,
-      [&](const Segment& segment) {
-        return segment.position_last > after && segment.streams.contains(stream);
-      },
-      [&](const Directory& directory) {
-        const auto use = directory.streams.find(stream);
-        return use == directory.streams.end() ? nullptr : &use->second.shares;
-      },
-      [&](const Record& record) { return record.stream == stream; });
+             after, waiter,
+             [&](const Segment& segment) {
+               return segment.position_last > after && segment.streams.contains(stream);
+             },
+             [&](const Directory& directory) {
+               const auto use = directory.streams.find(stream);
+               return use == directory.streams.end() ? nullptr : &use->second.shares;
+             },
+             [&](const Record& record) { return record.stream == stream; })
+      .fetch();
 }
 
 Store::Fetch Store::Impl::at(Position position, ReaderId waiter) {
-  Fetch fetch;
   if (position.commit() > durable) {
     commit_waiters.emplace(position.commit(), waiter);
-    return fetch;
+    return {};
   }
-  fetch.status = FetchStatus::kGone;
   Segment* const segment = segment_of(position);
-  if (segment == nullptr) return fetch;
-  if (!directory_ready(*segment, waiter)) {
-    fetch.status = FetchStatus::kPending;
-    return fetch;
-  }
+  if (segment == nullptr) return {.status = FetchStatus::kGone};
+  if (!directory_ready(*segment, waiter)) return {.status = FetchStatus::kPending};
   const Directory& directory = *segment->directory;
   const size_t entry = directory.frame_after(Position{position.value - 1});
-  if (entry == directory.frames.size() || directory.frames[entry].first > position) return fetch;
+  if (entry == directory.frames.size() || directory.frames[entry].first > position)
+    return {.status = FetchStatus::kGone};
   bool rotten = false;
-  fetch.frame = frame_ready(*segment, static_cast<uint32_t>(entry), waiter, &rotten);
-  if (rotten) return fetch;
-  if (fetch.frame == nullptr) {
-    fetch.status = FetchStatus::kPending;
-    return fetch;
-  }
-  const size_t index = fetch.frame->upper_bound(Position{position.value - 1});
-  const std::vector<Record>& records = fetch.frame->records();
-  if (index == records.size() || records[index].position != position) return fetch;
-  fetch.status = FetchStatus::kRecord;
-  fetch.record = records[index];
-  return fetch;
+  std::shared_ptr<const Frame> frame = frame_ready(*segment, static_cast<uint32_t>(entry), waiter, &rotten);
+  if (frame == nullptr) return {.status = rotten ? FetchStatus::kGone : FetchStatus::kPending};
+  const size_t index = frame->upper_bound(Position{position.value - 1});
+  if (index == frame->records().size() || frame->records()[index].position != position)
+    return {.status = FetchStatus::kGone};
+  return Found{FetchStatus::kRecord, std::move(frame), index}.fetch();
 }
 
 Position Store::Impl::before_time(int64_t wall_us) const {

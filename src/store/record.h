@@ -97,8 +97,11 @@ struct NewRecord {
   Bytes audience;                    // encode_audience(); may be empty.
 };
 
-// A record as read. The views hold as long as the frame that came with it (Store::Fetch::frame).
+// A record as read: views into its frame, which has it.
 struct Record {
+  // Written out because a defaulted one would fill it all with zeros first, for every record that is read.
+  Record() {}
+
   Position position;
   StreamId stream = 0;
   uint64_t sequence = 0;

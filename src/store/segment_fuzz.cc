@@ -321,8 +321,8 @@ struct World {
         continue;
       }
       if (fetch.status != Store::FetchStatus::kRecord) return payloads;
-      payloads.emplace_back(fetch.record.payload);
-      HF_ASSERT(store->at(fetch.record.position, reader).status != Store::FetchStatus::kNone);
+      payloads.emplace_back(fetch.record->payload);
+      HF_ASSERT(store->at(fetch.record->position, reader).status != Store::FetchStatus::kNone);
     }
     HF_ASSERT(false);
     return payloads;

@@ -467,8 +467,8 @@ Answer ask(World& world) {
         ++pending;
         world.settle();
       } else if (fetch.status == Store::FetchStatus::kRecord) {
-        after = fetch.record.position;
-        answer.records[after.value] = fetch.record.payload;
+        after = fetch.record->position;
+        answer.records[after.value] = fetch.record->payload;
       } else {
         break;
       }
@@ -843,9 +843,9 @@ TEST(GoldenDirectory, OpensWithItsRecordsRowsAndReaders) {
   world.settle();
   const Store::Fetch two = world.store->at(Position::of(2, 0), 1);
   ASSERT_EQ(two.status, Store::FetchStatus::kRecord);
-  EXPECT_EQ(two.record.expiry_s, 300u);
-  EXPECT_EQ(two.record.headers, "h");
-  EXPECT_EQ(*two.record.event_us + 1500, two.record.arrival.wall_us);
+  EXPECT_EQ(two.record->expiry_s, 300u);
+  EXPECT_EQ(two.record->headers, "h");
+  EXPECT_EQ(*two.record->event_us + 1500, two.record->arrival.wall_us);
 }
 
 }  // namespace

@@ -324,12 +324,21 @@ class Store::Impl {
       commit_waiters;  // Who asked for a record of a commit that is not durable yet.
   FrameCache tail_cache;
   FrameCache read_cache;
-  // Of the record that next() gave last.
+  // A record where it stands.
+  struct Found {
+    FetchStatus status = FetchStatus::kNone;
+    std::shared_ptr<const Frame> frame;  // With kRecord.
+    size_t index = 0;                    // In frame->records().
+
+    Fetch fetch() const {
+      if (status != FetchStatus::kRecord) return {.status = status};
+      return {status, {frame, &frame->records()[index]}};
+    }
+  };
+  // What next() found last.
   struct LastRead {
     ReaderId reader = 0;
-    Position position;
-    std::shared_ptr<const Frame> frame;
-    size_t index = 0;  // In frame->records().
+    Found found;
   };
   LastRead last_read;
   std::map<FrameRef, std::set<ReaderId>> wanted_frames;  // Asked for, being read or queued.
@@ -387,6 +396,7 @@ class Store::Impl {
   }
   size_t segments_wanted() const;
   void reader_changed(Reader& reader, ReaderId id);
+  void hand_out(Reader& reader, ReaderId id, Position position, uint64_t record_bytes);
   void settle(Reader& reader, ReaderId id);
   std::unique_ptr<Job> take_read();
   void read_done(ReadJob& job);
@@ -394,13 +404,12 @@ class Store::Impl {
   Segment* read_came_back(uint64_t id);
   void wake_waiters(FrameRef ref);
   template <typename InSegment, typename SharesIn, typename Wanted>
-  Fetch search(Position after, ReaderId waiter, const InSegment& in_segment, const SharesIn& shares_in,
+  Found search(Position after, ReaderId waiter, const InSegment& in_segment, const SharesIn& shares_in,
                const Wanted& wanted);
   // `exact`: else any record of the frame will do.
-  Fetch owed_after(ReaderId id, Position after, bool exact = true);
+  Found owed_after(ReaderId id, Position after, bool exact = true);
   // The same where the last call to next() found its record, which is where a drain finds most.
-  bool next_beside(ReaderId id, Position after, Fetch* fetch);
-  void remember_read(ReaderId id, const Fetch& fetch);
+  bool next_beside(ReaderId id, Position after);
   void count_owed(Reader& reader, ReaderId id, Position after);
   // What a reader is owed, and what those that are counted are owed together.
   void owe(Reader& reader, uint64_t count, uint64_t bytes) {

@@ -74,8 +74,8 @@ struct World {
     for (int i = 0; i < 1'000'000; ++i) {
       Store::Fetch fetch = store->next(reader);
       if (fetch.status == Store::FetchStatus::kRecord) {
-        payloads.emplace_back(fetch.record.payload);
-        if (acknowledge) store->acknowledge(reader, fetch.record.position);
+        payloads.emplace_back(fetch.record->payload);
+        if (acknowledge) store->acknowledge(reader, fetch.record->position);
       } else if (fetch.status == Store::FetchStatus::kPending) {
         settle();
       } else {
@@ -213,7 +213,7 @@ TEST(Store, FiguresSayWhatCountedReadersAreOwedTogether) {
   expect_owed(20, 200);
   world.settle();
   expect_owed(20, 200);
-  for (int i = 0; i < 3; ++i) world.store->acknowledge(a, world.store->next(a).record.position);
+  for (int i = 0; i < 3; ++i) world.store->acknowledge(a, world.store->next(a).record->position);
   expect_owed(17, 170);
   const Position low = world.store->reader(a)->low_water;
   world.store->next(a);
@@ -255,7 +255,7 @@ TEST(Store, OutstandingRecordsAreReadAgainByPositionAfterARestart) {
     fetch = world.store->at(positions[2], reader);
   }
   ASSERT_EQ(fetch.status, Store::FetchStatus::kRecord);
-  EXPECT_EQ(fetch.record.payload, "payload 2");
+  EXPECT_EQ(fetch.record->payload, "payload 2");
   EXPECT_EQ(world.drain(reader), numbered(5, 9));
 }
 
@@ -307,13 +307,13 @@ TEST(Store, SearchesGoOnWithACacheOfOneFrame) {
     for (size_t i = 0; i < 2; ++i) {
       const Store::Fetch fetch = world.store->next_in_stream(streams[i], after[i], readers[i]);
       if (fetch.status == Store::FetchStatus::kRecord) {
-        found[i].emplace_back(fetch.record.payload);
-        after[i] = fetch.record.position;
+        found[i].emplace_back(fetch.record->payload);
+        after[i] = fetch.record->position;
       }
     }
     for (size_t i = 0; i < 2; ++i) {
       const Store::Fetch fetch = world.store->next(readers[i]);
-      if (fetch.status == Store::FetchStatus::kRecord) found[2 + i].emplace_back(fetch.record.payload);
+      if (fetch.status == Store::FetchStatus::kRecord) found[2 + i].emplace_back(fetch.record->payload);
     }
     world.settle();
   }
@@ -349,7 +349,7 @@ TEST(Store, ReadersBehindInManySegmentsDoNotPushEachOtherOut) {
       for (;;) {
         const Store::Fetch fetch = world.store->next(reader);
         if (fetch.status != Store::FetchStatus::kRecord) break;
-        world.store->acknowledge(reader, fetch.record.position);
+        world.store->acknowledge(reader, fetch.record->position);
         ++read[reader];
       }
     }
@@ -400,7 +400,7 @@ TEST(Store, WhatIsDoneWithMakesRoomBeforeAnythingIsRefused) {
     }
     for (Store::Fetch fetch = world.store->next(reader); fetch.status == Store::FetchStatus::kRecord;
          fetch = world.store->next(reader)) {
-      world.store->acknowledge(reader, fetch.record.position);
+      world.store->acknowledge(reader, fetch.record->position);
     }
   }
   EXPECT_GT(waited, 0);
@@ -422,7 +422,7 @@ TEST(Store, ASegmentThatIsGoneIsMissed) {
   for (int i = 0; i < 300; ++i) {
     const Store::Fetch fetch = world.store->next(reader);
     if (fetch.status == Store::FetchStatus::kPending) world.settle();
-    if (fetch.status == Store::FetchStatus::kRecord) world.store->acknowledge(reader, fetch.record.position);
+    if (fetch.status == Store::FetchStatus::kRecord) world.store->acknowledge(reader, fetch.record->position);
   }
   world.options.retention_s = 0;
   world.open();
@@ -483,7 +483,7 @@ TEST(Store, LooksBackFromTheNewest) {
       fetch = world.store->next_in_stream(streams[0], *at, 0);
       if (fetch.status == Store::FetchStatus::kPending) world.settle();
       if (fetch.status != Store::FetchStatus::kRecord) continue;
-      at = fetch.record.position;
+      at = fetch.record->position;
       ++behind;
     }
     EXPECT_GE(behind, std::min<uint64_t>(count, 200)) << count;
@@ -552,7 +552,7 @@ TEST(Store, SmallSegmentsAreJoinedAndPositionsStay) {
   for (size_t i = 0; i < positions.size(); ++i) {
     const Store::Fetch fetch = world.store->at(positions[i], reader);
     ASSERT_EQ(fetch.status, Store::FetchStatus::kRecord);
-    EXPECT_EQ(fetch.record.sequence, i + 1);
+    EXPECT_EQ(fetch.record->sequence, i + 1);
   }
 }
 
@@ -772,8 +772,8 @@ TEST(Store, PowerCutAfterEveryDiskCallKeepsWhatWasDurable) {
         }
         ASSERT_EQ(fetch.status, Store::FetchStatus::kRecord)
             << "cut " << cut << " record " << i << " of " << present;
-        ASSERT_EQ(fetch.record.sequence, static_cast<uint64_t>(i) + 1);
-        ASSERT_TRUE(fetch.record.payload.starts_with(std::to_string(i) + "p"));
+        ASSERT_EQ(fetch.record->sequence, static_cast<uint64_t>(i) + 1);
+        ASSERT_TRUE(fetch.record->payload.starts_with(std::to_string(i) + "p"));
       }
     }
     if (finished) {
@@ -841,7 +841,7 @@ TEST(Store, FailedSyncMovesTheCommitToANewSegmentAndASecondOneLatches) {
       fetch = store->next(reader);
     }
     ASSERT_EQ(fetch.status, Store::FetchStatus::kRecord);
-    EXPECT_EQ(fetch.record.payload, expected);
+    EXPECT_EQ(fetch.record->payload, expected);
   }
   disk.failed.clear();
   append("four");

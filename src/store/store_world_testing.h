@@ -71,8 +71,8 @@ struct World {
     for (int i = 0; i < 1'000'000; ++i) {
       Store::Fetch fetch = store->next(reader);
       if (fetch.status == Store::FetchStatus::kRecord) {
-        payloads.emplace_back(fetch.record.payload);
-        if (acknowledge) store->acknowledge(reader, fetch.record.position);
+        payloads.emplace_back(fetch.record->payload);
+        if (acknowledge) store->acknowledge(reader, fetch.record->position);
       } else if (fetch.status == Store::FetchStatus::kPending) {
         settle();
       } else {
