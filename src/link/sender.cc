@@ -303,6 +303,7 @@ Sender::Sent Sender::send_batch(Road& road, uint64_t room, const Now& now) {
   if (records.empty()) return Sent::kNothing;
 
   Draft made;
+  const bool compress = compress_ && road.packing.worth_trying(pace_.goodput());
   std::string message;
   uint64_t plain_bytes = 0;
   for (;;) {
@@ -310,7 +311,8 @@ Sender::Sent Sender::send_batch(Road& road, uint64_t room, const Now& now) {
     draft(road, records, &made, now);
     stash(road, &records, made.taken);
     if (made.sections.empty()) return Sent::kYes;  // All of it was given up.
-    codec_.encode(made.sections, compress_, &message, &plain_bytes);
+    codec_.encode(made.sections, compress, &message, &plain_bytes);
+    if (compress) road.packing.tried(plain_bytes, message.size());
     const bool too_large =
         message.size() > channel_->message_bytes_max() || plain_bytes > kBatchPlainBytesMax;
     if (records.size() > 1 && (too_large || message.size() > room + room / 4)) {
@@ -571,6 +573,8 @@ void Sender::draft(const Road& road, std::span<const Fetch> records, Draft* draf
     end.stream = record.stream;
     end.pair.number = record.sequence;
     end.pair.position = record.position;
+    // Most batches are of one stream.
+    if (opens && at == 0) section.records.reserve(records.size());
     BatchRecord& sent = section.records.emplace_back();
     sent.sequence = record.sequence;
     sent.topic = travelling_topic(travel_.prefix(), record.topic);

@@ -35,6 +35,7 @@
 #include "link/chunk.h"
 #include "link/host.h"
 #include "link/pace.h"
+#include "link/packing.h"
 #include "link/pairs.h"
 #include "link/travel.h"
 
@@ -140,6 +141,7 @@ class Sender {
     bool ready = true;                      // The store may have something.
     bool drained = false;                   // And nothing is on its way from the disk.
     std::deque<store::Store::Fetch> stash;  // Taken and not sent yet.
+    Packing packing;
     std::unique_ptr<Large> large;
     bool large_turn = true;  // Its piece goes before a batch of the others.
     std::deque<store::Position>
