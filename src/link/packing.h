@@ -1,5 +1,5 @@
 // Whether the next batch of a lane is worth an attempt at compressing it. On a fast link the attempt is most of what a batch
-// costs, and bytes that are images, encrypted or compressed already get no smaller; so while nothing does, one batch in eight
+// costs, and bytes that are images, encrypted or compressed already hardly get smaller; so while they do not, one batch in eight
 // tells whether that has changed. On a slow link every byte is worth an attempt.
 #pragma once
 
@@ -21,11 +21,11 @@ class Packing {
 
   // What an attempt made of so many bytes.
   void tried(uint64_t plain_bytes, uint64_t packed_bytes) {
-    dense_ = packed_bytes > plain_bytes - plain_bytes / 16;
+    dense_ = packed_bytes > plain_bytes - plain_bytes / 8;
   }
 
  private:
-  bool dense_ = false;  // The last attempt gained next to nothing.
+  bool dense_ = false;  // The last attempt gained less than an eighth.
   uint32_t passed_over_ = 0;
 };
 
