@@ -687,6 +687,7 @@ std::optional<Instant> Broker::next_deadline() const { return impl_->next_deadli
 store::Store::Appended Broker::ingest(store::NewRecord record, const Source& source, const Now& now) {
   return impl_->ingest(record, source, now);
 }
+void Broker::together(const Now& now, const std::function<void()>& work) { impl_->together(now, work); }
 Result<Published> Broker::publish(const Publication& message, const Now& now) {
   return impl_->publish(message, now);
 }

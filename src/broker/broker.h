@@ -137,6 +137,9 @@ class Broker {
   // audience (its own sessions and the routes' links), appends it in the open batch, updates retained
   // messages, and delivers. Stored always. The caller asked store.admit().
   store::Store::Appended ingest(store::NewRecord record, const Source& source, const Now& now);
+  // Runs `work`. What its calls of this broker leave to be done at their end (rows of what is in flight, serving sessions) is
+  // done once, behind all of them: for a batch of records that comes over a link. No boundary of the store lies within.
+  void together(const Now& now, const std::function<void()>& work);
 
   // Publishes for the operator: no client's name and no client's rights. It goes to whoever would get the same of a client.
   // kDenied ("$"), kTooLarge, kFull, kIo: nothing has happened.

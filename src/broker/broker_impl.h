@@ -72,6 +72,7 @@ class Broker::Impl {
   void tick(const Now& now);
   std::optional<Instant> next_deadline() const;
   store::Store::Appended ingest(store::NewRecord record, const Source& source, const Now& now);
+  void together(const Now& now, const std::function<void()>& work);
   Result<Published> publish(const Publication& message, const Now& now);
   void reserved_acknowledge(ConnectionId id, uint16_t packet_id, Reason reason, uint64_t commit);
   uint16_t reserved_send(ConnectionId id, Bytes topic, Bytes payload, uint64_t commit);

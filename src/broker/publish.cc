@@ -431,6 +431,11 @@ store::Store::Appended Broker::Impl::ingest(store::NewRecord record, const Sourc
   return appended;
 }
 
+void Broker::Impl::together(const Now& now, const std::function<void()>& work) {
+  const Call call(*this, now);
+  work();
+}
+
 void Broker::Impl::reserved_acknowledge(ConnectionId id, uint16_t packet_id, Reason reason, uint64_t commit) {
   Connection* connection = find(id);
   if (connection == nullptr || connection->session == nullptr) return;

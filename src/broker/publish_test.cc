@@ -738,6 +738,28 @@ TEST(Publish, RecordFromALinkTellsItsOrigin) {
                                                         " hf-time=2023-11-14T22:13:20.500000Z"}));
 }
 
+// Goal: a batch of a link costs a session that is kept one row for all that is now in flight to it.
+TEST(Publish, BatchOfALinkIsOneRowOfDeliveries) {
+  Site site;
+  Client sub(site, "sub");
+  sub.keep().connect();
+  sub.subscribed("#", 1);
+  store::NewRecord record;
+  record.stream = site.store->open_stream({0xabcd, "telemetry"}, {.origin = "ship-7"});
+  record.topic = "engine/rpm";
+  record.qos = 1;
+  site.broker->together(site.now, [&] {
+    for (int i = 0; i < 50; ++i) site.broker->ingest(record, {Source::Kind::kChild, "ship-7"}, site.now);
+  });
+  EXPECT_EQ(sub.synced().size(), 50u);
+  size_t rows = 0;
+  site.store->scan(store::Table::kOutboundRun, {}, [&](Bytes, Bytes) { return ++rows > 0; });
+  EXPECT_EQ(rows, 1u);
+  site.restart();
+  sub.dial();
+  EXPECT_EQ(sub.synced().size(), 51u);  // CONNACK, and all of them again.
+}
+
 // Goal: identifiers that are never released cost a bounded memory. Method: a client of 3.1.1, which has no receive maximum.
 TEST(Publish, IdentifiersThatAreNeverReleasedAreBounded) {
   Site site;

@@ -140,7 +140,7 @@ void Node::Impl::message_from_child(Peer& peer, FromChild& event) {
     peer.channel->close(kind ? "a claim allows nothing but its exchange" : "an unknown reserved topic");
     return;
   }
-  peer.conversation->received(*kind, event.payload, event.packet_id, now_);
+  broker_->together(now_, [&] { peer.conversation->received(*kind, event.payload, event.packet_id, now_); });
 }
 
 void Node::Impl::ingest(const std::string& peer, const store::NewRecord& record, const Now& now) {
