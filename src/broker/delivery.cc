@@ -362,8 +362,9 @@ void Broker::Impl::close_run(Session& session) {
   runs.open.clear();
   if (run_scratch_.empty()) return;
   // An identifier that is acknowledged before it was sent may be open for a second time, and then stands where the first did.
-  std::sort(run_scratch_.begin(), run_scratch_.end(),
-            [](const Outbound& a, const Outbound& b) { return a.position < b.position; });
+  const auto earlier = [](const Outbound& a, const Outbound& b) { return a.position < b.position; };
+  if (!std::is_sorted(run_scratch_.begin(), run_scratch_.end(), earlier))
+    std::sort(run_scratch_.begin(), run_scratch_.end(), earlier);
   if (slot == runs.left.size()) runs.left.push_back(0);
   runs.left[slot] = static_cast<uint16_t>(run_scratch_.size());
   store_.put(Table::kOutboundRun, PacketKey(session.number, slot), encode_run(run_scratch_));

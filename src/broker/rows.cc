@@ -268,6 +268,7 @@ bool decode(Bytes bytes, Outbound* row, Lease* lease) {
 
 std::string encode_run(std::span<const Outbound> deliveries) {
   std::string out;
+  out.reserve(16 + 6 * deliveries.size());
   put_u8(out, kGrammar);
   uint64_t position = 0;
   for (const Outbound& delivery : deliveries) {

@@ -92,6 +92,10 @@ uint32_t FrameBuilder::boot_number(const BootId& boot) {
 
 void FrameBuilder::add(Position position, const NewRecord& record, const StreamKey& key,
                        const StreamOptions& options) {
+  // One that grows beyond a few records will most likely become full: at once, and not by halves that are copied each time.
+  const size_t needed = plain_.size() + record.payload.size() + record.headers.size() + kRecordBytesMin;
+  if (needed > kFramePlainBytes / 16 && needed > plain_.capacity())
+    plain_.reserve(std::max(kFramePlainBytes, needed) + kFramePlainBytes / 16);
   const uint32_t topic = topic_number(record.topic);
   const uint32_t stream = stream_number(record.stream, key, options);
   const uint32_t audience = audience_number(record.audience);

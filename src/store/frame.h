@@ -72,7 +72,11 @@ class FrameBuilder {
   // What each stream has here; `frame` is 0.
   const std::map<StreamId, StreamUse>& streams() const { return stream_use_; }
 
-  std::string take() { return std::move(plain_); }
+  // Without the room that was left for more: it stays in the cache.
+  std::string take() {
+    if (plain_.size() < plain_.capacity() / 4 * 3) plain_.shrink_to_fit();
+    return std::move(plain_);
+  }
 
  private:
   struct StreamNumber {
