@@ -207,10 +207,11 @@ class Node::Impl final : public broker::Host, public link::Host, public link::Up
   bool stopping_ = false;
   bool goodbye_due_ = false;
 
-  // The arrival of the oldest record that the parent is owed in a lane, and the low-water position it was looked up for.
+  // The arrival of the oldest record that the parent is owed in a lane, and the low-water position it was looked up for, when.
   struct Oldest {
     store::Position low;
     int64_t wall_us = 0;
+    Instant seen;
   };
   std::map<store::ReaderId, Oldest> oldest_;
 

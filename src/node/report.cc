@@ -21,6 +21,7 @@ constexpr Duration kGrowthStep = seconds(3'600);
 // Each costs an otherwise idle node a page; a node that starts offline says that it has been so for up to this much too long.
 constexpr int64_t kLastUpIntervalUs = 60'000'000;
 constexpr Duration kSeenInterval = seconds(60);
+constexpr Duration kOldestInterval = seconds(1);  // While a lane drains.
 
 }  // namespace
 
@@ -180,10 +181,14 @@ void Node::Impl::observe() {
       continue;
     }
     const auto known = oldest_.find(lane.reader);
-    if (known != oldest_.end() && known->second.low == reader->low_water) continue;
+    // Where it has gone on since, the next look may cost a read from the disk.
+    if (known != oldest_.end() &&
+        (known->second.low == reader->low_water || now_.mono < known->second.seen + kOldestInterval)) {
+      continue;
+    }
     const store::Store::Fetch fetch = store->first_owed(lane.reader);
     if (fetch.status != store::Store::FetchStatus::kRecord) continue;  // What was known stays meanwhile.
-    oldest_[lane.reader] = {reader->low_water, fetch.record->arrival.wall_us};
+    oldest_[lane.reader] = {reader->low_water, fetch.record->arrival.wall_us, now_.mono};
   }
 }
 
