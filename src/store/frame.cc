@@ -291,6 +291,12 @@ Result<std::shared_ptr<const Frame>> Frame::parse(std::string plain, Position fi
   return std::shared_ptr<const Frame>(std::move(frame));
 }
 
+std::string Frame::unparse(std::shared_ptr<const Frame> frame) {
+  HF_ASSERT(frame.use_count() == 1);
+  return std::move(
+      const_cast<Frame&>(*frame).plain_);  // No frame is made const, and nobody can see it any more.
+}
+
 uint64_t Frame::memory_bytes() const {
   return sizeof(Frame) + plain_.capacity() + records_.capacity() * sizeof(Record) +
          rows_.capacity() * sizeof(RowOp);

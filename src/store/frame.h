@@ -135,6 +135,8 @@ class Frame {
   // kCorrupt if `plain` breaks the grammar. `first` is the position of the first record without an 0x05
   // before it.
   static Result<std::shared_ptr<const Frame>> parse(std::string plain, Position first);
+  // The plaintext again, of a frame that nobody else holds.
+  static std::string unparse(std::shared_ptr<const Frame> frame);
 
   const std::vector<Record>& records() const { return records_; }
   const std::vector<RowOp>& rows() const { return rows_; }

@@ -11,47 +11,6 @@
 
 namespace hf::store {
 
-// --- The frame cache.
-
-void FrameCache::add(FrameRef ref, std::string plain, Position first) {
-  auto [found, added] = frames_.try_emplace(ref);
-  if (!added) return;
-  found->second.plain = std::move(plain);
-  found->second.first = first;
-  found->second.bytes = found->second.plain.size() + sizeof(CachedFrame);
-  bytes_ += found->second.bytes;
-  order_.push_back(ref);
-  trim();
-}
-
-void FrameCache::trim() {
-  while (bytes_ > budget_bytes_ && order_.size() > 1) {
-    const auto oldest = frames_.find(order_.front());
-    order_.pop_front();
-    bytes_ -= oldest->second.bytes;
-    frames_.erase(oldest);
-  }
-}
-
-std::shared_ptr<const Frame> FrameCache::find(FrameRef ref) {
-  const auto found = frames_.find(ref);
-  if (found == frames_.end()) return nullptr;
-  CachedFrame& cached = found->second;
-  if (cached.frame != nullptr) return cached.frame;
-  Result<std::shared_ptr<const Frame>> parsed = Frame::parse(std::move(cached.plain), cached.first);
-  if (!parsed) return nullptr;
-  const std::shared_ptr<const Frame> frame = std::move(*parsed);
-  cached.frame = frame;
-  bytes_ -= cached.bytes;
-  cached.bytes = frame->memory_bytes() + sizeof(CachedFrame);
-  bytes_ += cached.bytes;
-  // It has grown by being parsed; what makes room for that is not itself, or each of its records would read it again.
-  std::erase(order_, ref);
-  order_.push_back(ref);
-  trim();
-  return frame;
-}
-
 // --- Readers.
 
 namespace {

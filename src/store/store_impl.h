@@ -13,6 +13,7 @@
 #include <unordered_map>
 
 #include "store/frame.h"
+#include "store/frame_cache.h"
 #include "store/jobs.h"
 #include "store/keys.h"
 #include "store/segment_index.h"
@@ -131,40 +132,6 @@ struct Reader {
   std::deque<Outstanding> outstanding;
   bool dirty = false;    // Its row is to be written with the next batch.
   bool counted = false;  // count_in_figures()
-};
-
-// A frame by where it stands. (Its number in a directory may change when the directory is built anew.)
-struct FrameRef {
-  uint64_t segment = 0;
-  uint64_t offset = 0;
-  friend auto operator<=>(const FrameRef&, const FrameRef&) = default;
-};
-
-struct CachedFrame {
-  std::string plain;  // Until the first use.
-  Position first;
-  std::shared_ptr<const Frame> frame;
-  uint64_t bytes = 0;
-};
-
-// Frames by first-in first-out within a budget.
-class FrameCache {
- public:
-  explicit FrameCache(uint64_t budget_bytes) : budget_bytes_(budget_bytes) {}
-  void add(FrameRef ref, std::string plain, Position first);
-  // Parses at the first use. Null if it is not here (or its content breaks its grammar, which a sealed frame
-  // cannot).
-  std::shared_ptr<const Frame> find(FrameRef ref);
-  uint64_t bytes() const { return bytes_; }
-  uint64_t budget_bytes() const { return budget_bytes_; }
-
- private:
-  void trim();
-
-  uint64_t budget_bytes_;
-  uint64_t bytes_ = 0;
-  std::map<FrameRef, CachedFrame> frames_;
-  std::deque<FrameRef> order_;
 };
 
 // A segment that is ready to be used.
@@ -422,7 +389,10 @@ class Store::Impl {
   void owe_less(Reader& reader, uint64_t count, uint64_t bytes);
   void owe_nothing(Reader& reader);
   void count_in_figures(ReaderId id);
+  uint64_t read_ahead_bytes() const;
   void read_ahead(const Segment& segment, uint32_t entry);
+  void read_before_needed(ReaderId id, Position at);
+  bool missing(const Segment& segment, FrameRef ref) const;
   void quarantine(Segment& segment, uint64_t offset);
 
   // --- helpers of reclaim.cc
