@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 
 #include "base/assert.h"
 
@@ -46,6 +47,30 @@ Result<> write_all(int file, uint64_t offset, Bytes bytes) {
     offset += static_cast<uint64_t>(written);
   }
   return {};
+}
+
+// How much came: less than `size` only at the end of the file. What is no multiple of `granule` is its last piece, and what is
+// behind that cannot be asked for.
+Result<size_t> read_all(int file, char* out, uint64_t offset, uint64_t size, ssize_t granule = 1) {
+  size_t got = 0;
+  while (got < size) {
+    const ssize_t count = ::pread(file, out + got, size - got, static_cast<off_t>(offset + got));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return fail_errno("cannot read a file of the store");
+    got += static_cast<size_t>(count);
+    if (count == 0 || count % granule != 0) break;
+  }
+  return got;
+}
+
+constexpr uint64_t kSmallRead = 64 << 10;
+
+// No more memory than the file can fill, whatever a damaged index asks for.
+uint64_t within_file(int file, uint64_t offset, uint64_t size) {
+  struct stat about {};
+  if (size <= kSmallRead || ::fstat(file, &about) != 0) return size;
+  const auto whole = static_cast<uint64_t>(about.st_size);
+  return std::min(size, whole > offset ? whole - offset : 0);
 }
 
 }  // namespace
@@ -118,13 +143,13 @@ bool PosixDirectory::has_failed(const std::string& name) {
 
 PosixDisk::PosixDisk(std::shared_ptr<PosixDirectory> directory) : directory_(std::move(directory)) {
   std::lock_guard lock(directory_->mutex_);
-  for (PosixDirectory::Slot* slot : {&read_slot_, &write_slot_, &direct_slot_})
+  for (PosixDirectory::Slot* slot : {&read_slot_, &direct_read_slot_, &write_slot_, &direct_slot_})
     directory_->slots_.push_back(slot);
 }
 
 PosixDisk::~PosixDisk() {
   std::lock_guard lock(directory_->mutex_);
-  for (PosixDirectory::Slot* slot : {&read_slot_, &write_slot_, &direct_slot_})
+  for (PosixDirectory::Slot* slot : {&read_slot_, &direct_read_slot_, &write_slot_, &direct_slot_})
     std::erase(directory_->slots_, slot);
 }
 
@@ -145,7 +170,7 @@ Result<std::vector<std::string>> PosixDisk::list() {
     const std::string name = entry->d_name;
     bool regular = entry->d_type == DT_REG;
     if (entry->d_type == DT_UNKNOWN) {
-      struct stat about{};
+      struct stat about {};
       regular = ::fstatat(file, name.c_str(), &about, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(about.st_mode);
     }
     if (regular) names.push_back(name);
@@ -159,7 +184,7 @@ Result<std::vector<std::string>> PosixDisk::list() {
 
 Result<uint64_t> PosixDisk::size(const std::string& name) {
   if (!name_valid(name)) return fail(Code::kInvalid, kBadName);
-  struct stat about{};
+  struct stat about {};
   if (::fstatat(directory_->directory_.get(), name.c_str(), &about, AT_SYMLINK_NOFOLLOW) != 0) {
     return fail_errno("cannot look at a file of the store");
   }
@@ -219,36 +244,46 @@ Result<std::string> PosixDisk::read(const std::string& name, uint64_t offset, ui
   const auto file = directory_->borrow(read_slot_, name, O_RDONLY);
   if (!file) return std::unexpected(file.error());
 
-  // No more memory than the file can fill, whatever a damaged index asks for.
-  constexpr uint64_t kSmall = 64 << 10;
-  if (size > kSmall) {
-    struct stat about{};
-    if (::fstat(*file, &about) == 0) {
-      const auto whole = static_cast<uint64_t>(about.st_size);
-      size = std::min(size, whole > offset ? whole - offset : 0);
-    }
-  }
+  size = within_file(*file, offset, size);
   std::string bytes;
-  int failed = 0;
+  Result<size_t> got;
   bytes.resize_and_overwrite(size, [&](char* out, size_t /*room: g++-12 offers more than was asked for*/) {
-    size_t got = 0;
-    while (got < size) {
-      const ssize_t count = ::pread(*file, out + got, size - got, static_cast<off_t>(offset + got));
-      if (count < 0) {
-        if (errno == EINTR) continue;
-        failed = errno;
-        break;
-      }
-      if (count == 0) break;
-      got += static_cast<size_t>(count);
-    }
-    return got;
+    got = read_all(*file, out, offset, size);
+    return got.value_or(0);
   });
-  directory_->give_back(read_slot_, failed == 0);
-  if (failed != 0) {
-    errno = failed;
-    return fail_errno("cannot read a file of the store");
+  directory_->give_back(read_slot_, got.has_value());
+  if (!got) return std::unexpected(got.error());
+  return bytes;
+}
+
+// A backlog is read once and from end to end: in the page cache it would push out what is read again, and its pages cost more
+// than the reading. (The store asks for the next piece before it is done with this one.)
+Result<std::string> PosixDisk::read_once(const std::string& name, uint64_t offset, uint64_t size) {
+  if (!direct_ || size < kSmallRead) return read(name, offset, size);
+  if (!name_valid(name)) return fail(Code::kInvalid, kBadName);
+  const auto file = directory_->borrow(direct_read_slot_, name, O_RDONLY | O_DIRECT);
+  if (!file && file.error().number != EINVAL) return std::unexpected(file.error());
+  Result<size_t> got = file ? Result<size_t>(0) : std::unexpected(file.error());
+  std::string bytes;
+  if (file) {
+    size = within_file(*file, offset, size);
+    const uint64_t start = offset / kDirectBytes * kDirectBytes;
+    const uint64_t skip = offset - start;
+    const uint64_t whole = (skip + size + kDirectBytes - 1) / kDirectBytes * kDirectBytes;
+    bytes.resize_and_overwrite(whole + kDirectBytes, [&](char* out, size_t /*room*/) {
+      const uint64_t lead = (kDirectBytes - reinterpret_cast<uintptr_t>(out) % kDirectBytes) % kDirectBytes;
+      got = read_all(*file, out + lead, start, whole, 512);
+      const size_t there = got ? std::min(size, *got - std::min(*got, skip)) : 0;
+      std::memmove(out, out + lead + skip, there);
+      return there;
+    });
+    directory_->give_back(direct_read_slot_, got.has_value());
   }
+  if (!got && got.error().number == EINVAL) {
+    direct_ = false;
+    return read(name, offset, size);
+  }
+  if (!got) return std::unexpected(got.error());
   return bytes;
 }
 
@@ -341,7 +376,7 @@ Result<> PosixDisk::sync_directory() {
 }
 
 Result<uint64_t> PosixDisk::free_bytes() {
-  struct statvfs about{};
+  struct statvfs about {};
   if (::fstatvfs(directory_->directory_.get(), &about) != 0) {
     return fail_errno("cannot ask the file system for its free space");
   }

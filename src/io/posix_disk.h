@@ -72,6 +72,7 @@ class PosixDisk final : public store::Disk {
   Result<uint64_t> size(const std::string& name) override;
   Result<> create(const std::string& name, uint64_t size) override;
   Result<std::string> read(const std::string& name, uint64_t offset, uint64_t size) override;
+  Result<std::string> read_once(const std::string& name, uint64_t offset, uint64_t size) override;
   Result<> write(const std::string& name, uint64_t offset, Bytes bytes) override;
   Result<> truncate(const std::string& name, uint64_t size) override;
   Result<> sync(const std::string& name) override;
@@ -87,6 +88,7 @@ class PosixDisk final : public store::Disk {
 
   const std::shared_ptr<PosixDirectory> directory_;
   PosixDirectory::Slot read_slot_;
+  PosixDirectory::Slot direct_read_slot_;
   PosixDirectory::Slot write_slot_;
   PosixDirectory::Slot direct_slot_;
   bool direct_ = true;  // As far as is known, this file system can.

@@ -55,9 +55,26 @@ TEST_F(PosixDiskTest, WritesAndReadsBack) {
   EXPECT_EQ(*disk_->read("a.seg", 4'096, 100), "he");
 }
 
+TEST_F(PosixDiskTest, ReadsPastTheCacheWhatIsThere) {
+  std::string bytes(300'000, '\0');
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(i * 7 / 3);
+  ASSERT_TRUE(disk_->write("a.seg", 0, bytes));
+  for (const uint64_t offset :
+       {0u, 1u, 511u, 4'096u, 4'097u, 100'000u, 290'000u, 299'999u, 300'000u, 400'000u}) {
+    for (const uint64_t size : {10u, 65'536u, 65'537u, 131'072u, 299'999u, 300'000u, 1u << 30}) {
+      ASSERT_EQ(*disk_->read_once("a.seg", offset, size),
+                offset > bytes.size() ? "" : bytes.substr(offset, size))
+          << offset << " " << size;
+    }
+  }
+  EXPECT_EQ(disk_->read_once("b.seg", 0, 1 << 20).error().code, Code::kNotFound);
+  ASSERT_TRUE(disk_->remove("a.seg"));
+  EXPECT_EQ(disk_->read_once("a.seg", 0, 1 << 20).error().code, Code::kNotFound);
+}
+
 TEST_F(PosixDiskTest, CreatedFilesOccupySpaceAndAreOurs) {
   ASSERT_TRUE(disk_->create("a.seg", 1 << 20));
-  struct stat about{};
+  struct stat about {};
   ASSERT_EQ(::stat((temporary_ / "a.seg").c_str(), &about), 0);
   EXPECT_GE(about.st_blocks * 512, 1 << 20);
   EXPECT_EQ(about.st_mode & 0777, 0600u);

@@ -29,6 +29,10 @@ class Disk {
   virtual Result<> create(const std::string& name, uint64_t size) = 0;
   // Up to `size` bytes from `offset`; fewer only at the end of the file.
   virtual Result<std::string> read(const std::string& name, uint64_t offset, uint64_t size) = 0;
+  // The same for what is read once and in large pieces: past the operating system's cache, where that can be.
+  virtual Result<std::string> read_once(const std::string& name, uint64_t offset, uint64_t size) {
+    return read(name, offset, size);
+  }
   // All of `bytes` at `offset`, growing the file where needed.
   virtual Result<> write(const std::string& name, uint64_t offset, Bytes bytes) = 0;
   virtual Result<> truncate(const std::string& name, uint64_t size) = 0;

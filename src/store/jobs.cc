@@ -52,7 +52,7 @@ void SealJob::run(Disk& disk, Entropy& entropy) {
 void ReadJob::run(Disk& disk, Entropy& /*entropy*/) {
   const uint64_t start = items.front().offset;
   const uint64_t end = items.back().offset + items.back().size;
-  Result<std::string> bytes = disk.read(segment_name(segment), start, end - start);
+  Result<std::string> bytes = disk.read_once(segment_name(segment), start, end - start);
   if (!bytes) {
     outcome = std::unexpected(bytes.error());
     return;

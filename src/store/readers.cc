@@ -271,7 +271,10 @@ Store::Fetch Store::Impl::next(ReaderId id) {
   if (fetch.status != FetchStatus::kRecord) return fetch;
   // A frame that is kept for one large record would be kept for nothing.
   constexpr uint64_t kKeptBytesMax = 256 << 10;
-  if (!beside && last_read.found.frame->memory_bytes() > kKeptBytesMax) last_read = {};
+  if (!beside) {
+    read_before_needed(id, fetch.record->position);
+    if (last_read.found.frame->memory_bytes() > kKeptBytesMax) last_read = {};
+  }
   hand_out(reader, id, fetch.record->position, fetch.record->size_bytes());
   return fetch;
 }
@@ -428,21 +431,53 @@ std::vector<ReaderId> Store::Impl::take_woken() {
 
 // --- Disk reads.
 
+// How much of a segment is read at once. Never so much that it would push out what is wanted first.
+uint64_t Store::Impl::read_ahead_bytes() const {
+  return std::min(kReadAheadBytes, read_cache.budget_bytes() / 4);
+}
+
 // A reader that reads one frame from disk will want the next ones: they come with the same read.
 void Store::Impl::read_ahead(const Segment& segment, uint32_t entry) {
-  const Directory& directory = *segment.directory;
-  // Never so much that it would push out what is wanted first.
-  const uint64_t end =
-      directory.frames[entry].offset + std::min(kReadAheadBytes, read_cache.budget_bytes() / 4);
-  for (uint32_t next = entry + 1; next < directory.frames.size() && directory.frames[next].offset < end;
+  const std::vector<FrameEntry>& frames = segment.directory->frames;
+  const uint64_t end = frames[entry].offset + read_ahead_bytes();
+  for (uint32_t next = entry + 1; next < frames.size() && frames[next].offset + frames[next].size <= end;
        ++next) {
-    const FrameRef ref{segment.id, directory.frames[next].offset};
-    if (segment.rotten.contains(ref.offset) || wanted_frames.contains(ref) || tail_cache.find(ref) ||
-        read_cache.find(ref))
-      return;
+    const FrameRef ref{segment.id, frames[next].offset};
+    if (!missing(segment, ref)) return;
     wanted_frames[ref];
     read_queue.push_back(ref);
   }
+}
+
+// And the next read begins while half of this one is still to be taken.
+void Store::Impl::read_before_needed(ReaderId id, Position at) {
+  const Segment* const segment = segment_of(at);
+  if (segment == nullptr || segment->directory == nullptr) return;
+  const auto found = segment->directory->readers.find(id);
+  if (found == segment->directory->readers.end()) return;
+  const std::vector<FrameEntry>& frames = segment->directory->frames;
+  const std::vector<Share>& shares = found->second;
+  const auto here = std::lower_bound(shares.begin(), shares.end(), at,
+                                     [](const Share& share, Position sought) { return share.last < sought; });
+  if (here == shares.end()) return;
+  const uint64_t from = frames[here->frame].offset + read_ahead_bytes() / 2;
+  auto next = std::lower_bound(here, shares.end(), from, [&](const Share& share, uint64_t sought) {
+    return frames[share.frame].offset < sought;
+  });
+  // One that is owed a record here and there reads that and no more.
+  if (next == shares.end() || frames[next->frame].offset >= from + read_ahead_bytes() / 2) return;
+  const auto ref = [&](const Share& share) { return FrameRef{segment->id, frames[share.frame].offset}; };
+  if (!missing(*segment, ref(*next))) return;
+  while (next - here > 1 && missing(*segment, ref(*(next - 1)))) --next;
+  wanted_frames[ref(*next)];
+  read_queue.push_back(ref(*next));
+  read_ahead(*segment, next->frame);
+}
+
+// Neither in memory nor asked for, and there to be read.
+bool Store::Impl::missing(const Segment& segment, FrameRef ref) const {
+  return !segment.rotten.contains(ref.offset) && !wanted_frames.contains(ref) && !tail_cache.contains(ref) &&
+         !read_cache.contains(ref);
 }
 
 // Segments of which frames are wanted.
