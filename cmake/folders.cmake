@@ -1,6 +1,6 @@
 # What a folder of src/ becomes.
 #
-#   hf_folder(<name> [SANS_IO] [BELOW <folder>...] [LIBRARIES <target>...])
+#   hf_folder(<name> [SANS_IO] [BELOW <folder>...] [LIBRARIES <target>...] [WITHOUT <source>...])
 #
 #   hf_<name>      static library of the folder's *.cc
 #   <name>_test    one gtest program of all its *_test.cc, known to ctest
@@ -11,7 +11,7 @@
 # inline destructor, so that its type information needs no source file.)
 # BELOW names folders on lower floors, whose libraries this one uses; LIBRARIES are private: a folder that wraps a
 # foreign library does not pass it on. A folder without sources yet is an empty library.
-# main.cc and *_main.cc are programs and belong to no library.
+# main.cc and *_main.cc are programs and belong to no library, nor do the sources WITHOUT which it is.
 
 add_custom_target(unit_tests)
 add_custom_target(fuzzers)
@@ -37,12 +37,13 @@ function(hf_compile_quickly test)
 endfunction()
 
 function(hf_folder name)
-  cmake_parse_arguments(arg "SANS_IO" "" "BELOW;LIBRARIES" ${ARGN})
+  cmake_parse_arguments(arg "SANS_IO" "" "BELOW;LIBRARIES;WITHOUT" ${ARGN})
   file(GLOB all CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
   set(sources ${all})
   set(tests ${all})
   set(fuzzers ${all})
   list(FILTER sources EXCLUDE REGEX "(_test|_fuzz|[/_]main)\\.cc$")
+  list(REMOVE_ITEM sources ${arg_WITHOUT})
   list(FILTER tests INCLUDE REGEX "_test\\.cc$")
   list(FILTER fuzzers INCLUDE REGEX "_fuzz\\.cc$")
   list(TRANSFORM arg_BELOW PREPEND "hf_")
