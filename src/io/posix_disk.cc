@@ -67,7 +67,7 @@ constexpr uint64_t kSmallRead = 64 << 10;
 
 // No more memory than the file can fill, whatever a damaged index asks for.
 uint64_t within_file(int file, uint64_t offset, uint64_t size) {
-  struct stat about {};
+  struct stat about{};
   if (size <= kSmallRead || ::fstat(file, &about) != 0) return size;
   const auto whole = static_cast<uint64_t>(about.st_size);
   return std::min(size, whole > offset ? whole - offset : 0);
@@ -170,7 +170,7 @@ Result<std::vector<std::string>> PosixDisk::list() {
     const std::string name = entry->d_name;
     bool regular = entry->d_type == DT_REG;
     if (entry->d_type == DT_UNKNOWN) {
-      struct stat about {};
+      struct stat about{};
       regular = ::fstatat(file, name.c_str(), &about, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(about.st_mode);
     }
     if (regular) names.push_back(name);
@@ -184,7 +184,7 @@ Result<std::vector<std::string>> PosixDisk::list() {
 
 Result<uint64_t> PosixDisk::size(const std::string& name) {
   if (!name_valid(name)) return fail(Code::kInvalid, kBadName);
-  struct stat about {};
+  struct stat about{};
   if (::fstatat(directory_->directory_.get(), name.c_str(), &about, AT_SYMLINK_NOFOLLOW) != 0) {
     return fail_errno("cannot look at a file of the store");
   }
@@ -376,7 +376,7 @@ Result<> PosixDisk::sync_directory() {
 }
 
 Result<uint64_t> PosixDisk::free_bytes() {
-  struct statvfs about {};
+  struct statvfs about{};
   if (::fstatvfs(directory_->directory_.get(), &about) != 0) {
     return fail_errno("cannot ask the file system for its free space");
   }

@@ -74,7 +74,7 @@ TEST_F(PosixDiskTest, ReadsPastTheCacheWhatIsThere) {
 
 TEST_F(PosixDiskTest, CreatedFilesOccupySpaceAndAreOurs) {
   ASSERT_TRUE(disk_->create("a.seg", 1 << 20));
-  struct stat about {};
+  struct stat about{};
   ASSERT_EQ(::stat((temporary_ / "a.seg").c_str(), &about), 0);
   EXPECT_GE(about.st_blocks * 512, 1 << 20);
   EXPECT_EQ(about.st_mode & 0777, 0600u);
