@@ -68,8 +68,10 @@ class Payloads {
   }
   static void put_word(char* at, uint64_t word) { std::memcpy(at, &word, sizeof word); }
 
-  // Two publishers come to the same place of the pool soon after each other, and it is to be news then.
-  static uint64_t mask_of(const Stamp& stamp) { return (stamp.publisher + 1) * 0x9e3779b97f4a7c15; }
+  // Two messages that come to the same place of the pool soon after each other are to be news there.
+  static uint64_t mask_of(const Stamp& stamp) {
+    return (stamp.publisher + 1) * 0x9e3779b97f4a7c15 ^ (stamp.sequence + 1) * 0xbf58476d1ce4e5b9;
+  }
 
   const char* filler(const Stamp& stamp) const {
     return pool_.data() + (stamp.sequence * 0x119 + stamp.publisher * 0x4f1b) % kPoolBytes;

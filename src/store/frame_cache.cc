@@ -8,7 +8,7 @@ void FrameCache::add(FrameRef ref, std::string plain, Position first) {
   const auto [found, added] = entries_.try_emplace(ref);
   if (!added) return;
   Entry& entry = found->second;
-  entry.plain_bytes = plain.size() + sizeof(Entry);
+  entry.plain_bytes = plain.capacity() + sizeof(Entry);
   entry.plain = std::move(plain);
   entry.first = first;
   plain_bytes_ += entry.plain_bytes;
@@ -20,10 +20,11 @@ std::shared_ptr<const Frame> FrameCache::find(FrameRef ref) {
   const auto found = entries_.find(ref);
   if (found == entries_.end()) return nullptr;
   Entry& entry = found->second;
-  if (entry.frame != nullptr) return entry.frame;
-  const uint64_t plain_size = entry.plain.size();
+  if (entry.frame != nullptr || entry.broken) return entry.frame;
+  const uint64_t plain_size = entry.plain.capacity();
   Result<std::shared_ptr<const Frame>> frame = Frame::parse(std::move(entry.plain), entry.first);
-  if (!frame) return nullptr;
+  entry.broken = !frame;
+  if (entry.broken) return nullptr;
   entry.frame = std::move(*frame);
   entry.parsed_bytes = entry.frame->memory_bytes() - plain_size;
   entry.parsed = parsed_.insert(parsed_.end(), ref);
@@ -41,7 +42,7 @@ void FrameCache::unparse(Entry& entry) {
 }
 
 void FrameCache::trim_plain() {
-  while (plain_bytes_ > budget_bytes_ - budget_bytes_ / 4 && order_.size() > 1) {
+  while (plain_bytes_ > plain_budget_bytes() && order_.size() > 1) {
     const auto oldest = entries_.find(order_.front());
     order_.pop_front();
     plain_bytes_ -= oldest->second.plain_bytes;

@@ -66,6 +66,13 @@ TEST(FrameCache, ReadingFromTheOldestOnPushesNothingOut) {
   }
 }
 
+TEST(FrameCache, WhatCannotBeParsedIsHereAndGivesNothing) {
+  FrameCache cache(64 << 10);
+  cache.add(ref_of(1), "\x06", Position::of(1, 0));
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(cache.find(ref_of(1)), nullptr);
+  EXPECT_TRUE(cache.contains(ref_of(1)));
+}
+
 TEST(FrameCache, AFrameThatSomebodyHoldsStaysAsItIs) {
   FrameCache cache(64 << 10);
   fill(cache, 1, 1000);
