@@ -80,7 +80,7 @@ class ByteReader {
     const uint64_t raw = varint();
     return static_cast<int64_t>((raw >> 1) ^ (~(raw & 1) + 1));
   }
-  Bytes bytes(size_t size) {
+  Bytes bytes(uint64_t size) {
     if (size > rest_.size()) {
       fail();
       return {};
@@ -90,8 +90,7 @@ class ByteReader {
     return value;
   }
   Bytes sized() {  // The inverse of put_sized.
-    const uint64_t size = varint();
-    return bytes(size);
+    return bytes(varint());
   }
 
   Bytes rest() const { return rest_; }

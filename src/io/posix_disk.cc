@@ -256,35 +256,30 @@ Result<std::string> PosixDisk::read(const std::string& name, uint64_t offset, ui
   return bytes;
 }
 
-// A backlog is read once and from end to end: in the page cache it would push out what is read again, and its pages cost more
-// than the reading. (The store asks for the next piece before it is done with this one.)
+// What is read once is not found again in the page cache, and its pages there cost more than the reading. (The store asks for the
+// next piece before it is done with this one.) If this way does not give all of it, the other one decides what is there.
 Result<std::string> PosixDisk::read_once(const std::string& name, uint64_t offset, uint64_t size) {
   if (!direct_ || size < kSmallRead) return read(name, offset, size);
   if (!name_valid(name)) return fail(Code::kInvalid, kBadName);
   const auto file = directory_->borrow(direct_read_slot_, name, O_RDONLY | O_DIRECT);
-  if (!file && file.error().number != EINVAL) return std::unexpected(file.error());
-  Result<size_t> got = file ? Result<size_t>(0) : std::unexpected(file.error());
+  direct_ = file || file.error().number != EINVAL;
+  if (!file) return read(name, offset, size);
+  const uint64_t wanted = within_file(*file, offset, size);
+  const uint64_t start = offset / kDirectBytes * kDirectBytes;
+  const uint64_t skip = offset - start;
+  const uint64_t whole = (skip + wanted + kDirectBytes - 1) / kDirectBytes * kDirectBytes;
   std::string bytes;
-  if (file) {
-    size = within_file(*file, offset, size);
-    const uint64_t start = offset / kDirectBytes * kDirectBytes;
-    const uint64_t skip = offset - start;
-    const uint64_t whole = (skip + size + kDirectBytes - 1) / kDirectBytes * kDirectBytes;
-    bytes.resize_and_overwrite(whole + kDirectBytes, [&](char* out, size_t /*room*/) {
-      const uint64_t lead = (kDirectBytes - reinterpret_cast<uintptr_t>(out) % kDirectBytes) % kDirectBytes;
-      got = read_all(*file, out + lead, start, whole, 512);
-      const size_t there = got ? std::min(size, *got - std::min(*got, skip)) : 0;
-      std::memmove(out, out + lead + skip, there);
-      return there;
-    });
-    directory_->give_back(direct_read_slot_, got.has_value());
-  }
-  if (!got && got.error().number == EINVAL) {
-    direct_ = false;
-    return read(name, offset, size);
-  }
-  if (!got) return std::unexpected(got.error());
-  return bytes;
+  Result<size_t> got;
+  bytes.resize_and_overwrite(whole + kDirectBytes, [&](char* out, size_t /*room*/) {
+    const uint64_t lead = (kDirectBytes - reinterpret_cast<uintptr_t>(out) % kDirectBytes) % kDirectBytes;
+    got = read_all(*file, out + lead, start, whole, 512);
+    const size_t there = got ? std::min(wanted, *got - std::min(*got, skip)) : 0;
+    std::memmove(out, out + lead + skip, there);
+    return there;
+  });
+  directory_->give_back(direct_read_slot_, got.has_value());
+  direct_ = got || got.error().number != EINVAL;
+  return bytes.size() == wanted ? bytes : read(name, offset, size);
 }
 
 Result<> PosixDisk::write(const std::string& name, uint64_t offset, Bytes bytes) {

@@ -52,7 +52,9 @@ void SealJob::run(Disk& disk, Entropy& entropy) {
 void ReadJob::run(Disk& disk, Entropy& /*entropy*/) {
   const uint64_t start = items.front().offset;
   const uint64_t end = items.back().offset + items.back().size;
-  Result<std::string> bytes = disk.read_once(segment_name(segment), start, end - start);
+  const std::string name = segment_name(segment);
+  Result<std::string> bytes =
+      once ? disk.read_once(name, start, end - start) : disk.read(name, start, end - start);
   if (!bytes) {
     outcome = std::unexpected(bytes.error());
     return;

@@ -88,6 +88,7 @@ class ReadJob : public StoreJob {
   Keys keys;
   uint64_t segment = 0;
   std::vector<Item> items;  // Ascending and adjacent.
+  bool once = false;        // Nobody else will want them from the disk.
 };
 
 // Reads a sealed segment's index again; rebuilds it from the frames if it is bad.

@@ -253,8 +253,14 @@ std::shared_ptr<const Frame> Store::Impl::frame_ready(Segment& segment, uint32_t
   const FrameRef ref{segment.id, segment.directory->frames[entry].offset};
   *rotten = segment.rotten.contains(ref.offset);
   if (*rotten) return nullptr;
-  if (auto frame = tail_cache.find(ref)) return frame;
-  if (auto frame = read_cache.find(ref)) return frame;
+  for (FrameCache* cache : {&tail_cache, &read_cache}) {
+    if (!cache->contains(ref)) continue;
+    if (auto frame = cache->find(ref)) return frame;
+    // It is what was sealed, and yet breaks the grammar of what is sealed.
+    quarantine(segment, ref.offset);
+    *rotten = true;
+    return nullptr;
+  }
   const auto [waiters, asked] = wanted_frames.try_emplace(ref);
   if (asked) read_queue.push_back(ref);
   waiters->second.insert(waiter);
@@ -431,9 +437,11 @@ std::vector<ReaderId> Store::Impl::take_woken() {
 
 // --- Disk reads.
 
-// How much of a segment is read at once. Never so much that it would push out what is wanted first.
+// How much of a segment is read at once for one reader. What was read for those that come from behind stays until they have
+// taken it: the piece in hand and the next one, of each.
 uint64_t Store::Impl::read_ahead_bytes() const {
-  return std::min(kReadAheadBytes, read_cache.budget_bytes() / 4);
+  const size_t count = std::max<size_t>(2, readers_behind.count());
+  return std::min(kReadAheadBytes, read_cache.plain_budget_bytes() / (2 * count));
 }
 
 // A reader that reads one frame from disk will want the next ones: they come with the same read.
@@ -459,7 +467,8 @@ void Store::Impl::read_before_needed(ReaderId id, Position at) {
   const std::vector<Share>& shares = found->second;
   const auto here = std::lower_bound(shares.begin(), shares.end(), at,
                                      [](const Share& share, Position sought) { return share.last < sought; });
-  if (here == shares.end()) return;
+  if (here == shares.end() || !read_cache.contains({segment->id, frames[here->frame].offset})) return;
+  readers_behind.came(id);
   const uint64_t from = frames[here->frame].offset + read_ahead_bytes() / 2;
   auto next = std::lower_bound(here, shares.end(), from, [&](const Share& share, uint64_t sought) {
     return frames[share.frame].offset < sought;
@@ -472,6 +481,22 @@ void Store::Impl::read_before_needed(ReaderId id, Position at) {
   wanted_frames[ref(*next)];
   read_queue.push_back(ref(*next));
   read_ahead(*segment, next->frame);
+}
+
+// Whether more than one reader has yet to come by this frame.
+bool Store::Impl::wanted_by_several(const Directory& directory,
+                                    std::vector<FrameEntry>::const_iterator entry) const {
+  const auto number = static_cast<uint32_t>(entry - directory.frames.begin());
+  size_t count = 0;
+  for (const auto& [id, shares] : directory.readers) {
+    const auto reader = readers.find(id);
+    if (reader == readers.end() || reader->second.info.cursor >= entry->first) continue;
+    const auto share =
+        std::lower_bound(shares.begin(), shares.end(), number,
+                         [](const Share& candidate, uint32_t sought) { return candidate.frame < sought; });
+    if (share != shares.end() && share->frame == number && ++count > 1) return true;
+  }
+  return false;
 }
 
 // Neither in memory nor asked for, and there to be read.
@@ -527,11 +552,14 @@ std::unique_ptr<Job> Store::Impl::take_read() {
     auto job = std::make_unique<ReadJob>();
     job->keys = keys;
     job->segment = first.segment;
+    job->once = !wanted_by_several(*directory, entry_at(first.offset));
     // As many of the queue's next frames as follow each other in the file.
     for (auto frame = entry_at(first.offset); frame != directory->frames.end() && !read_queue.empty() &&
                                               read_queue.front() == FrameRef{first.segment, frame->offset};
          ++frame) {
-      if (!job->items.empty() && frame->offset + frame->size > job->items.front().offset + kReadAheadBytes)
+      const bool beside = !job->items.empty();
+      if (beside && frame->offset + frame->size > first.offset + kReadAheadBytes) break;
+      if (beside && (read_failures.contains(first) || read_failures.contains({first.segment, frame->offset})))
         break;
       ReadJob::Item item;
       item.offset = frame->offset;
@@ -578,11 +606,16 @@ void Store::Impl::read_done(ReadJob& job) {
     if (job.outcome && item.plain) {
       read_failures.erase(ref);
       read_cache.add(ref, std::move(*item.plain), item.first);
-    } else if (segment != nullptr && ((job.outcome && item.plain.error().code == Code::kCorrupt) ||
-                                      ++read_failures[ref] >= kReadTriesMax)) {
+    } else if (segment != nullptr) {
+      uint32_t& failures = read_failures[ref];
+      // One bad place fails the whole piece: its frames are read again each by itself, and only that counts.
+      if (job.items.size() == 1) ++failures;
+      const bool corrupt = job.outcome && item.plain.error().code == Code::kCorrupt;
       // The disk gave bytes that are not the frame, or gave none several times.
-      read_failures.erase(ref);
-      quarantine(*segment, item.offset);
+      if (corrupt || failures >= kReadTriesMax) {
+        read_failures.erase(ref);
+        quarantine(*segment, item.offset);
+      }
     }
     wake_waiters(ref);
   }

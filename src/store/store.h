@@ -197,8 +197,7 @@ class Store {
   };
   struct Fetch {
     FetchStatus status = FetchStatus::kNone;
-    std::shared_ptr<const Record>
-        record;  // With kRecord; holding it keeps the frame with its bytes in memory.
+    std::shared_ptr<const Record> record;  // With kRecord: holding it keeps its bytes in memory.
   };
   // The next durable record owed to the reader after its cursor. Moves the cursor; the record is outstanding
   // until acknowledge().

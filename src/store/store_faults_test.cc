@@ -427,6 +427,36 @@ TEST(StoreFaults, ReadThatFailsOnceLosesNothing) {
   EXPECT_TRUE(world.gaps().empty());
 }
 
+// Goal: a place that the disk cannot read costs the frame that lies there, not those that are read with it.
+TEST(StoreFaults, BadPlaceCostsItsOwnFrameAlone) {
+  struct Bad : MemoryDisk {
+    std::string name;
+    uint64_t at = 0;
+    Result<std::string> read(const std::string& asked, uint64_t offset, uint64_t size) override {
+      if (asked == name && offset <= at && at < offset + size) return fail(Code::kIo, "bad sector", 5);
+      return MemoryDisk::read(asked, offset, size);
+    }
+  } disk;
+  World world(&disk);
+  const StreamId stream = world.store->open_local_stream("s", 5, 0);
+  const ReaderId reader = world.store->create_reader(true);
+  for (const std::string& name : numbered(0, 9)) {
+    world.append(stream, name, {{reader}});
+    ASSERT_TRUE(world.settle());
+  }
+  world.open();
+  disk.name = world.names(".seg").front();
+  disk.at = 8192 + 5 * 4096 + 100;
+  std::vector<std::string> left = numbered(0, 9);
+  const std::vector<std::string> read = world.drain(reader);
+  ASSERT_EQ(read.size(), 9u);
+  std::erase_if(
+      left, [&](const std::string& name) { return std::find(read.begin(), read.end(), name) == read.end(); });
+  EXPECT_EQ(read, left);
+  ASSERT_EQ(world.gaps().size(), 1u);
+  EXPECT_EQ(world.gaps().front().cause, GapCause::kRot);
+}
+
 // A rewrite that is not whole never costs an original.
 TEST(StoreFaults, RewriteThatIsNotWholeRemovesNoOriginal) {
   World world;

@@ -1,6 +1,6 @@
 // The inside of Store, shared by the files that implement it:
 //   store.cc       writing: batches, tables, streams, commits
-//   readers.cc     reading: cursors, outstanding records, the frame cache, disk reads
+//   readers.cc     reading: cursors, outstanding records, disk reads
 //   gaps.cc        gap records
 //   reclaim.cc     space: spare segments, sealing, rewrite, dropping
 //   recovery.cc    from a directory of any bytes to a store
@@ -132,6 +132,21 @@ struct Reader {
   std::deque<Outstanding> outstanding;
   bool dirty = false;    // Its row is to be written with the next batch.
   bool counted = false;  // count_in_figures()
+};
+
+// Who was given frames that came from the disk: among the last so many.
+class ReadersBehind {
+ public:
+  void came(ReaderId id) {
+    constexpr uint64_t kFrames = 256;
+    seen_[id] = ++clock_;
+    std::erase_if(seen_, [&](const auto& one) { return one.second + kFrames <= clock_; });
+  }
+  size_t count() const { return seen_.size(); }
+
+ private:
+  uint64_t clock_ = 0;
+  std::map<ReaderId, uint64_t> seen_;  // When last.
 };
 
 // A segment that is ready to be used.
@@ -291,6 +306,7 @@ class Store::Impl {
       commit_waiters;  // Who asked for a record of a commit that is not durable yet.
   FrameCache tail_cache;
   FrameCache read_cache;
+  ReadersBehind readers_behind;
   // A record where it stands.
   struct Found {
     FetchStatus status = FetchStatus::kNone;
@@ -309,7 +325,8 @@ class Store::Impl {
   };
   LastRead last_read;
   std::map<FrameRef, std::set<ReaderId>> wanted_frames;  // Asked for, being read or queued.
-  std::map<FrameRef, uint32_t> read_failures;
+  std::map<FrameRef, uint32_t>
+      read_failures;  // Of those that could not be read; each is read by itself until it can.
   std::deque<FrameRef> read_queue;
   std::deque<uint64_t> index_queue;
   size_t reads_out = 0;
@@ -393,6 +410,7 @@ class Store::Impl {
   void read_ahead(const Segment& segment, uint32_t entry);
   void read_before_needed(ReaderId id, Position at);
   bool missing(const Segment& segment, FrameRef ref) const;
+  bool wanted_by_several(const Directory& directory, std::vector<FrameEntry>::const_iterator entry) const;
   void quarantine(Segment& segment, uint64_t offset);
 
   // --- helpers of reclaim.cc

@@ -285,36 +285,6 @@ TEST(Store, BacklogBeyondTheCachesIsReadBackFromDisk) {
   }
 }
 
-// Goal: who reads a backlog from end to end waits for the disk once a segment, and not once a read. Method: the disk has done
-// what it was asked before the reader asks again.
-TEST(Store, BacklogIsReadBeforeItIsNeeded) {
-  World world;
-  world.options.tail_cache_bytes = 4 << 20;
-  world.options.segment_bytes_min = world.options.segment_bytes_max = 16 << 20;
-  world.open();
-  const StreamId stream = world.store->open_local_stream("s", 5, 0);
-  const ReaderId reader = world.store->create_reader(true);
-  const std::string filler(1000, 'f');
-  constexpr int kRecords = 16'000;
-  for (int i = 0; i < kRecords; ++i) {
-    world.append(stream, filler, {{reader}});
-    if (i % 50 == 0) world.settle();
-  }
-  world.settle();
-  size_t waits = 0;
-  for (int taken = 0; taken < kRecords;) {
-    const Store::Fetch fetch = world.store->next(reader);
-    ASSERT_NE(fetch.status, Store::FetchStatus::kNone);
-    if (fetch.status == Store::FetchStatus::kRecord) {
-      ++taken;
-    } else {
-      ++waits;
-    }
-    world.settle();
-  }
-  EXPECT_LE(waits, 2u * 2u);  // Two segments, for directory and first frames of each.
-}
-
 // A search that needed two frames at once would read them in turn for ever where the cache holds one.
 TEST(Store, SearchesGoOnWithACacheOfOneFrame) {
   World world;
