@@ -31,7 +31,7 @@ struct Limits {
   size_t packet_bytes_max = 1 << 20;
   size_t connect_bytes_max = 256 << 10;  // Before CONNECT is accepted.
   uint16_t receive_maximum = 1024;       // QoS 1 and 2 PUBLISHes a client may have open towards us (5.0).
-  uint16_t inflight_max = 4096;          // And we towards a client that states no less.
+  uint16_t inflight_max = 2048;          // And we towards a client that states no less.
   size_t inflight_bytes_max = 4 << 20;   // Bytes of deliveries to one client not yet acknowledged.
   size_t unsent_bytes_max =
       1 << 20;  // QoS 0 to a slower reader is dropped and counted; log readers pause at a quarter.

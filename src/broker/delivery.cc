@@ -176,7 +176,10 @@ uint32_t Broker::Impl::window(const Connection& connection) const {
 
 // Of PUBLISHes above QoS 0; nothing else waits for it [MQTT-3.3.4-10] [MQTT-4.9.0-3].
 bool Broker::Impl::has_window(const Connection& connection) const {  // [MQTT-4.9.0-2]
-  return connection.sent_open < window(connection) && connection.sent_open_bytes < limits_.inflight_bytes_max;
+  // (Properties that the node adds do not count as the message's; together they stay below what would be too many answers.)
+  return connection.sent_open < window(connection) &&
+         connection.sent_open_bytes < limits_.inflight_bytes_max &&
+         connection.gate.size() < gate_bytes_max() / 2;
 }
 
 bool Broker::Impl::has_room(const Connection& connection) const {

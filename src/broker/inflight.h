@@ -77,7 +77,8 @@ class Inflight {
 
   void erase(Outbound* entry) {
     entry->packet_id = 0;
-    --count_;
+    // What a burst took is not kept for ever.
+    if (--count_ == 0 && slots_.size() > kSlotsKept) std::vector<Outbound>().swap(slots_);
   }
 
   // In an order that depends on the identifiers alone.
@@ -100,6 +101,7 @@ class Inflight {
   }
 
   static constexpr size_t kSlotsMin = 32;
+  static constexpr size_t kSlotsKept = 512;
 
   std::vector<Outbound> slots_;
   size_t count_ = 0;
