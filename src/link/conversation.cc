@@ -80,7 +80,8 @@ void Conversation::received(Kind kind, Bytes message, uint16_t id, const Now& no
   }
   switch (kind) {
     case Kind::kBatch: {
-      const Receiver::Outcome outcome = receiver_.batch(message, now);
+      Receiver::Outcome outcome;
+      host_.together([&] { outcome = receiver_.batch(message, now); });
       if (outcome.broken != nullptr) return close("HF-LINK-003", outcome.broken);
       channel_->acknowledge(id, outcome.reason, outcome.commit);
       return;

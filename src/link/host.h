@@ -1,6 +1,7 @@
 // What link/ asks of the node that composes it.
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "base/time.h"
@@ -16,6 +17,9 @@ class Host {
   // the node, with the stream, number and stamps that it has. store.admit() was asked for the whole batch; no
   // boundary() in here.
   virtual void ingest(const std::string& peer, const store::NewRecord& record, const Now& now) = 0;
+  // Runs `work`, which ingests what one batch brings, up to its marks: what the node does behind each record it may do once, behind
+  // the last. No boundary() in `work`; there may be one behind it.
+  virtual void together(const std::function<void()>& work) = 0;
   // A large record is to be put together from its pieces, which takes its size in memory: only one peer at a time. False:
   // another one is at it; pump() is called when it has ended.
   virtual bool begin_assembly(const std::string& peer) = 0;

@@ -118,11 +118,13 @@ Sender::Sent Sender::send_piece(Road& road, uint64_t room, const Now& now) {
   Chunk piece;
   piece.kind = Chunk::Kind::kPiece;
   piece.of = large.half;
+  const bool compress = compress_ && road.packing.worth_trying(pace_.goodput());
   std::string message;
   for (;;) {
     const std::string bytes = slice(record, large.half.held, size);
     piece.bytes = bytes;
-    message = chunk_codec_.encode(piece, compress_);
+    message = chunk_codec_.encode(piece, compress);
+    if (compress) road.packing.tried(size, message.size());
     if (size <= kPieceBytesMin || message.size() <= room + room / 4 + kPieceHeadBytesMax) break;
     // It shrank less than the ones before.
     size = std::max(size / 2, kPieceBytesMin);

@@ -133,6 +133,7 @@ class TestNode : public Host {
     append("", record);
   }
 
+  void together(const std::function<void()>& work) override { work(); }
   void ingest(const std::string& peer, const store::NewRecord& record, const Now&) override {
     topics.emplace_back(record.topic);
     append(peer, record);

@@ -122,10 +122,7 @@ void Node::Impl::take(Input& input) {
     return parent_ != nullptr && connection != 0 && parent_->uplink.connection() == connection;
   };
   if (auto* event = std::get_if<Received>(&input)) {
-    if (of_parent(event->connection)) {
-      return broker_->together(now_,
-                               [&] { parent_->uplink.received(event->connection, event->bytes, now_); });
-    }
+    if (of_parent(event->connection)) return parent_->uplink.received(event->connection, event->bytes, now_);
     return broker_->received(event->connection, event->bytes, now_);
   }
   if (auto* event = std::get_if<JobDone>(&input)) return store->complete(std::move(event->job), now_);

@@ -60,6 +60,7 @@ class Node::Impl final : public broker::Host, public link::Host, public link::Up
   void reserved_publish(ConnectionId connection, Bytes topic, Bytes payload, uint16_t packet_id) override;
   void reserved_acknowledged(ConnectionId connection, uint16_t packet_id, mqtt::Reason reason) override;
   void ingest(const std::string& peer, const store::NewRecord& record, const Now& now) override;
+  void together(const std::function<void()>& work) override;
   void incarnation_renewed() override;
   bool begin_assembly(const std::string& peer) override;
   void end_assembly(const std::string& peer) override;

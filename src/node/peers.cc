@@ -140,7 +140,7 @@ void Node::Impl::message_from_child(Peer& peer, FromChild& event) {
     peer.channel->close(kind ? "a claim allows nothing but its exchange" : "an unknown reserved topic");
     return;
   }
-  broker_->together(now_, [&] { peer.conversation->received(*kind, event.payload, event.packet_id, now_); });
+  peer.conversation->received(*kind, event.payload, event.packet_id, now_);
 }
 
 void Node::Impl::ingest(const std::string& peer, const store::NewRecord& record, const Now& now) {
@@ -149,6 +149,11 @@ void Node::Impl::ingest(const std::string& peer, const store::NewRecord& record,
   if (source.kind == broker::Source::Kind::kChild) source.child = peer;
   source.stream = record.stream;
   broker_->ingest(record, source, now);
+}
+
+void Node::Impl::together(const std::function<void()>& work) {
+  broker_->together(now_, work);
+  store->boundary();
 }
 
 bool Node::Impl::begin_assembly(const std::string& peer) {

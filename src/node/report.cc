@@ -186,6 +186,7 @@ void Node::Impl::observe() {
         (known->second.low == reader->low_water || now_.mono < known->second.seen + kOldestInterval)) {
       continue;
     }
+    if (known != oldest_.end()) known->second.seen = now_.mono;
     const store::Store::Fetch fetch = store->first_owed(lane.reader);
     if (fetch.status != store::Store::FetchStatus::kRecord) continue;  // What was known stays meanwhile.
     oldest_[lane.reader] = {reader->low_water, fetch.record->arrival.wall_us, now_.mono};
