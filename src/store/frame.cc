@@ -293,8 +293,8 @@ Result<std::shared_ptr<const Frame>> Frame::parse(std::string plain, Position fi
 
 std::string Frame::unparse(std::shared_ptr<const Frame> frame) {
   HF_ASSERT(frame.use_count() == 1);
-  return std::move(
-      const_cast<Frame&>(*frame).plain_);  // No frame is made const, and nobody can see it any more.
+  // No frame is made const, and nobody can see this one any more.
+  return std::move(const_cast<Frame&>(*frame).plain_);
 }
 
 uint64_t Frame::memory_bytes() const {

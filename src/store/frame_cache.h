@@ -1,8 +1,9 @@
 // Frames that were committed or read lately, within a budget, first in first out.
 //
 // A frame comes as its plaintext and is parsed when somebody wants its records, which makes it half as large again, or ten times
-// as large where records are small. What that takes has a quarter of the budget for itself: when it is used up, those that were parsed first, and that nobody holds, go
-// back to their plaintext. So a reader that comes from behind never pushes out the frames that it is about to want.
+// as large where records are small. What that takes has a quarter of the budget for itself: when it is used up, those that were
+// parsed first, and that nobody holds, go back to their plaintext. So a reader that comes from behind never pushes out the frames
+// that it is about to want.
 #pragma once
 
 #include <compare>

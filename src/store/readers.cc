@@ -486,6 +486,9 @@ void Store::Impl::read_before_needed(ReaderId id, Position at) {
 // Whether more than one reader has yet to come by this frame.
 bool Store::Impl::wanted_by_several(const Directory& directory,
                                     std::vector<FrameEntry>::const_iterator entry) const {
+  // Among many there are always some, and it is not worth the time to look.
+  constexpr size_t kReadersLookedAt = 64;
+  if (directory.readers.size() > kReadersLookedAt) return true;
   const auto number = static_cast<uint32_t>(entry - directory.frames.begin());
   size_t count = 0;
   for (const auto& [id, shares] : directory.readers) {
