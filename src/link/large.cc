@@ -88,16 +88,17 @@ Sender::Sent Sender::send_piece(Road& road, uint64_t room, const Now& now) {
     large.pending = true;
     return Sent::kNothing;
   }
-  const Record& record = *fetch.record;
-  if (fetch.status != FetchStatus::kRecord || !wanted(road, fetch, now)) {
+  const bool there = fetch.status == FetchStatus::kRecord;
+  if (!there || !wanted(road, fetch, now)) {
     // It can no longer be read, or nobody can want it any more.
-    if (fetch.status != FetchStatus::kRecord) store_.acknowledge(road.lane.reader, large.position);
+    if (!there) store_.acknowledge(road.lane.reader, large.position);
     flush_expired(road, now);
     large.half.key = large.out->key;
     tell_given_up(large.half);
     unblock(road);
     return closing_ ? Sent::kStop : Sent::kYes;
   }
+  const Record& record = *fetch.record;
   if (large.half.size == 0) {
     large.half.key = large.out->key;
     large.half.hash = travel_.hash_of(record);

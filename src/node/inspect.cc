@@ -331,8 +331,9 @@ Result<Page<ExportRecord>> Node::Impl::export_records(const ExportQuery& query, 
         page.next = place.text();
         return page;
       }
+      if (fetched.status != FetchStatus::kRecord) break;
       const store::Record& record = *fetched.record;
-      if (fetched.status != FetchStatus::kRecord || record.position.commit() > place.end) break;
+      if (record.position.commit() > place.end) break;
       ++looked_at;
       place.after = record.position;
       const int64_t wall_us = record.arrival.wall_us;
