@@ -85,7 +85,7 @@ class ByteReader {
       fail();
       return {};
     }
-    const Bytes value(rest_.data(), size);
+    const Bytes value = rest_.substr(0, size);
     rest_.remove_prefix(size);
     return value;
   }

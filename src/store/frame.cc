@@ -291,7 +291,7 @@ Result<std::shared_ptr<const Frame>> Frame::parse(std::string plain, Position fi
   return std::shared_ptr<const Frame>(std::move(frame));
 }
 
-std::string Frame::unparse(std::shared_ptr<const Frame> frame) {
+std::string Frame::unparse(const std::shared_ptr<const Frame>& frame) {
   HF_ASSERT(frame.use_count() == 1);
   // No frame is made const, and nobody can see this one any more.
   return std::move(const_cast<Frame&>(*frame).plain_);

@@ -136,7 +136,7 @@ class Frame {
   // before it.
   static Result<std::shared_ptr<const Frame>> parse(std::string plain, Position first);
   // The plaintext again, of a frame that nobody else holds.
-  static std::string unparse(std::shared_ptr<const Frame> frame);
+  static std::string unparse(const std::shared_ptr<const Frame>& frame);
 
   const std::vector<Record>& records() const { return records_; }
   const std::vector<RowOp>& rows() const { return rows_; }

@@ -37,7 +37,7 @@ std::shared_ptr<const Frame> FrameCache::find(FrameRef ref) {
 void FrameCache::unparse(Entry& entry) {
   parsed_bytes_ -= std::exchange(entry.parsed_bytes, 0);
   parsed_.erase(entry.parsed);
-  entry.plain = Frame::unparse(std::move(entry.frame));
+  entry.plain = Frame::unparse(entry.frame);
   entry.frame = nullptr;
 }
 
