@@ -1,10 +1,8 @@
 // Records that are larger than a batch: in pieces, over wires that are cut between any two of them.
 #include <gtest/gtest.h>
 
-#include <set>
 #include <utility>
 
-#include "base/prng.h"
 #include "link/conversation.h"
 #include "link/two_nodes_testing.h"
 
