@@ -72,6 +72,8 @@ const char* waits_for_name(WaitsFor waits_for) {
       return "link";
     case WaitsFor::kClaim:
       return "claim";
+    case WaitsFor::kUpstream:
+      return "upstream";
   }
   return "";
 }

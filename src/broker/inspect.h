@@ -104,8 +104,9 @@ enum class WaitsFor : uint8_t {
   kTurn,             // Nothing: it is being read and sent.
   kStorage,          // The storage has failed.
   // Of links.
-  kLink,   // It is down; or the node below is away.
-  kClaim,  // The peer does not know this node, or the node below has not claimed its place.
+  kLink,      // It is down; or the node below is away.
+  kClaim,     // The peer does not know this node, or the node below has not claimed its place.
+  kUpstream,  // The configuration names no parent any more.
 };
 const char* waits_for_name(WaitsFor waits_for);  // "acknowledgement"
 

@@ -308,11 +308,11 @@ std::optional<AdminRequest> decode_request(Bytes line, std::string* error) {
 
 const std::vector<std::string>& commands() {
   static const std::vector<std::string> names = {
-      "status",      "streams",       "tail",     "nodes",    "node-add",    "node-renew",
-      "node-rm",     "claim",         "connect",  "version",  "config",      "clients",
-      "client",      "client-kick",   "queues",   "queue",    "export",      "retained",
-      "retained-rm", "subscriptions", "users",    "user-add", "user-passwd", "user-rm",
-      "tokens",      "token-add",     "token-rm", "acl-test", "config-test", "publish"};
+      "status",   "streams",     "tail",        "nodes",   "node-add", "node-renew",  "node-rm",
+      "claim",    "connect",     "version",     "config",  "clients",  "client",      "client-kick",
+      "queues",   "queue",       "queue-rm",    "export",  "retained", "retained-rm", "subscriptions",
+      "users",    "user-add",    "user-passwd", "user-rm", "tokens",   "token-add",   "token-rm",
+      "acl-test", "config-test", "publish"};
   return names;
 }
 
@@ -585,6 +585,24 @@ std::string Admin::write(ConnectionId connection, AdminRequest& request, const N
         node_->remove_retained(request.filter, request.cursor, page_count(request), now, &waiting.commit);
     waiting.line = page_line(request, retained_list(), page, retained_json);
     if (waiting.commit == 0) return waiting.line;
+    waiting_.push_back(std::move(waiting));
+    return "";
+  }
+  if (command == "queue-rm") {
+    if (request.name != node::queue_kind_name(node::QueueStatus::Kind::kParent)) {
+      return error_line(
+          "invalid",
+          "only `parent` can be given up on: a session ends with holdfast client kick ID --forget, a "
+          "node with holdfast node rm NAME");
+    }
+    const node::LinkStatus owed = node_->status(now).link;
+    const auto commit = node_->give_up_parent();
+    if (!commit) return error_line(commit.error());
+    waiting.commit = *commit;
+    waiting.line = dump({{"ok", true},
+                         {"name", request.name},
+                         {"owed_count", owed.backlog_count},
+                         {"owed_bytes", owed.backlog_bytes}});
     waiting_.push_back(std::move(waiting));
     return "";
   }

@@ -226,6 +226,10 @@ std::string why_text(const node::QueueStatus& queue, int64_t now_wall_us) {
       return queue.kind == Kind::kNode
                  ? "it has not shown its claim yet; another one: holdfast node renew " + printable(info.name)
                  : "the hub does not know this node; see: holdfast status";
+    case WaitsFor::kUpstream:
+      return "the configuration names no upstream any more; set [upstream] again, or give them up with: "
+             "holdfast "
+             "queue rm parent";
   }
   return "";
 }
@@ -392,13 +396,17 @@ std::string queue_summary(const node::QueueStatus& queue) {
       return queue.error.empty() ? "link down" : "link down: " + queue.error;
     case WaitsFor::kClaim:
       return "claim";
+    case WaitsFor::kUpstream:
+      return "no upstream is set";
   }
   return "";
 }
 
 std::string queue_sentence(const node::QueueStatus& queue, int64_t now_wall_us) {
   std::string who = printable(queue.info.name);
-  if (queue.kind == Kind::kParent) who = "The parent " + who;
+  // One that the configuration names no more has no address.
+  if (queue.kind == Kind::kParent)
+    who = who == queue_kind_name(queue.kind) ? "The parent" : "The parent " + who;
   if (queue.kind == Kind::kNode) who = "The node " + who;
   if (queue.kind == Kind::kGroup) who = "The share group " + who;
   if (queue.info.owed_count == 0) {

@@ -35,12 +35,20 @@ std::string backlog(const node::Status& status) {
 std::string link_sentence(const node::Status& status) {
   const node::LinkStatus& link = status.link;
   if (!link.configured) {
-    if (status.nodes_registered == 0) {
-      return fmt::format("Standalone: no upstream is set. {} on disk.", format_size(status.store.file_bytes));
+    std::string said =
+        status.nodes_registered == 0
+            ? fmt::format("Standalone: no upstream is set. {} on disk.", format_size(status.store.file_bytes))
+            : fmt::format("Hub. {} registered, {} connected.",
+                          format_counted(status.nodes_registered, "node", "nodes"),
+                          format_count(status.nodes_connected));
+    if (link.backlog_count > 0) {
+      said += fmt::format(
+          " {} for the upstream that was set before: set [upstream] again, or give up on what waits: "
+          "holdfast queue "
+          "rm parent.",
+          amount(link.backlog_count, link.backlog_bytes) + (link.backlog_count == 1 ? " waits" : " wait"));
     }
-    return fmt::format("Hub. {} registered, {} connected.",
-                       format_counted(status.nodes_registered, "node", "nodes"),
-                       format_count(status.nodes_connected));
+    return said;
   }
   if (!link.up) {
     const bool refused = link.claimed && link.rejected;
@@ -62,6 +70,12 @@ std::string link_sentence(const node::Status& status) {
     said += fmt::format(", about {} at the present rate", format_duration(seconds(left_s)));
   }
   return said + ".";
+}
+
+// What takes the space, most likely.
+const char* full_advice(const node::LinkStatus& link) {
+  if (!link.configured && link.backlog_count > 0) return "Give up what waits for an upstream that is gone, ";
+  return link.configured && !link.up ? "Connect the upstream, " : "End sessions that are away, ";
 }
 
 std::string space_sentence(const node::Status& status) {
@@ -128,7 +142,7 @@ std::string status_state(const StatusView& view) {
 bool status_needs_a_hand(const StatusView& view) {
   const node::LinkStatus& link = view.status.link;
   return !view.locked.empty() || view.status.mode != Mode::kReady ||
-         (link.configured && !link.up && (!link.claimed || link.rejected));
+         (link.configured ? !link.up && (!link.claimed || link.rejected) : link.backlog_count > 0);
 }
 
 std::string status_sentence(const StatusView& view) {
@@ -145,9 +159,7 @@ std::string status_sentence(const StatusView& view) {
                  "Full: {} of {} used, {} free on the disk; new messages are refused. {}raise quota, or free "
                  "space. ",
                  format_size(status.store.file_bytes), format_size(status.store.quota_bytes),
-                 format_size(status.store.free_bytes),
-                 status.link.configured && !status.link.up ? "Connect the upstream, "
-                                                           : "End sessions that are away, ") +
+                 format_size(status.store.free_bytes), full_advice(status.link)) +
              link_sentence(status);
     case Mode::kDegraded:
       return "Degraded: the disk failed to write a file, which was left behind; everything still works, but "
@@ -174,9 +186,10 @@ std::string status_text(const StatusView& view) {
   if (status.insecure)
     lines.emplace_back("insecure", "connections from other machines are allowed and not encrypted");
   lines.emplace_back("upstream", link_text(status));
-  if (status.link.configured) {
-    const node::LinkStatus& link = status.link;
+  const node::LinkStatus& link = status.link;
+  if (link.configured || link.backlog_count > 0)
     lines.emplace_back("to send", amount(link.backlog_count, link.backlog_bytes));
+  if (link.configured) {
     lines.emplace_back(
         "sent", fmt::format("{}, {} on the wire", format_counted(link.records_sent, "message", "messages"),
                             format_size(link.sent_bytes)));

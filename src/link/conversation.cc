@@ -205,9 +205,10 @@ void Conversation::pump(const Now& now) {
   if (!told_up_ && sender_.flowing()) {
     told_up_ = true;
     last_logged_.clear();
-    host_.log("HF-LINK-001", "the link to " + called_ + " is up (" + hello_->name + ", store " +
-                                 to_hex(hello_->store_id) + "); " + std::to_string(sender_.backlog_count()) +
-                                 (sender_.backlog_count() == 1 ? " record to send" : " records to send"));
+    host_.log("HF-LINK-001",
+              "the link to " + called_ + " is up (" + hello_->name + ", store " + to_hex(hello_->store_id) +
+                  "); " + std::to_string(sender_.travel().owed_count()) +
+                  (sender_.travel().owed_count() == 1 ? " record to send" : " records to send"));
   }
 }
 

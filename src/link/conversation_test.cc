@@ -50,7 +50,7 @@ TEST(Conversation, ReceiptComesOnlyAfterTheParentsCommit) {
   world.settle();
   EXPECT_EQ(world.receiver().counters().records_received, 20u);
   EXPECT_EQ(world.sender().counters().records_receipted, 10u);
-  EXPECT_EQ(world.sender().backlog_count(), 10u);
+  EXPECT_EQ(world.sender().travel().owed_count(), 10u);
   // The parent dies with what it had not made durable: it comes again.
   world.wire.cut();
   world.parent.crash();
@@ -142,7 +142,7 @@ TEST(Conversation, RestoredChildTakesANewIncarnation) {
     EXPECT_EQ(record.may_double, record.sequence <= 60) << record.sequence;
     EXPECT_GE(record.sequence, 51u);
   }
-  EXPECT_EQ(world.sender().backlog_count(), 0u);
+  EXPECT_EQ(world.sender().travel().owed_count(), 0u);
 
   // It goes on like this, also over a restart: labels are durable.
   world.wire.cut();
@@ -579,7 +579,7 @@ TEST(Conversation, RestoredMiddlePassesNothingOnTwice) {
   row.settle();
   EXPECT_EQ(row.hub.kept(false), as_received(row.engine.kept(true), "ship/engine"));
   EXPECT_EQ(row.ship.with("^").sender().counters().forks, 0u);
-  EXPECT_EQ(row.ship.with("^").sender().backlog_count(), 0u);
+  EXPECT_EQ(row.ship.with("^").sender().travel().owed_count(), 0u);
 }
 
 // What goes down is a stream of the parent's; two children that want some of it see the rest as absent.
@@ -628,7 +628,7 @@ TEST(Conversation, ExpiredRecordsAreNamedNotSent) {
   world.wire.connect();
   world.settle();
   EXPECT_EQ(world.parent.kept(false).size(), 10u);
-  EXPECT_EQ(world.sender().backlog_count(), 0u);
+  EXPECT_EQ(world.sender().travel().owed_count(), 0u);
   EXPECT_EQ(world.sender().counters().records_expired, 10u);
   std::vector<store::Gap> gaps;
   world.parent.store().for_each_gap([&](const store::Gap& gap) { gaps.push_back(gap); });
@@ -667,7 +667,7 @@ TEST(Conversation, ARecordThatThePeerCannotTakeIsGivenUpAndNamed) {
   world.settle();
   EXPECT_EQ(world.parent.kept(false).size(), 10u);
   EXPECT_EQ(world.sender().counters().records_given_up, 1u);
-  EXPECT_EQ(world.sender().backlog_count(), 0u);
+  EXPECT_EQ(world.sender().travel().owed_count(), 0u);
   std::vector<store::Gap> gaps;
   world.parent.store().for_each_gap([&](const store::Gap& gap) { gaps.push_back(gap); });
   ASSERT_EQ(gaps.size(), 1u);
@@ -717,7 +717,7 @@ TEST(Conversation, AnotherParentGoesOnWhereTheOldOneStopped) {
   world.wire.connect();
   world.settle();
   EXPECT_EQ(world.parent.kept(false).size(), 55u);
-  EXPECT_EQ(world.sender().backlog_count(), 0u);
+  EXPECT_EQ(world.sender().travel().owed_count(), 0u);
   EXPECT_EQ(world.sender().counters().forks, 0u);
 }
 

@@ -143,7 +143,6 @@ Sender::Sent Sender::send_piece(Road& road, uint64_t room, const Now& now) {
   flight.sent = now.mono;
   flight.bytes = message.size();
   flight.records = 1;
-  flight.wall_us = record.arrival.wall_us;
   flight.alone = pace_.sent(message.size(), now);
   flight.positions = {large.position};
   flight.ends = {{large.out, record.stream, {large.half.number, large.half.hash, large.position}}};
@@ -196,7 +195,6 @@ Sender::Sent Sender::send_whole(Road& road, const Fetch& fetch, const Now& now) 
   flight.sent = now.mono;
   flight.bytes = message.size();
   flight.records = 1;
-  flight.wall_us = fetch.record->arrival.wall_us;
   flight.alone = pace_.sent(message.size(), now);
   flight.positions = {large.position};
   flight.ends = {large.end};

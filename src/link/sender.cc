@@ -337,7 +337,6 @@ Sender::Sent Sender::send_batch(Road& road, uint64_t room, const Now& now) {
   flight.sent = now.mono;
   flight.bytes = message.size();
   flight.records = made.records;
-  flight.wall_us = records.front().record->arrival.wall_us;
   flight.alone = pace_.sent(message.size(), now);
   flight.priority = road.lane.priority;
   flight.ends = std::move(made.ends);
@@ -734,32 +733,6 @@ Duration Sender::patience() const { return std::max(kPatienceMin, pace_.expected
 std::optional<Instant> Sender::next_deadline() const {
   if (rest_until_ && flights_.empty()) return rest_until_;
   return std::nullopt;
-}
-
-// --- Figures.
-
-uint64_t Sender::backlog_count() const {
-  uint64_t count = 0;
-  for (const Lane& lane : travel_.lanes()) {
-    if (const store::ReaderInfo* reader = store_.reader(lane.reader)) count += reader->owed_count;
-  }
-  return count;
-}
-
-uint64_t Sender::backlog_bytes() const {
-  uint64_t bytes = 0;
-  for (const Lane& lane : travel_.lanes()) {
-    if (const store::ReaderInfo* reader = store_.reader(lane.reader)) bytes += reader->owed_bytes;
-  }
-  return bytes;
-}
-
-std::optional<int64_t> Sender::oldest_wall_us() const {
-  std::optional<int64_t> oldest;
-  for (const Flight& flight : flights_) {
-    if (!oldest || flight.wall_us < *oldest) oldest = flight.wall_us;
-  }
-  return oldest;
 }
 
 }  // namespace hf::link

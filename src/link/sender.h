@@ -95,10 +95,6 @@ class Sender {
 
   const SenderCounters& counters() const { return counters_; }
   const Pace& pace() const { return pace_; }
-  uint64_t backlog_count() const;
-  uint64_t backlog_bytes() const;
-  // When the oldest record under way arrived at the node that numbered it.
-  std::optional<int64_t> oldest_wall_us() const;
 
  private:
   // A stream as the peer sees it, for one conversation.
@@ -162,7 +158,6 @@ class Sender {
     bool alone = false;
     uint64_t bytes = 0;
     uint64_t records = 0;
-    int64_t wall_us = 0;  // Arrival of its first record.
     std::vector<store::Position> positions;
     std::vector<End> ends;
     std::optional<Half> piece;  // It is one, up to `held`, or the whole: no record is receipted by it.

@@ -84,12 +84,19 @@ class Travel {
   // The key under which its next records travel.
   store::StreamKey open_key(const store::StreamKey& local);
 
-  // The peer is no peer any more: its readers and their rows go.
+  // What the peer is owed, in all lanes.
+  uint64_t owed_count() const;
+  uint64_t owed_bytes() const;
+
+  // What the peer is owed is given up, with a gap for each stream. What is known of the peer stays.
+  void give_up();
+  // The peer is no peer any more: what is known of it goes too.
   void remove();
 
  private:
   store::ReaderId lane_reader(uint8_t priority);
   void put_memory();
+  void erase_rows(const std::string& prefix);
 
   store::Store& store_;
   const std::string peer_;

@@ -148,11 +148,11 @@ Page<broker::RetainedInfo> Node::Impl::remove_retained(Bytes filter, Bytes after
 // --- Queues.
 
 // False: the disk has to be asked first.
-bool Node::Impl::oldest_of(const link::Conversation& conversation, const Now& now, broker::QueueInfo* info) {
+bool Node::Impl::oldest_of(const link::Travel& travel, const Now& now, broker::QueueInfo* info) {
   // The low-water position of the lane that is farthest behind; its next record is the oldest.
   const link::Lane* behind = nullptr;
   store::Position low;
-  for (const link::Lane& lane : conversation.sender().travel().lanes()) {
+  for (const link::Lane& lane : travel.lanes()) {
     const store::ReaderInfo* reader = store->reader(lane.reader);
     if (reader == nullptr || reader->owed_count == 0) continue;
     if (behind != nullptr && low < reader->low_water) continue;
@@ -170,8 +170,8 @@ bool Node::Impl::oldest_of(const link::Conversation& conversation, const Now& no
 
 QueueStatus Node::Impl::link_queue(const link::Conversation& conversation) const {
   QueueStatus queue;
-  queue.info.owed_count = conversation.sender().backlog_count();
-  queue.info.owed_bytes = conversation.sender().backlog_bytes();
+  queue.info.owed_count = conversation.sender().travel().owed_count();
+  queue.info.owed_bytes = conversation.sender().travel().owed_bytes();
   queue.up = conversation.up();
   queue.goodput_bytes_s = conversation.sender().pace().goodput();
   queue.info.inflight_bytes = conversation.sender().pace().outstanding();
@@ -196,13 +196,24 @@ QueueStatus Node::Impl::parent_queue(const Now& now, bool* pending) {
   queue.error = link.last_error;
   queue.next_dial = link.next_dial;
   queue.info.since = link.since;
-  if (!oldest_of(parent_->conversation, now, &queue.info)) *pending = true;
+  if (!oldest_of(parent_->conversation.sender().travel(), now, &queue.info)) *pending = true;
   if (queue.info.owed_count == 0) return queue;
   queue.info.waits_for = store->mode() == store::Mode::kStorageFailed ? WaitsFor::kStorage
                          : !link.claimed || link.rejected             ? WaitsFor::kClaim
                          : !link.up                                   ? WaitsFor::kLink
                          : queue.info.inflight_bytes > 0              ? WaitsFor::kAcknowledgement
                                                                       : WaitsFor::kTurn;
+  return queue;
+}
+
+QueueStatus Node::Impl::former_parent_queue(const Now& now, bool* pending) {
+  QueueStatus queue;
+  queue.kind = QueueStatus::Kind::kParent;
+  queue.info.name = queue_kind_name(queue.kind);
+  queue.info.owed_count = former_parent_->owed_count();
+  queue.info.owed_bytes = former_parent_->owed_bytes();
+  if (queue.info.owed_count > 0) queue.info.waits_for = WaitsFor::kUpstream;
+  if (!oldest_of(*former_parent_, now, &queue.info)) *pending = true;
   return queue;
 }
 
@@ -215,7 +226,7 @@ QueueStatus Node::Impl::child_queue(const std::string& name, const Peer& peer, c
   if (peer.connection == 0 && child != nullptr && child->last_seen_wall_us != 0) {
     queue.info.since = std::max(Duration{}, microseconds(now.wall_us - child->last_seen_wall_us));
   }
-  if (!oldest_of(*peer.conversation, now, &queue.info)) *pending = true;
+  if (!oldest_of(peer.conversation->sender().travel(), now, &queue.info)) *pending = true;
   if (queue.info.owed_count == 0) return queue;
   queue.info.waits_for = store->mode() == store::Mode::kStorageFailed ? WaitsFor::kStorage
                          : child == nullptr || !child->claimed()      ? WaitsFor::kClaim
@@ -239,8 +250,8 @@ Page<QueueStatus> Node::Impl::queues(Bytes after, size_t count, const Now& now, 
     if (queue.info.owed_count > 0) page.rows.push_back(std::move(queue));
   };
   if (kind == '0') {
-    if (parent_) {
-      QueueStatus queue = parent_queue(now, pending);
+    if (to_parent() != nullptr) {
+      QueueStatus queue = parent_ ? parent_queue(now, pending) : former_parent_queue(now, pending);
       if (*pending) return pause();
       add(std::move(queue));
     }
@@ -276,8 +287,8 @@ Page<QueueStatus> Node::Impl::queues(Bytes after, size_t count, const Now& now, 
 
 std::vector<QueueStatus> Node::Impl::queue(Bytes name, const Now& now, bool* pending) {
   std::vector<QueueStatus> found;
-  if (parent_) {
-    QueueStatus queue = parent_queue(now, pending);
+  if (to_parent() != nullptr) {
+    QueueStatus queue = parent_ ? parent_queue(now, pending) : former_parent_queue(now, pending);
     if (name == "parent" || name == queue.info.name) found.push_back(std::move(queue));
   }
   if (const auto child = children_.find(std::string(name)); child != children_.end()) {

@@ -50,7 +50,17 @@ Node::Impl::Impl(Config config_in, Entropy& entropy_in, std::unique_ptr<store::S
   // What the rooms do while they start (wills of a crash, for one) leaves with the first step.
   Effects early;
   out_ = &early;
-  if (config.upstream) parent_ = std::make_unique<Parent>(*this, config);
+  if (config.upstream) {
+    parent_ = std::make_unique<Parent>(*this, config);
+  } else if (auto left = std::make_unique<link::Travel>(*store, std::string(link::kParentName));
+             left->owed_count() > 0) {
+    // Kept, for the upstream may come back; but it takes space that nothing else gives back, so it is said.
+    former_parent_ = std::move(left);
+    const uint64_t count = former_parent_->owed_count();
+    log("HF-LINK-015", std::to_string(count) + (count == 1 ? " message waits" : " messages wait") +
+                           " for an upstream that the configuration names no more; set [upstream] again, or "
+                           "give up on what waits: holdfast queue rm parent");
+  }
   if (const auto row = store->get(store::Table::kParent, kLastUpKey)) {
     link_last_up_wall_us_ = static_cast<int64_t>(ByteReader(*row).u64());
   }
@@ -400,6 +410,7 @@ Result<uint64_t> Node::node_add(Bytes name, const std::vector<std::string>& down
 Result<uint64_t> Node::node_renew(Bytes name, std::string* claim_text) {
   return impl_->node_renew(name, claim_text);
 }
+Result<uint64_t> Node::give_up_parent() { return impl_->give_up_parent(); }
 Result<uint64_t> Node::node_remove(Bytes name) { return impl_->node_remove(name); }
 Result<uint64_t> Node::claim(Bytes claim_text) { return impl_->claim(claim_text); }
 bool Node::wary_of(const std::string& network, Instant now) const { return impl_->wary_of(network, now); }

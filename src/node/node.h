@@ -129,6 +129,9 @@ class Node {
   bool wary_of(const std::string& network, Instant now) const;
   // Dials at once, whatever the backoff says. kNotFound: no parent is configured.
   Result<> connect_now(const Now& now);
+  // Gives up what is owed to a parent that the configuration names no more. The commit that makes it so; kNotFound if nothing
+  // is owed, kExists while there is an upstream.
+  Result<uint64_t> give_up_parent();
   // Records of a stream by name, oldest first, at most `count`, after `after`; a disk job may be needed: then
   // *pending is true and the caller asks again after the next step.
   std::vector<TailRecord> tail(Bytes stream, std::optional<store::Position> after, size_t count,

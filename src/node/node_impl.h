@@ -77,6 +77,7 @@ class Node::Impl final : public broker::Host, public link::Host, public link::Up
   Result<uint64_t> node_remove(Bytes name);
   Result<uint64_t> claim(Bytes claim_text);
   Result<> connect_now(const Now& now);
+  Result<uint64_t> give_up_parent();
   void set_identities(identity::Users users, identity::Permissions permissions);
   const Identities& identities() const { return logins_.identities(); }
   bool wary_of(const std::string& network, Instant now) const { return logins_.wary_of(network, now); }
@@ -131,6 +132,10 @@ class Node::Impl final : public broker::Host, public link::Host, public link::Up
     link::Credentials credentials;
     link::Uplink uplink;
   };
+  // How records travel to the parent, or to the one that the configuration names no more. Null: there was none.
+  const link::Travel* to_parent() const {
+    return parent_ ? &parent_->conversation.sender().travel() : former_parent_.get();
+  }
 
   // A message or an acknowledgement that a child's connection brought; handled when the broker has returned,
   // because what it leads to goes through the broker again.
@@ -148,10 +153,11 @@ class Node::Impl final : public broker::Host, public link::Host, public link::Up
   Send& send_to(ConnectionId connection);
   void end_clients();
   void publish_due();
-  bool oldest_of(const link::Conversation& conversation, const Now& now, broker::QueueInfo* info);
+  bool oldest_of(const link::Travel& travel, const Now& now, broker::QueueInfo* info);
   QueueStatus link_queue(const link::Conversation& conversation) const;
   QueueStatus broker_queue(QueueStatus::Kind kind, broker::QueueInfo info) const;
   QueueStatus parent_queue(const Now& now, bool* pending);
+  QueueStatus former_parent_queue(const Now& now, bool* pending);
   QueueStatus child_queue(const std::string& name, const Peer& peer, const Now& now, bool* pending);
   broker::Verdict counted(broker::Verdict verdict);
   void take(Input& input);
@@ -188,6 +194,8 @@ class Node::Impl final : public broker::Host, public link::Host, public link::Up
   LoginFailures login_failures_;
   std::unique_ptr<broker::Broker> broker_;
   std::unique_ptr<Parent> parent_;  // Null without an upstream.
+  // Without one: who is owed what was meant for the upstream that was there before. Null if nothing is left.
+  std::unique_ptr<link::Travel> former_parent_;
   std::map<std::string, Peer> children_;
   std::vector<std::string> removed_;  // By the operator; the next step cuts them off.
   struct End {

@@ -65,21 +65,6 @@ Status Node::Impl::status(const Now& now) const {
     }
     if (const auto dial = uplink.next_dial()) link.next_dial = std::max(Duration{}, *dial - now.mono);
     link.last_error = uplink.last_error();
-    link.backlog_count = sender.backlog_count();
-    link.backlog_bytes = sender.backlog_bytes();
-    // The lane that is farthest behind has the oldest of all.
-    std::optional<store::Position> behind;
-    for (const link::Lane& lane : sender.travel().lanes()) {
-      const store::ReaderInfo* reader = store->reader(lane.reader);
-      if (reader == nullptr) continue;
-      link.lanes.push_back({lane.priority, reader->owed_count, reader->owed_bytes, {}});
-      const auto oldest = oldest_.find(lane.reader);
-      if (oldest == oldest_.end()) continue;
-      link.lanes.back().oldest_wall_us = oldest->second.wall_us;
-      if (behind && *behind <= oldest->second.low) continue;
-      behind = oldest->second.low;
-      link.oldest_wall_us = oldest->second.wall_us;
-    }
     link.sent_bytes = uplink.sent_bytes();
     link.sent_payload_bytes = sent.sent_payload_bytes;
     link.received_bytes = uplink.received_bytes();
@@ -90,11 +75,29 @@ Status Node::Impl::status(const Now& now) const {
     link.forks = sent.forks;
     link.goodput_bytes_s = sender.pace().goodput();
   }
+  if (const link::Travel* const travel = to_parent()) {
+    LinkStatus& link = status.link;
+    link.backlog_count = travel->owed_count();
+    link.backlog_bytes = travel->owed_bytes();
+    // The lane that is farthest behind has the oldest of all.
+    std::optional<store::Position> behind;
+    for (const link::Lane& lane : travel->lanes()) {
+      const store::ReaderInfo* reader = store->reader(lane.reader);
+      if (reader == nullptr) continue;
+      link.lanes.push_back({lane.priority, reader->owed_count, reader->owed_bytes, {}});
+      const auto oldest = oldest_.find(lane.reader);
+      if (oldest == oldest_.end()) continue;
+      link.lanes.back().oldest_wall_us = oldest->second.wall_us;
+      if (behind && *behind <= oldest->second.low) continue;
+      behind = oldest->second.low;
+      link.oldest_wall_us = oldest->second.wall_us;
+    }
+  }
   status.nodes_registered = static_cast<uint32_t>(children_.size());
   for (const auto& [name, peer] : children_) {
     status.nodes_connected += peer.connection != 0 ? 1 : 0;
-    status.nodes_owed_count += peer.conversation->sender().backlog_count();
-    status.nodes_owed_bytes += peer.conversation->sender().backlog_bytes();
+    status.nodes_owed_count += peer.conversation->sender().travel().owed_count();
+    status.nodes_owed_bytes += peer.conversation->sender().travel().owed_bytes();
   }
   for (const store::GapCause cause :
        {store::GapCause::kRot, store::GapCause::kTailCut, store::GapCause::kExpired,
@@ -168,13 +171,16 @@ void Node::Impl::observe() {
       if (peer.connection != 0) registry_.seen(name, now_.wall_us);
     }
   }
-  if (!parent_) return;
-  const link::Uplink& uplink = parent_->uplink;
-  // A node that was never online is offline since its first start.
-  if (link_last_up_wall_us_ == 0 && !uplink.up()) put_last_up(now_.wall_us);
-  const int64_t last_up = uplink.up() ? now_.wall_us - kLastUpIntervalUs : uplink.since_wall_us();
-  if (last_up > link_last_up_wall_us_) put_last_up(uplink.up() ? now_.wall_us : last_up);
-  for (const link::Lane& lane : parent_->conversation.sender().travel().lanes()) {
+  if (parent_) {
+    const link::Uplink& uplink = parent_->uplink;
+    // A node that was never online is offline since its first start.
+    if (link_last_up_wall_us_ == 0 && !uplink.up()) put_last_up(now_.wall_us);
+    const int64_t last_up = uplink.up() ? now_.wall_us - kLastUpIntervalUs : uplink.since_wall_us();
+    if (last_up > link_last_up_wall_us_) put_last_up(uplink.up() ? now_.wall_us : last_up);
+  }
+  const link::Travel* const travel = to_parent();
+  if (travel == nullptr) return;
+  for (const link::Lane& lane : travel->lanes()) {
     const store::ReaderInfo* reader = store->reader(lane.reader);
     if (reader == nullptr || reader->owed_count == 0) {
       oldest_.erase(lane.reader);
@@ -258,8 +264,8 @@ std::vector<NodeStatus> Node::Impl::nodes() const {
     if (peer != children_.end()) {
       const link::Conversation& conversation = *peer->second.conversation;
       status.connected = peer->second.connection != 0;
-      status.backlog_count = conversation.sender().backlog_count();
-      status.backlog_bytes = conversation.sender().backlog_bytes();
+      status.backlog_count = conversation.sender().travel().owed_count();
+      status.backlog_bytes = conversation.sender().travel().owed_bytes();
       status.records_received = conversation.receiver().counters().records_received;
     }
     list.push_back(std::move(status));
@@ -322,6 +328,21 @@ Result<> Node::Impl::connect_now(const Now& now) {
   if (!parent_->credentials.known()) return fail(Code::kNotFound, kNoClaim);
   parent_->uplink.connect_now(now);
   return {};
+}
+
+Result<uint64_t> Node::Impl::give_up_parent() {
+  if (parent_) {
+    return fail(Code::kExists,
+                "the parent is still to have it; take [upstream] out of the configuration and restart "
+                "holdfast first");
+  }
+  if (!former_parent_) return fail(Code::kNotFound, "nothing is owed to a parent");
+  former_parent_->give_up();
+  former_parent_ = nullptr;
+  oldest_.clear();
+  const uint64_t commit = store->open_commit();
+  store->boundary();
+  return commit;
 }
 
 void Node::Impl::shut_down(const Now& now) {

@@ -134,5 +134,95 @@ TEST(Node, AClaimThatBreaksOffIsStillOnlyAClaim) {
   EXPECT_EQ(house.node->store().figures().records, 1u);
 }
 
+// --- An upstream that is taken out of the configuration.
+
+struct LeftOver : testing::Test {
+  House house{with_upstream()};
+  static Config with_upstream() {
+    Config config;
+    config.name = "site";
+    config.upstream.emplace();
+    config.upstream->host = "hub.example";
+    return config;
+  }
+  void publish(int count) {
+    const ConnectionId id = house.connect();
+    house.say(
+        id, encoded(mqtt::Connect{.version = mqtt::Version::k5, .clean_start = true, .client_id = "press"}));
+    for (int i = 1; i <= count; ++i) {
+      std::string bytes;
+      mqtt::encode_publish(bytes, mqtt::Version::k5,
+                           {.qos = 1, .topic = "press/state", .packet_id = static_cast<uint16_t>(i)},
+                           "running");
+      house.say(id, bytes);
+    }
+    house.settle();
+  }
+  void restart(bool upstream) {
+    house.config.upstream = upstream ? with_upstream().upstream : std::nullopt;
+    house.start();
+  }
+  std::vector<QueueStatus> parent() {
+    bool pending = true;
+    std::vector<QueueStatus> found;
+    for (int tries = 0; pending && tries < 10; ++tries) {
+      pending = false;
+      found = house.node->queue("parent", house.now, &pending);
+      house.settle();
+    }
+    EXPECT_FALSE(pending);
+    return found;
+  }
+};
+
+TEST_F(LeftOver, WhatWaitsIsShownAndSaid) {
+  publish(3);
+  restart(false);
+  EXPECT_FALSE(house.node->status(house.now).link.configured);
+  EXPECT_EQ(house.node->status(house.now).link.backlog_count, 3u);
+  EXPECT_EQ(house.node->status(house.now).link.lanes.size(), 1u);
+  const std::vector<QueueStatus> found = parent();
+  ASSERT_EQ(found.size(), 1u);
+  EXPECT_EQ(found[0].info.name, "parent");
+  EXPECT_EQ(found[0].info.owed_count, 3u);
+  EXPECT_EQ(found[0].info.waits_for, broker::WaitsFor::kUpstream);
+  EXPECT_TRUE(found[0].info.oldest);
+  bool pending = false;
+  EXPECT_EQ(house.node->queues({}, 10, house.now, &pending).rows.size(), 1u);
+  publish(1);
+  EXPECT_EQ(house.node->status(house.now).link.backlog_count, 3u) << "nothing new is kept for it";
+}
+
+TEST_F(LeftOver, ItGoesOnWhereItWasWhenTheUpstreamIsBack) {
+  publish(3);
+  restart(false);
+  restart(true);
+  EXPECT_EQ(house.node->status(house.now).link.backlog_count, 3u);
+  EXPECT_EQ(house.node->give_up_parent().error().code, Code::kExists);
+  publish(1);
+  EXPECT_EQ(house.node->status(house.now).link.backlog_count, 4u);
+}
+
+TEST_F(LeftOver, WhatIsGivenUpIsOwedToNobodyAnyMore) {
+  publish(3);
+  restart(false);
+  const auto commit = house.node->give_up_parent();
+  ASSERT_TRUE(commit);
+  house.settle();
+  EXPECT_GE(house.node->durable_commit(), *commit);
+  for (int life = 0; life < 2; ++life, restart(false)) {
+    EXPECT_EQ(house.node->status(house.now).link.backlog_count, 0u);
+    EXPECT_EQ(parent().size(), 0u);
+    EXPECT_EQ(house.node->give_up_parent().error().code, Code::kNotFound);
+  }
+  uint64_t given_up = 0;
+  for (const auto& gaps : house.node->status(house.now).gaps_by_cause) given_up += gaps.records;
+  EXPECT_EQ(given_up, 3u) << "what is given up is counted";
+  // The next parent gets what comes from then on.
+  restart(true);
+  publish(2);
+  EXPECT_EQ(house.node->status(house.now).link.backlog_count, 2u);
+}
+
 }  // namespace
 }  // namespace hf::node

@@ -261,6 +261,50 @@ class Seen(Case):
         wait_for("an attempt to dial", lambda: re.search(r"the link is down: connection refused, next attempt (at once|in \d+ s)\.", why(site, "parent")), 10)
         self.assertEqual("parent", self.listed(site, "queue", "ls")["queues"][0]["kind"])
 
+    def test_what_waits_for_an_upstream_that_was_taken_out(self):
+        """Goal: it is shown, goes on when the upstream is back, and can be given up, for good."""
+        hub = self.hub()
+        site = self.site(hub).start()
+        path = site.directory / "holdfast.toml"
+        with_upstream = path.read_text()
+        without = with_upstream[: with_upstream.index("\n[upstream]")]
+
+        def restart(configuration):
+            site.stop()
+            path.write_text(configuration)
+            site.start()
+
+        self.wait_online(site)
+        hub.kill()
+        self.wait_state(site, "offline")
+        for number in range(3):
+            publish(site.port, "t", f"{number}", qos=1)
+        self.assertIn("take [upstream] out", self.said(site, "queue", "rm", "parent", "--yes", code=1))
+        restart(without)
+        wait_for("the log to say so", lambda: "HF-LINK-015 3 messages wait for an upstream" in site.log_tail(50), 5)
+        self.assertIn("3 messages (6 B) wait for the upstream that was set before", site.command("status").stdout)
+        self.assertEqual(4, site.command("status").returncode)
+        queues = self.listed(site, "queue", "ls")["queues"]
+        self.assertEqual([("parent", "upstream", 3)], [(q["name"], q["waits_for"], q["owed_count"]) for q in queues])
+        self.assertRegex(self.said(site, "queue", "ls"), r"(?m)^parent +parent +3 .* no upstream is set$")
+        self.assertIn("The parent is owed 3 messages", self.said(site, "queue", "why", "parent"))
+        self.assertIn("--yes", self.said(site, "queue", "rm", "parent", code=2))
+        self.assertIn("client kick", self.said(site, "queue", "rm", "press-7", "--yes", code=2))
+
+        hub.start()
+        restart(with_upstream)
+        wait_for("what waited to arrive", lambda: "Nothing is owed to the parent" in self.said(site, "queue", "why", "parent"), 10)
+        hub.stop()
+        publish(site.port, "t", "lost", qos=1)
+        restart(without)
+        self.assertRegex(self.said(site, "queue", "rm", "parent", "--yes"), r"^1 message \(\d+ B\) given up\.\n$")
+        for _ in range(2):
+            self.assertIn("Standalone: no upstream is set.", self.said(site, "status"))
+            self.assertEqual([], self.listed(site, "queue", "ls")["queues"])
+            self.said(site, "queue", "rm", "parent", "--yes", code=1)
+            site.kill()
+            site.start()
+
     def test_a_window_that_is_full(self):
         """Goal: it says how full, and that nothing is acknowledged. Method: a client that reads and says nothing."""
         node = self.hub()
@@ -424,7 +468,7 @@ class Seen(Case):
         node = self.node("node")
         for words in (
             "client", "client ls", "client show", "client kick", "sub ls", "retained ls", "retained rm", "queue", "queue ls",
-            "queue why", "stream export", "config get",
+            "queue why", "queue rm", "stream export", "config get",
         ):  # fmt: skip
             done = subprocess.run([HOLDFAST, *words.split(), "--help"], capture_output=True, text=True, check=True)
             self.assertIn("Example", done.stdout, words)
