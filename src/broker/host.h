@@ -93,9 +93,8 @@ class Host {
   // The device's own time where it stands in the payload (a configured JSON field).
   virtual std::optional<int64_t> event_time(Bytes topic, Bytes payload) = 0;
 
-  // Topics that start with "$hf/" are reserved to registered nodes. A node's connection and its end; its
-  // PUBLISH there (always QoS 1; answered later by Broker::reserved_acknowledge) and its PUBACK for a
-  // Broker::reserved_send.
+  // Of topics that are mqtt::reserved_to_nodes(): a node's connection and its end; its PUBLISH there (always QoS 1; answered
+  // later by Broker::reserved_acknowledge) and its PUBACK for a Broker::reserved_send.
   virtual void node_connected(ConnectionId connection, const std::string& name) = 0;
   virtual void node_disconnected(ConnectionId connection, const std::string& name) = 0;
   virtual void reserved_publish(ConnectionId connection, Bytes topic, Bytes payload, uint16_t packet_id) = 0;

@@ -6,14 +6,9 @@
 #include <algorithm>
 
 #include "broker/broker_impl.h"
+#include "mqtt/topic.h"
 
 namespace hf::broker {
-
-namespace {
-
-bool reserved(Bytes topic) { return topic == "$hf" || topic.starts_with("$hf/"); }
-
-}  // namespace
 
 bool Broker::Impl::on_publish_again(Connection& connection, const mqtt::Framed& framed) {
   Incoming packet;
@@ -167,9 +162,9 @@ void Broker::Impl::on_publish(Connection& connection, const Incoming& packet) {
     ++connection.received_open;
   }
   if (packet.topic.starts_with('$')) {
-    if (reserved(packet.topic) && connection.principal.kind == Principal::Kind::kNode)
+    if (mqtt::reserved_to_nodes(packet.topic) && connection.principal.kind == Principal::Kind::kNode)
       return on_reserved(connection, packet);
-    if (reserved(packet.topic) && packet.qos == 0) {
+    if (mqtt::reserved_to_nodes(packet.topic) && packet.qos == 0) {
       return fail(connection, Reason::kNotAuthorized, "a reserved topic");
     }
     return refuse_publish(connection, packet, Reason::kNotAuthorized);

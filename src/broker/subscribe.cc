@@ -20,8 +20,6 @@ constexpr Duration kRetainedRetry = seconds(1);
 
 uint8_t number(Reason reason) { return static_cast<uint8_t>(reason); }
 
-bool reserved(Bytes filter) { return filter == "$hf" || filter.starts_with("$hf/"); }
-
 }  // namespace
 
 void Broker::Impl::on_subscribe(Connection& connection, const mqtt::Subscribe& packet) {
@@ -61,7 +59,8 @@ uint8_t Broker::Impl::subscribe_one(Session& session, const Connection& connecti
   if (!mqtt::parse_shared(entry.filter, &shared))
     return number(Reason::kTopicFilterInvalid);  // [MQTT-4.8.2-1]
   const bool is_shared = !shared.group.empty();
-  if (is_shared && (storage_failed() || reserved(shared.filter))) return number(Reason::kNotAuthorized);
+  if (is_shared && (storage_failed() || mqtt::reserved_to_nodes(shared.filter)))
+    return number(Reason::kNotAuthorized);
   const Rights* const rights = session_rights_.of(session);
   if (rights != nullptr && !rights->subscribe(shared.filter)) {
     ++counters_.not_authorized;
@@ -69,7 +68,7 @@ uint8_t Broker::Impl::subscribe_one(Session& session, const Connection& connecti
                quoted_name(session.client_id) + " has no right to subscribe to " + quoted_name(entry.filter));
     return number(Reason::kNotAuthorized);
   }
-  if (reserved(entry.filter)) {
+  if (mqtt::reserved_to_nodes(entry.filter)) {
     // A node's link speaks there without subscriptions: Broker::reserved_send.
     return connection.principal.kind == Principal::Kind::kNode ? entry.qos : number(Reason::kNotAuthorized);
   }

@@ -23,8 +23,7 @@ using identity::Action;
 
 // What no permission gives to a client, whoever it is: the broker refuses it before it asks for rights. Empty: nothing against it.
 std::string refused_to_all(Action action, Bytes topic) {
-  if (topic == "$hf" || topic.starts_with("$hf/"))
-    return "topics that begin with $hf/ are for registered nodes";
+  if (mqtt::reserved_to_nodes(topic)) return "topics that begin with $hf/ are for registered nodes";
   const bool publishes = action == Action::kPublish || action == Action::kRetain;
   return publishes && topic.starts_with('$') ? "topics that begin with $ are the node's own" : "";
 }

@@ -45,7 +45,7 @@ uint64_t expected_wall(uint64_t mono_distance) {
   return static_cast<uint64_t>(static_cast<int64_t>(mono_distance) / 1000);
 }
 
-bool topic_sound(Bytes topic) { return mqtt::topic_name_valid(topic) && !topic.starts_with("$hf/"); }
+bool topic_sound(Bytes topic) { return mqtt::topic_name_valid(topic) && !mqtt::reserved_to_nodes(topic); }
 
 class Encoder {
  public:

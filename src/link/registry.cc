@@ -6,6 +6,7 @@
 #include "link/claim.h"
 #include "link/prefix.h"
 #include "link/rows.h"
+#include "mqtt/topic.h"
 
 namespace hf::link {
 
@@ -20,7 +21,8 @@ constexpr uint8_t kFormatPrefix = 2;
 std::string row_key(Bytes name) { return "N" + std::string(name); }
 
 bool filter_sound(Bytes filter) {
-  return mqtt::topic_filter_valid(filter) && !filter.starts_with("$share/") && !filter.starts_with("$hf");
+  return mqtt::topic_filter_valid(filter) && !filter.starts_with("$share/") &&
+         !mqtt::reserved_to_nodes(filter);
 }
 
 }  // namespace

@@ -41,6 +41,9 @@ class TopicLevels {
   bool done_ = false;
 };
 
+// Topics on which registered nodes talk to each other ("$hf/hello"), and filters for them: no client's, whatever its rights.
+inline bool reserved_to_nodes(Bytes topic) { return topic == "$hf" || topic.starts_with("$hf/"); }
+
 // "$share/{group}/{filter}" (section 4.8.2). Empty group: not shared; `filter` is then the whole.
 struct SharedFilter {
   Bytes group;
