@@ -80,6 +80,13 @@ def publish(port, topic, payload, *options, qos=0, version="mqttv5", seconds=10)
     )
 
 
+def waits(test):
+    """Marks a test that does little but wait, for a silence to be noticed or a slow line to be through: those wait beside each
+    other, before the rest."""
+    test.waits = True
+    return test
+
+
 class Case(unittest.TestCase):
     """Everything made by node(), client(), listener(), link() and keep() ends with the test, whatever happens. When it
     failed, the last lines of the nodes' logs are printed first."""

@@ -20,8 +20,6 @@ import traceback
 import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
-# What mostly waits, for a silence to be noticed or a slow line to be through, waits beside each other.
-WAITING = ("test_link", "test_network", "test_thin_link")
 sys.path.insert(0, str(HERE))
 
 import harness  # noqa: E402
@@ -85,8 +83,8 @@ def flatten(suite):
             yield item
 
 
-def module_of(test):
-    return test.id().partition(".")[0]
+def waits(test):
+    return getattr(getattr(test, test.id().rpartition(".")[2]), "waits", False)
 
 
 def run(tests):
@@ -97,10 +95,10 @@ def run(tests):
     return len(result.failures) + len(result.errors), len(result.skipped)
 
 
-def run_aside(tests):
+def run_aside(test):
     """In a process of its own: what it printed, and the same."""
     with contextlib.redirect_stdout(io.StringIO()) as printed:
-        counts = run(tests)
+        counts = run([test])
     return printed.getvalue(), *counts
 
 
@@ -117,18 +115,15 @@ def main():
         sys.exit(f"e2e: no test is called {' or '.join(words)}")
     began = time.monotonic()
     print(f"e2e: {len(chosen)} tests, E2E_SEED={harness.SEED}", flush=True)
-    aside = [[test for test in chosen if module_of(test) == module] for module in WAITING]
-    aside = [tests for tests in aside if tests]
-    if len(aside) < 2:
-        aside = []
+    aside = [test for test in chosen if waits(test)]
     failed, skipped = 0, 0
     # Forked before anything was started, so that nothing is shared.
-    with concurrent.futures.ProcessPoolExecutor(len(WAITING), multiprocessing.get_context("fork")) as pool:
-        for done in concurrent.futures.as_completed([pool.submit(run_aside, tests) for tests in aside]):
+    with concurrent.futures.ProcessPoolExecutor(len(aside) or 1, multiprocessing.get_context("fork")) as pool:
+        for done in concurrent.futures.as_completed([pool.submit(run_aside, test) for test in aside]):
             printed, failed_there, skipped_there = done.result()
             print(printed, end="", flush=True)
             failed, skipped = failed + failed_there, skipped + skipped_there
-    failed_here, skipped_here = run([test for test in chosen if not any(test in tests for tests in aside)])
+    failed_here, skipped_here = run([test for test in chosen if not waits(test)])
     failed, skipped = failed + failed_here, skipped + skipped_here
     said = f", {skipped} skipped" if skipped else ""
     print(f"e2e: {len(chosen)} tests, {failed} failed{said}, {time.monotonic() - began:.0f} s")

@@ -5,7 +5,7 @@ import socket
 import subprocess
 import time
 
-from harness import LOOPBACK, Case, end, publish, spawn, wait_for
+from harness import LOOPBACK, Case, end, publish, spawn, wait_for, waits
 from mqtt import SESSION_EXPIRY, SHARED_SUBSCRIPTION_AVAILABLE, USER_PROPERTY, V5, V311, Refused
 
 VERSIONS = {"mqttv311": V311, "mqttv5": V5}
@@ -219,6 +219,7 @@ class Broker(Case):
         self.assertGreater(time.monotonic() - began, 1.2)
         watcher.messages(1)
 
+    @waits
     def test_a_publisher_that_waits_for_lines_stays_connected(self):
         """Goal: holdfast pub -l keeps its connection while nothing comes, as often as the node says. Method: a short
         keep_alive_max, and a line after more than one and a half of it."""

@@ -11,7 +11,7 @@ import subprocess
 import threading
 import time
 
-from harness import LOOPBACK, Case, command, free_port, wait_for
+from harness import LOOPBACK, Case, command, free_port, wait_for, waits
 from mqtt import Client, Refused
 
 PROXY_SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
@@ -497,6 +497,7 @@ class Doors(Case):
         self.assert_carries(self.through(local, node.port))
         self.assertEqual(0o660, (node.directory / "mqtt.sock").stat().st_mode & 0o777)
 
+    @waits
     def test_who_does_not_speak_tls_or_is_slow(self):
         port = free_port()
         node = self.door_node(self.tls_listener(port))

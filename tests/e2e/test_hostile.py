@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.request
 
-from harness import LOOPBACK, Case, free_port, spawn, wait_for
+from harness import LOOPBACK, Case, free_port, spawn, wait_for, waits
 from mqtt import V5, Refused
 
 GOOD_P99_MS = 100
@@ -200,6 +200,7 @@ class Hostile(Case):
             wait_for("the door", lambda: client.disconnect_reason == 0x8F, 10)
         self.assertLess(good.p99_ms(100), GOOD_P99_MS)
 
+    @waits
     def test_a_log_that_nobody_reads(self):
         """Goal: a log that is not read holds nobody up, however much strangers have written into it, and it says later what is
         missing. Method: standard error is a pipe; CONNECTs are refused that have the longest client identifiers, of characters

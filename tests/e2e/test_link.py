@@ -4,7 +4,7 @@ import collections
 import shutil
 import time
 
-from harness import Case, Failed, Node, hub_nodes, publish, wait_for
+from harness import Case, Failed, Node, hub_nodes, publish, wait_for, waits
 from mqtt import USER_PROPERTY, V5
 from traffic import Collector, Publisher, Verdict
 
@@ -61,14 +61,17 @@ class Link(Case):
     def wait_online(self, site, seconds=20):
         return self.wait_state(site, "online", seconds)
 
+    @waits
     def test_a_silent_cut_is_noticed_and_late_bytes_do_no_harm(self):
         """Goal: a link that dies without FIN is noticed; what was on its way may arrive late, and nothing comes twice."""
         self.cut_and_mended(forget=False)
 
+    @waits
     def test_a_silent_cut_whose_connections_never_come_back(self):
         """Goal: the same, when the network has forgotten the old connections: both sides have to give them up themselves."""
         self.cut_and_mended(forget=True)
 
+    @waits
     def test_an_idle_cut_is_noticed_too(self):
         """Goal: with nothing to send, the keep alive finds out. Method: 10 s of keep alive, one and a half of them."""
         hub = self.hub()
@@ -213,6 +216,7 @@ class Link(Case):
         self.assertEqual([len(payload) for payload in payloads], [len(message.payload) for message in at_hub.messages])
         self.assertTrue(all(got.payload == sent for got, sent in zip(at_hub.messages, payloads)))
 
+    @waits
     def test_large_messages_go_on_where_they_were_cut(self):
         """Goal: messages that travel in pieces arrive whole, in order, once, through cuts and a hub that dies, and what was
         receipted of them is not sent again. Method: a backlog, and the link cut whenever so much more has passed."""

@@ -9,7 +9,7 @@ import sys
 import time
 import unittest
 
-from harness import LOOPBACK, Case, wait_for
+from harness import LOOPBACK, Case, wait_for, waits
 from namespaces import Namespace, unavailable
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -97,6 +97,7 @@ class Network(Case):
     def log(self):
         return self.site.log_path.read_text(errors="replace")
 
+    @waits
     def test_a_cable_that_is_plugged_in_is_used_at_once(self):
         """Goal: a site that has long given up dials as soon as there is a network again, however it comes: the link, its
         address, its route. Method: unplugged until the backoff is as long as it gets, which is 15 to 30 s."""
@@ -126,6 +127,7 @@ class Network(Case):
             f"an address that went was noticed in {noticed_s:.1f} s"
         )
 
+    @waits
     def test_the_other_cable_takes_over(self):
         """Goal: when the address that the connection stands on goes, the link comes back by another way within two seconds."""
         self.machines(cables=2)
@@ -137,6 +139,7 @@ class Network(Case):
         self.assertLess(seconds, 2)
         self.note = f"online by the other cable after {seconds:.1f} s"
 
+    @waits
     def test_networks_of_others_that_come_and_go_do_no_harm(self):
         """Goal: where containers come and go, a link that stands is left alone, and one that does not makes no flood of
         dials. Method: interfaces with addresses and routes that come and go for five seconds, each way."""
