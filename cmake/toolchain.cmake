@@ -24,7 +24,9 @@ add_compile_options(-Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wn
 if(HF_WERROR)
   add_compile_options(-Werror)
 endif()
-if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+  add_compile_options(-Wreserved-identifier)
+elseif(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # g++ 12 sees these in correct standard library code once it is inlined (GCC bugs 105651, 105329, 105562 and
   # kin). The first is always wrong; the others stay visible but do not stop a build. clang and the sanitizers
   # look for the same mistakes.

@@ -7,7 +7,11 @@ the file has passed. Tests and fuzz harnesses are left out (gtest's macros are s
 
     scripts/lint.py [--budget-s 180] [--all] [file.cc...]
 
-When the budget is used up no further file is started, and the rest is reported and left to the next run.
+What was changed last comes first. When the budget is used up no further file is started, and the rest is reported and left to
+the next run.
+
+It reads the files in a tree of its own, which is never built and has no precompiled headers: what a file uses and does not
+include is found here, and here alone.
 """
 
 import argparse
@@ -28,18 +32,32 @@ CLEAN = ROOT / "build" / "lint"  # One empty file for each hash that passed.
 TIDY = "clang-tidy-19"
 # clang's own compile commands: g++'s have options that clang does not know.
 PRESET = "asan"
+TREE = ROOT / "build" / "lint-tree"
 
 INCLUDE = re.compile(rb'^[ \t]*#[ \t]*include[ \t]*"([^"\n]+)"', re.M)
 
 
 def compile_commands():
-    """Source file -> (build folder, its command)."""
-    commands = {}
-    build = ROOT / "build" / PRESET
-    subprocess.run(["cmake", "--preset", PRESET], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    for entry in json.loads((build / "compile_commands.json").read_text()):
-        commands.setdefault(pathlib.Path(entry["file"]), (build, entry["command"]))
-    return commands
+    """Source file -> its command."""
+    configure = ["cmake", "--preset", PRESET, "-B", TREE, "-D", "CMAKE_DISABLE_PRECOMPILE_HEADERS=ON"]
+    subprocess.run(configure, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    entries = json.loads((TREE / "compile_commands.json").read_text())
+    return {pathlib.Path(entry["file"]): entry["command"] for entry in reversed(entries)}
+
+
+def last_changed():
+    """Source file -> when it was last committed, in seconds; what is not, or was edited since, is not there."""
+    said = subprocess.run(["git", "log", "--format=%ct", "--name-only", "--diff-filter=AMR"], cwd=ROOT, capture_output=True, text=True)
+    edited = subprocess.run(["git", "diff", "--name-only", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    times, moment = {}, 0
+    for line in said.stdout.splitlines():
+        if line.isdigit():
+            moment = int(line)
+        elif line:
+            times.setdefault(ROOT / line, moment)
+    for line in edited.stdout.splitlines():
+        times.pop(ROOT / line, None)
+    return times
 
 
 def closure(source, seen):
@@ -60,8 +78,8 @@ def digest(source, command, salt):
     return state.hexdigest()
 
 
-def tidy(source, build):
-    result = subprocess.run([TIDY, "--quiet", "-p", str(build), str(source)], cwd=ROOT, capture_output=True, text=True)
+def tidy(source):
+    result = subprocess.run([TIDY, "--quiet", "-p", str(TREE), str(source)], cwd=ROOT, capture_output=True, text=True)
     # What is left on stderr is "N warnings generated" about system headers, unless it failed.
     return result.returncode, result.stdout + (result.stderr if result.returncode else "")
 
@@ -85,22 +103,22 @@ def main():
     for source in chosen:
         if source not in commands:
             sys.exit(f"lint: {source} is in no build tree")
-        build, command = commands[source]
-        stamp = CLEAN / digest(source, command, salt)
+        stamp = CLEAN / digest(source, commands[source], salt)
         if options.all or not stamp.exists():
-            todo.append((source, build, stamp))
-    # What was edited last is most likely to be wrong: first in line, should the budget not suffice.
-    todo.sort(key=lambda item: -item[0].stat().st_mtime)
+            todo.append((source, stamp))
+    # Most likely to be wrong: first in line, should the budget not suffice. A clone has all its files of the same moment.
+    times = last_changed()
+    todo.sort(key=lambda item: -times.get(item[0], item[0].stat().st_mtime))
 
     started = time.monotonic()
     failed, skipped = [], []
 
     def one(item):
-        source, build, stamp = item
+        source, stamp = item
         if time.monotonic() - started > options.budget_s:
             skipped.append(source)
             return
-        code, output = tidy(source, build)
+        code, output = tidy(source)
         if code == 0:
             stamp.touch()
         else:

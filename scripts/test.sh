@@ -106,7 +106,7 @@ fuzz_one() {
 export -f fuzz_one
 
 stage_lint() { # clang-tidy, on what changed since it last passed.
-  scripts/lint.py --budget-s 240
+  scripts/lint.py --budget-s 180
 }
 
 stage_e2e() { # The binary as a user meets it: real sockets, real files, real kills.
