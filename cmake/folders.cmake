@@ -16,24 +16,30 @@
 add_custom_target(unit_tests)
 add_custom_target(fuzzers)
 
+# Reads the headers that all targets of a kind want once for all of them; they must have the same options.
+# That every file includes what it uses shows where clang-tidy reads it: scripts/lint.py has a tree without precompiled headers.
+function(hf_precompile target kind)
+  get_property(first GLOBAL PROPERTY hf_first_${kind})
+  if(first)
+    target_precompile_headers(${target} REUSE_FROM ${first})
+  else()
+    target_precompile_headers(${target} PRIVATE ${ARGN})
+    set_property(GLOBAL PROPERTY hf_first_${kind} ${target})
+  endif()
+endfunction()
+
+set(HF_COMMON_HEADERS <algorithm> <chrono> <deque> <expected> <functional> <map> <memory> <optional> <set> <span> <string>
+                      <string_view> <unordered_map> <utility> <variant> <vector>)
+
 # What is tested is compiled as it is shipped; the tests themselves run for a moment and need not be fast, so they are spared
-# the optimizer. (Of an inline function that both call and neither has inlined, the linker takes the test's copy.)
-#
-# g++ reads the headers that every test wants once for all test programs, which must have the same options. clang reads them
-# anew for each file: so its trees show that every file includes what it uses, and clang-tidy sees plain commands.
+# the optimizer, and no fuzz program wants to know which way they went. (Of an inline function that both call and neither has
+# inlined, the linker takes the test's copy.)
 function(hf_compile_quickly test)
   target_compile_options(${test} PRIVATE $<IF:$<CONFIG:Debug>,-O0,-O1>)
-  if(NOT CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-    return()
+  if(HF_FUZZ)
+    target_compile_options(${test} PRIVATE -fno-sanitize=fuzzer-no-link)
   endif()
-  get_property(first GLOBAL PROPERTY hf_first_test)
-  if(first)
-    target_precompile_headers(${test} REUSE_FROM ${first})
-  else()
-    target_precompile_headers(${test} PRIVATE <gtest/gtest.h> <algorithm> <deque> <expected> <functional> <map> <memory>
-                                              <optional> <set> <string> <variant> <vector>)
-    set_property(GLOBAL PROPERTY hf_first_test ${test})
-  endif()
+  hf_precompile(${test} test <gtest/gtest.h> ${HF_COMMON_HEADERS})
 endfunction()
 
 function(hf_folder name)
@@ -54,6 +60,7 @@ function(hf_folder name)
     target_link_libraries(hf_${name} PUBLIC ${arg_BELOW} PRIVATE ${arg_LIBRARIES})
     if(arg_SANS_IO)
       target_compile_options(hf_${name} PRIVATE -fno-exceptions -fno-rtti)
+      hf_precompile(hf_${name} floor ${HF_COMMON_HEADERS})
     endif()
   else()
     add_library(hf_${name} INTERFACE)

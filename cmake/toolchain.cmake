@@ -59,6 +59,10 @@ if(CCACHE)
   # Without these ccache does not remember what was compiled with precompiled headers. They forgive nothing that the tree does: no
   # file looks at the time, and none tells by a macro whether a header is precompiled.
   set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros ${CCACHE})
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+    # A precompiled header out of the cache is as good as a new one.
+    add_compile_options("SHELL:-Xclang -fno-pch-timestamp")
+  endif()
 endif()
 
 # lld links several times faster than ld. g++ 12 looks for a program of exactly the name ld.lld, and Debian installs

@@ -104,7 +104,8 @@ TEST(AddressTest, KnowsThisMachine) {
 TEST(AddressTest, AFailedLookUpSaysWhy) {
   std::string error;
   // No label is longer than 63 bytes (RFC 1035, 2.3.4), so no name server is asked, which may not be there.
-  const std::string name = std::string(64, 'x') + ".invalid";
+  std::string name(64, 'x');
+  name += ".invalid";
   EXPECT_TRUE(resolve_host(name, 1, &error).empty());
   EXPECT_TRUE(error.starts_with("cannot look up " + name + ": ")) << error;
 }

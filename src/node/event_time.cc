@@ -2,6 +2,8 @@
 
 #include <simdjson.h>
 
+#include <algorithm>
+
 #include "base/time.h"
 
 namespace hf::node {
@@ -62,7 +64,7 @@ bool scale_to_us(Bytes number, EventTimeField::Unit unit, int64_t* us) {
   // value = digits x 10^exponent, cut towards zero.
   if (exponent < 0) {
     const auto drop = static_cast<size_t>(-exponent);
-    digits.resize(digits.size() > drop ? digits.size() - drop : 0);
+    digits.erase(digits.size() - std::min(drop, digits.size()));
   }
   const size_t zeros = digits.find_first_not_of('0');
   digits.erase(0, zeros == std::string::npos ? digits.size() : zeros);
