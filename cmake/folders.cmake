@@ -16,8 +16,8 @@
 add_custom_target(unit_tests)
 add_custom_target(fuzzers)
 
-# Reads the headers that all targets of a kind want once for all of them; they must have the same options.
-# That every file includes what it uses shows where clang-tidy reads it: scripts/lint.py has a tree without precompiled headers.
+# Reads the headers that all targets of a kind want once for all of them; they must have the same options. That a file includes
+# what it uses shows where clang-tidy reads it (tests it does not read): scripts/lint.py has a tree without precompiled headers.
 function(hf_precompile target kind)
   get_property(first GLOBAL PROPERTY hf_first_${kind})
   if(first)

@@ -11,7 +11,7 @@ What was changed last comes first. When the budget is used up no further file is
 the next run.
 
 It reads the files in a tree of its own, which is never built and has no precompiled headers: what a file uses and does not
-include is found here, and here alone.
+include is found here, and of most files here alone.
 """
 
 import argparse
@@ -46,16 +46,21 @@ def compile_commands():
 
 
 def last_changed():
-    """Source file -> when it was last committed, in seconds; what is not, or was edited since, is not there."""
-    said = subprocess.run(["git", "log", "--format=%ct", "--name-only", "--diff-filter=AMR"], cwd=ROOT, capture_output=True, text=True)
-    edited = subprocess.run(["git", "diff", "--name-only", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    """File -> when it was last committed, in seconds; what is not, or was edited since, is not there."""
+
+    def git(*words):
+        try:
+            return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True).stdout.splitlines()
+        except FileNotFoundError:  # An archive, on a machine that has no need of git.
+            return []
+
     times, moment = {}, 0
-    for line in said.stdout.splitlines():
+    for line in git("log", "--format=%ct", "--name-only", "--relative", "--diff-filter=AMR"):
         if line.isdigit():
             moment = int(line)
         elif line:
             times.setdefault(ROOT / line, moment)
-    for line in edited.stdout.splitlines():
+    for line in git("diff", "--name-only", "--relative", "HEAD"):
         times.pop(ROOT / line, None)
     return times
 
@@ -69,9 +74,7 @@ def closure(source, seen):
         closure(SRC / header.decode(), seen)
 
 
-def digest(source, command, salt):
-    files = {}
-    closure(source, files)
+def digest(files, command, salt):
     state = hashlib.sha256(salt + shlex.quote(command).encode())
     for path in sorted(files):
         state.update(str(path).encode() + b"\0" + hashlib.sha256(files[path]).digest())
@@ -99,22 +102,24 @@ def main():
         if file.is_relative_to(SRC) and file.is_file() and not re.search(r"_(test|fuzz)\.cc$", file.name)]
     CLEAN.mkdir(parents=True, exist_ok=True)
 
+    # Most likely to be wrong: first in line, should the budget not suffice. A clone has all its files of the same moment.
+    times = last_changed()
     todo = []
     for source in chosen:
         if source not in commands:
             sys.exit(f"lint: {source} is in no build tree")
-        stamp = CLEAN / digest(source, commands[source], salt)
+        files = {}
+        closure(source, files)
+        stamp = CLEAN / digest(files, commands[source], salt)
         if options.all or not stamp.exists():
-            todo.append((source, stamp))
-    # Most likely to be wrong: first in line, should the budget not suffice. A clone has all its files of the same moment.
-    times = last_changed()
-    todo.sort(key=lambda item: -times.get(item[0], item[0].stat().st_mtime))
+            todo.append((source, stamp, max(times.get(file, file.stat().st_mtime) for file in files)))
+    todo.sort(key=lambda item: -item[2])
 
     started = time.monotonic()
     failed, skipped = [], []
 
     def one(item):
-        source, stamp = item
+        source, stamp, _ = item
         if time.monotonic() - started > options.budget_s:
             skipped.append(source)
             return
