@@ -228,8 +228,7 @@ std::string why_text(const node::QueueStatus& queue, int64_t now_wall_us) {
                  : "the hub does not know this node; see: holdfast status";
     case WaitsFor::kUpstream:
       return "the configuration names no upstream any more; set [upstream] again, or give them up with: "
-             "holdfast "
-             "queue rm parent";
+             "holdfast queue rm parent";
   }
   return "";
 }
@@ -404,7 +403,7 @@ std::string queue_summary(const node::QueueStatus& queue) {
 
 std::string queue_sentence(const node::QueueStatus& queue, int64_t now_wall_us) {
   std::string who = printable(queue.info.name);
-  // One that the configuration names no more has no address.
+  // One that the configuration names no more is called by what it is.
   if (queue.kind == Kind::kParent)
     who = who == queue_kind_name(queue.kind) ? "The parent" : "The parent " + who;
   if (queue.kind == Kind::kNode) who = "The node " + who;

@@ -90,10 +90,10 @@ TEST(InspectTextTest, SaysWhyALinkWaits) {
             "it has not shown its claim yet; another one: holdfast node renew press-7.");
   one = queue(Kind::kParent, WaitsFor::kUpstream);
   one.info.name = "parent";
-  EXPECT_EQ(queue_sentence(one, kNowUs),
-            "The parent is owed 1,234 messages (5.6 MB), the oldest 3 h old: the configuration names no "
-            "upstream any "
-            "more; set [upstream] again, or give them up with: holdfast queue rm parent.");
+  EXPECT_EQ(
+      queue_sentence(one, kNowUs),
+      "The parent is owed 1,234 messages (5.6 MB), the oldest 3 h old: the configuration names no upstream "
+      "any more; set [upstream] again, or give them up with: holdfast queue rm parent.");
   one = queue(Kind::kGroup, WaitsFor::kClient);
   one.info.members = 3;
   EXPECT_EQ(why(one), "none of its 3 members is connected.");

@@ -42,11 +42,10 @@ std::string link_sentence(const node::Status& status) {
                           format_counted(status.nodes_registered, "node", "nodes"),
                           format_count(status.nodes_connected));
     if (link.backlog_count > 0) {
-      said += fmt::format(
-          " {} for the upstream that was set before: set [upstream] again, or give up on what waits: "
-          "holdfast queue "
-          "rm parent.",
-          amount(link.backlog_count, link.backlog_bytes) + (link.backlog_count == 1 ? " waits" : " wait"));
+      said += " " + amount(link.backlog_count, link.backlog_bytes) +
+              (link.backlog_count == 1 ? " waits" : " wait") +
+              " for the upstream that was set before: set [upstream] again, or give up on what waits: "
+              "holdfast queue rm parent.";
     }
     return said;
   }
@@ -142,7 +141,7 @@ std::string status_state(const StatusView& view) {
 bool status_needs_a_hand(const StatusView& view) {
   const node::LinkStatus& link = view.status.link;
   return !view.locked.empty() || view.status.mode != Mode::kReady ||
-         (link.configured ? !link.up && (!link.claimed || link.rejected) : link.backlog_count > 0);
+         (link.configured && !link.up && (!link.claimed || link.rejected));
 }
 
 std::string status_sentence(const StatusView& view) {

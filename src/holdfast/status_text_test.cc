@@ -87,18 +87,15 @@ TEST(StatusTextTest, WithoutUpstream) {
             "Hub. 1 node registered, 2 connected. 60 min of space left at the last day's rate.");
 }
 
-TEST(StatusTextTest, WhatWaitsForAnUpstreamThatIsGoneNeedsAHand) {
+TEST(StatusTextTest, WhatWaitsForAnUpstreamThatIsGoneIsSaid) {
   StatusView view = site();
   node::LinkStatus& link = view.status.link;
   link.configured = false;
-  EXPECT_FALSE(status_needs_a_hand(view));
   link.backlog_count = 41'220;
   link.backlog_bytes = 6'123'456;
   EXPECT_EQ(status_sentence(view),
             "Standalone: no upstream is set. 12.0 MB on disk. 41,220 messages (6.1 MB) wait for the upstream "
-            "that was "
-            "set before: set [upstream] again, or give up on what waits: holdfast queue rm parent.");
-  EXPECT_TRUE(status_needs_a_hand(view));
+            "that was set before: set [upstream] again, or give up on what waits: holdfast queue rm parent.");
   EXPECT_NE(status_text(view).find("41,220 messages (6.1 MB)\n"), std::string::npos);
   view.status.mode = store::Mode::kFull;
   EXPECT_NE(status_sentence(view).find("Give up what waits for an upstream that is gone, raise quota"),

@@ -207,8 +207,8 @@ void Conversation::pump(const Now& now) {
     last_logged_.clear();
     host_.log("HF-LINK-001",
               "the link to " + called_ + " is up (" + hello_->name + ", store " + to_hex(hello_->store_id) +
-                  "); " + std::to_string(sender_.travel().owed_count()) +
-                  (sender_.travel().owed_count() == 1 ? " record to send" : " records to send"));
+                  "); " + std::to_string(sender_.travel().owed().count) +
+                  (sender_.travel().owed().count == 1 ? " record to send" : " records to send"));
   }
 }
 

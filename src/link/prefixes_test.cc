@@ -72,7 +72,7 @@ TEST(Prefixes, AreTakenOffOnTheWayDown) {
   world.settle();
   EXPECT_EQ(world.child.topics.size(), 9u);
   EXPECT_EQ(world.parent.with("ship-7").sender().counters().forks, 0u);
-  EXPECT_EQ(world.parent.with("ship-7").sender().travel().owed_count(), 0u);
+  EXPECT_EQ(world.parent.with("ship-7").sender().travel().owed().count, 0u);
 }
 
 // Each hub puts its own in front, and each pair of them agrees on what travels between the two.

@@ -179,44 +179,36 @@ StreamKey Travel::open_key(const StreamKey& local) {
   return list.empty() ? local : StreamKey{list.back().incarnation, local.name};
 }
 
-uint64_t Travel::owed_count() const {
-  uint64_t count = 0;
+Travel::Owed Travel::owed() const {
+  Owed owed;
   for (const Lane& lane : lanes_) {
-    if (const store::ReaderInfo* reader = store_.reader(lane.reader)) count += reader->owed_count;
+    const store::ReaderInfo* reader = store_.reader(lane.reader);
+    if (reader == nullptr) continue;
+    owed.count += reader->owed_count;
+    owed.bytes += reader->owed_bytes;
   }
-  return count;
-}
-
-uint64_t Travel::owed_bytes() const {
-  uint64_t bytes = 0;
-  for (const Lane& lane : lanes_) {
-    if (const store::ReaderInfo* reader = store_.reader(lane.reader)) bytes += reader->owed_bytes;
-  }
-  return bytes;
-}
-
-void Travel::erase_rows(const std::string& prefix) {
-  std::vector<std::string> keys;
-  store_.scan(Table::kLabel, prefix, [&](Bytes key, Bytes) {
-    keys.emplace_back(key);
-    return true;
-  });
-  for (const std::string& key : keys) store_.erase(Table::kLabel, key);
+  return owed;
 }
 
 void Travel::give_up() {
+  for (const Lane& lane : lanes_) store_.give_up(lane.reader, store::GapCause::kDropped);
+}
+
+void Travel::remove() {
   for (const Lane& lane : lanes_) {
     store_.remove_reader(lane.reader, store::GapCause::kSessionEnded);
     store_.erase(table_of(peer_), reader_key(peer_, lane.priority));
   }
   lanes_.clear();
-  erase_rows(lane_prefix(peer_));
-}
-
-void Travel::remove() {
-  give_up();
   store_.erase(table_of(peer_), memory_key(peer_));
-  erase_rows(label_prefix(peer_));
+  std::vector<std::string> keys;
+  for (const std::string& prefix : {label_prefix(peer_), lane_prefix(peer_)}) {
+    store_.scan(Table::kLabel, prefix, [&](Bytes key, Bytes) {
+      keys.emplace_back(key);
+      return true;
+    });
+  }
+  for (const std::string& key : keys) store_.erase(Table::kLabel, key);
 }
 
 }  // namespace hf::link

@@ -84,19 +84,21 @@ class Travel {
   // The key under which its next records travel.
   store::StreamKey open_key(const store::StreamKey& local);
 
-  // What the peer is owed, in all lanes.
-  uint64_t owed_count() const;
-  uint64_t owed_bytes() const;
+  // What the peer is owed, in all lanes; after a crash a little more than it is, until the lanes go on.
+  struct Owed {
+    uint64_t count = 0;
+    uint64_t bytes = 0;
+  };
+  Owed owed() const;
 
-  // What the peer is owed is given up, with a gap for each stream. What is known of the peer stays.
+  // What the peer is owed is given up: the lanes go on behind it, and a gap of each says so, to the peer too.
   void give_up();
-  // The peer is no peer any more: what is known of it goes too.
+  // The peer is no peer any more: its readers and their rows go.
   void remove();
 
  private:
   store::ReaderId lane_reader(uint8_t priority);
   void put_memory();
-  void erase_rows(const std::string& prefix);
 
   store::Store& store_;
   const std::string peer_;

@@ -170,8 +170,8 @@ bool Node::Impl::oldest_of(const link::Travel& travel, const Now& now, broker::Q
 
 QueueStatus Node::Impl::link_queue(const link::Conversation& conversation) const {
   QueueStatus queue;
-  queue.info.owed_count = conversation.sender().travel().owed_count();
-  queue.info.owed_bytes = conversation.sender().travel().owed_bytes();
+  queue.info.owed_count = conversation.sender().travel().owed().count;
+  queue.info.owed_bytes = conversation.sender().travel().owed().bytes;
   queue.up = conversation.up();
   queue.goodput_bytes_s = conversation.sender().pace().goodput();
   queue.info.inflight_bytes = conversation.sender().pace().outstanding();
@@ -188,6 +188,7 @@ QueueStatus Node::Impl::broker_queue(QueueStatus::Kind kind, broker::QueueInfo i
 }
 
 QueueStatus Node::Impl::parent_queue(const Now& now, bool* pending) {
+  if (!parent_) return former_parent_queue(now, pending);
   QueueStatus queue = link_queue(parent_->conversation);
   const LinkStatus link = status(now).link;
   queue.kind = QueueStatus::Kind::kParent;
@@ -210,8 +211,8 @@ QueueStatus Node::Impl::former_parent_queue(const Now& now, bool* pending) {
   QueueStatus queue;
   queue.kind = QueueStatus::Kind::kParent;
   queue.info.name = queue_kind_name(queue.kind);
-  queue.info.owed_count = former_parent_->owed_count();
-  queue.info.owed_bytes = former_parent_->owed_bytes();
+  queue.info.owed_count = former_parent_->owed().count;
+  queue.info.owed_bytes = former_parent_->owed().bytes;
   if (queue.info.owed_count > 0) queue.info.waits_for = WaitsFor::kUpstream;
   if (!oldest_of(*former_parent_, now, &queue.info)) *pending = true;
   return queue;
@@ -251,7 +252,7 @@ Page<QueueStatus> Node::Impl::queues(Bytes after, size_t count, const Now& now, 
   };
   if (kind == '0') {
     if (to_parent() != nullptr) {
-      QueueStatus queue = parent_ ? parent_queue(now, pending) : former_parent_queue(now, pending);
+      QueueStatus queue = parent_queue(now, pending);
       if (*pending) return pause();
       add(std::move(queue));
     }
@@ -288,7 +289,7 @@ Page<QueueStatus> Node::Impl::queues(Bytes after, size_t count, const Now& now, 
 std::vector<QueueStatus> Node::Impl::queue(Bytes name, const Now& now, bool* pending) {
   std::vector<QueueStatus> found;
   if (to_parent() != nullptr) {
-    QueueStatus queue = parent_ ? parent_queue(now, pending) : former_parent_queue(now, pending);
+    QueueStatus queue = parent_queue(now, pending);
     if (name == "parent" || name == queue.info.name) found.push_back(std::move(queue));
   }
   if (const auto child = children_.find(std::string(name)); child != children_.end()) {

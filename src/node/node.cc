@@ -52,14 +52,8 @@ Node::Impl::Impl(Config config_in, Entropy& entropy_in, std::unique_ptr<store::S
   out_ = &early;
   if (config.upstream) {
     parent_ = std::make_unique<Parent>(*this, config);
-  } else if (auto left = std::make_unique<link::Travel>(*store, std::string(link::kParentName));
-             left->owed_count() > 0) {
-    // Kept, for the upstream may come back; but it takes space that nothing else gives back, so it is said.
-    former_parent_ = std::move(left);
-    const uint64_t count = former_parent_->owed_count();
-    log("HF-LINK-015", std::to_string(count) + (count == 1 ? " message waits" : " messages wait") +
-                           " for an upstream that the configuration names no more; set [upstream] again, or "
-                           "give up on what waits: holdfast queue rm parent");
+  } else {
+    leave_parent();
   }
   if (const auto row = store->get(store::Table::kParent, kLastUpKey)) {
     link_last_up_wall_us_ = static_cast<int64_t>(ByteReader(*row).u64());

@@ -15,6 +15,7 @@
 #include "link/host.h"
 #include "link/registry.h"
 #include "link/rows.h"
+#include "link/travel.h"
 #include "link/uplink.h"
 #include "node/node.h"
 #include "node/routes.h"
@@ -170,6 +171,7 @@ class Node::Impl final : public broker::Host, public link::Host, public link::Up
   void pump();
   void observe();
   void observe_mode();
+  void leave_parent();
   void put_last_up(int64_t wall_us);
   void make_jobs();
 

@@ -5,6 +5,7 @@
 #include <deque>
 #include <iterator>
 
+#include "link/halves.h"
 #include "link/prefix.h"
 #include "node/node_impl.h"
 
@@ -77,8 +78,8 @@ Status Node::Impl::status(const Now& now) const {
   }
   if (const link::Travel* const travel = to_parent()) {
     LinkStatus& link = status.link;
-    link.backlog_count = travel->owed_count();
-    link.backlog_bytes = travel->owed_bytes();
+    link.backlog_count = travel->owed().count;
+    link.backlog_bytes = travel->owed().bytes;
     // The lane that is farthest behind has the oldest of all.
     std::optional<store::Position> behind;
     for (const link::Lane& lane : travel->lanes()) {
@@ -96,8 +97,8 @@ Status Node::Impl::status(const Now& now) const {
   status.nodes_registered = static_cast<uint32_t>(children_.size());
   for (const auto& [name, peer] : children_) {
     status.nodes_connected += peer.connection != 0 ? 1 : 0;
-    status.nodes_owed_count += peer.conversation->sender().travel().owed_count();
-    status.nodes_owed_bytes += peer.conversation->sender().travel().owed_bytes();
+    status.nodes_owed_count += peer.conversation->sender().travel().owed().count;
+    status.nodes_owed_bytes += peer.conversation->sender().travel().owed().bytes;
   }
   for (const store::GapCause cause :
        {store::GapCause::kRot, store::GapCause::kTailCut, store::GapCause::kExpired,
@@ -264,8 +265,8 @@ std::vector<NodeStatus> Node::Impl::nodes() const {
     if (peer != children_.end()) {
       const link::Conversation& conversation = *peer->second.conversation;
       status.connected = peer->second.connection != 0;
-      status.backlog_count = conversation.sender().travel().owed_count();
-      status.backlog_bytes = conversation.sender().travel().owed_bytes();
+      status.backlog_count = conversation.sender().travel().owed().count;
+      status.backlog_bytes = conversation.sender().travel().owed().bytes;
       status.records_received = conversation.receiver().counters().records_received;
     }
     list.push_back(std::move(status));
@@ -328,6 +329,21 @@ Result<> Node::Impl::connect_now(const Now& now) {
   if (!parent_->credentials.known()) return fail(Code::kNotFound, kNoClaim);
   parent_->uplink.connect_now(now);
   return {};
+}
+
+// The configuration names no upstream. What one that it named is owed is kept, for it may come back; but it takes space that
+// nothing else gives back, so it is said.
+void Node::Impl::leave_parent() {
+  // Of what comes down in pieces nothing is lost: the parent has it whole.
+  link::Halves(*store, std::string(link::kParentName)).drop_all();
+  auto travel = std::make_unique<link::Travel>(*store, std::string(link::kParentName));
+  const uint64_t count = travel->owed().count;
+  if (count == 0) return;
+  former_parent_ = std::move(travel);
+  log("HF-LINK-015",
+      std::to_string(count) + (count == 1 ? " message waits" : " messages wait") +
+          " for an upstream that the configuration names no more; set [upstream] again, or give up on "
+          "what waits: holdfast queue rm parent");
 }
 
 Result<uint64_t> Node::Impl::give_up_parent() {

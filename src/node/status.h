@@ -22,7 +22,7 @@ struct LinkStatus {
   Duration since;             // For how long.
   std::optional<Duration> next_dial;
   std::string last_error;      // Of the last attempt, "connection refused"; empty when up.
-  uint64_t backlog_count = 0;  // Not yet receipted by the parent.
+  uint64_t backlog_count = 0;  // Not yet receipted by the parent; also of one that was configured before.
   uint64_t backlog_bytes = 0;
   struct Lane {
     uint8_t priority = 0;

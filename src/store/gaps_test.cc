@@ -80,6 +80,35 @@ TEST(Gaps, WhatAReaderWasOwedIsCounted) {
   EXPECT_EQ(world.store->gap_sum(GapCause::kSessionEnded).records, 4u);
 }
 
+// Goal: what is given up and the gap that says so are of one commit, and the reader goes on behind it. Method: a start without
+// that commit, and one with it.
+TEST(Gaps, WhatIsGivenUpIsOwedNoMoreAndTheReaderGoesOn) {
+  for (const bool durable : {false, true}) {
+    World world;
+    const StreamId stream = world.store->open_local_stream("s", 5, 0);
+    const ReaderId reader = world.store->create_reader(true);
+    for (int i = 0; i < 5; ++i) world.append(stream, "old", {{reader}});
+    ASSERT_TRUE(world.settle());
+    for (int i = 0; i < 2; ++i) world.store->next(reader);
+    world.store->give_up(reader, GapCause::kDropped);
+    EXPECT_EQ(world.store->reader(reader)->owed_count, 0u);
+    EXPECT_TRUE(world.store->caught_up(reader));
+    EXPECT_EQ(world.store->next(reader).status, Store::FetchStatus::kNone);
+    world.store->boundary();
+    if (durable) {
+      ASSERT_TRUE(world.settle()) << "nothing else has to ask for the commit";
+    }
+    world.open();
+    EXPECT_EQ(world.store->reader(reader)->owed_count, durable ? 0u : 5u);
+    EXPECT_EQ(world.store->gap_sum(GapCause::kDropped).records, durable ? 5u : 0u);
+    world.append(stream, "new", {{reader}});
+    ASSERT_TRUE(world.settle());
+    EXPECT_EQ(world.drain(reader).size(), durable ? 1u : 6u);
+    world.store->give_up(reader, GapCause::kDropped);
+    EXPECT_EQ(world.store->gap_sum(GapCause::kDropped).gaps, durable ? 1u : 0u) << "nothing is no gap";
+  }
+}
+
 // Written before rows said how many records there were.
 TEST(Gaps, RowsWithoutACountAreRead) {
   const Gap gap{.stream = 3, .first = 5, .last = 9, .cause = GapCause::kDropped, .reader = 2, .wall_us = 77};

@@ -46,18 +46,33 @@ ReaderId Store::Impl::create_reader(bool durable_reader) {
   return id;
 }
 
+// Of all that it is owed.
+void Store::Impl::add_gap_of(const Reader& reader, ReaderId id, GapCause cause, Haste haste) {
+  if (reader.info.owed_count == 0) return;
+  Gap gap;
+  gap.first = reader.info.low_water.value + 1;
+  gap.last = reader.last_owed.value;
+  gap.cause = cause;
+  gap.reader = id;
+  gap.count = reader.info.owed_count;
+  add_gap(gap, haste);
+}
+
+void Store::Impl::give_up(ReaderId id, GapCause cause) {
+  const auto found = readers.find(id);
+  if (found == readers.end()) return;
+  Reader& reader = found->second;
+  add_gap_of(reader, id, cause, Haste::kCommit);
+  reader.outstanding.clear();
+  reader.info.cursor = std::max(reader.info.cursor, reader.last_owed);
+  owe_nothing(reader);
+  settle(reader, id);
+}
+
 void Store::Impl::remove_reader(ReaderId id, std::optional<GapCause> cause) {
   const auto found = readers.find(id);
   if (found == readers.end()) return;
-  if (cause && found->second.info.owed_count > 0) {
-    Gap gap;
-    gap.first = found->second.info.low_water.value + 1;
-    gap.last = found->second.last_owed.value;
-    gap.cause = *cause;
-    gap.reader = id;
-    gap.count = found->second.info.owed_count;
-    add_gap(gap, Haste::kRide);
-  }
+  if (cause) add_gap_of(found->second, id, *cause, Haste::kRide);
   if (found->second.info.durable) {
     std::string key;
     put_u64be(key, id);

@@ -132,7 +132,7 @@ enum class GapCause : uint8_t {
   kRot = 1,       // Bad bytes below what was durable: quarantined.
   kTailCut,       // The last commit was not whole after a crash.
   kExpired,       // Message expiry or time to live.
-  kDropped,       // Given up under pressure of space.
+  kDropped,       // Given up: for want of space, for its size, or by the operator.
   kSessionEnded,  // The session it was for ended or expired.
   kRewound,       // A parent lost what it had receipted, and it is no longer here.
 };

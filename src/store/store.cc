@@ -659,6 +659,7 @@ void Store::for_each_stream(const std::function<void(const StreamInfo&)>& visit)
 
 ReaderId Store::create_reader(bool durable) { return impl_->create_reader(durable); }
 void Store::count_in_figures(ReaderId reader) { impl_->count_in_figures(reader); }
+void Store::give_up(ReaderId reader, GapCause cause) { impl_->give_up(reader, cause); }
 void Store::remove_reader(ReaderId reader, std::optional<GapCause> cause) {
   impl_->remove_reader(reader, cause);
 }

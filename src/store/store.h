@@ -183,6 +183,8 @@ class Store {
   ReaderId create_reader(bool durable);
   // Its backlog is nobody's any more; a gap record says so if there was any and `cause` is given.
   void remove_reader(ReaderId reader, std::optional<GapCause> cause);
+  // What it is owed is given up, and a gap record of its says so; it goes on with what is appended from now on.
+  void give_up(ReaderId reader, GapCause cause);
   const ReaderInfo* reader(ReaderId reader) const;
   // From now on what it is owed is part of Figures::owed_count and owed_bytes. (Not remembered over a restart.)
   void count_in_figures(ReaderId reader);

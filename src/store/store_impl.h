@@ -233,6 +233,8 @@ class Store::Impl {
   // --- readers.cc
   ReaderId create_reader(bool durable);
   void remove_reader(ReaderId reader, std::optional<GapCause> cause);
+  void give_up(ReaderId reader, GapCause cause);
+  void add_gap_of(const Reader& reader, ReaderId id, GapCause cause, Haste haste);
   Fetch next(ReaderId reader);
   Fetch first_owed(ReaderId reader);
   Fetch beside_first_owed(ReaderId reader);

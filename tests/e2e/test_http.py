@@ -541,6 +541,10 @@ class HttpTest(Case):
             self.assertEqual(answer.status, 200, path)
             rows = [each for each in answer.json().values() if isinstance(each, list)]
             self.assertTrue(all(rows) or path == "nodes", (path, answer.body))
+        admin = self.token(site, "admin", "administer")
+        wait_for("the token to hold", lambda: ask(self.http, "GET", "/api/v1/status", admin).status == 200)
+        gives_up = lambda name, token: ask(self.http, "DELETE", f"/api/v1/queues/{name}", token).status
+        self.assertEqual([403, 400, 409], [gives_up("parent", read), gives_up("press-7", admin), gives_up("parent", admin)])
 
     def test_the_openapi_document_is_true(self):
         node = self.http_node()
