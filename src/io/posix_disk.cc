@@ -206,7 +206,7 @@ Result<> PosixDisk::fill_with_zeros(int file, uint64_t size) {
   struct alignas(4096) Zeros {
     char bytes[kStep];
   };
-  static const Zeros zeros{};
+  static Zeros zeros{};  // Not const: then all of them would stand in the program's file, and in memory.
   const int flags = ::fcntl(file, F_GETFL);
   bool direct = size % 4096 == 0 && ::fcntl(file, F_SETFL, flags | O_DIRECT) == 0;
   Result<> written;
