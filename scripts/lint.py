@@ -104,7 +104,7 @@ def main():
 
     # Most likely to be wrong: first in line, should the budget not suffice. A clone has all its files of the same moment.
     times = last_changed()
-    todo = []
+    unchecked = []
     for source in chosen:
         if source not in commands:
             sys.exit(f"lint: {source} is in no build tree")
@@ -112,8 +112,8 @@ def main():
         closure(source, files)
         stamp = CLEAN / digest(files, commands[source], salt)
         if options.all or not stamp.exists():
-            todo.append((source, stamp, max(times.get(file, file.stat().st_mtime) for file in files)))
-    todo.sort(key=lambda item: -item[2])
+            unchecked.append((source, stamp, max(times.get(file, file.stat().st_mtime) for file in files)))
+    unchecked.sort(key=lambda item: -item[2])
 
     started = time.monotonic()
     failed, skipped = [], []
@@ -131,9 +131,9 @@ def main():
             print(output, flush=True)
 
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(one, todo))
+        list(pool.map(one, unchecked))
 
-    print(f"lint: {len(chosen)} files, {len(todo) - len(skipped)} checked, {len(failed)} with findings")
+    print(f"lint: {len(chosen)} files, {len(unchecked) - len(skipped)} checked, {len(failed)} with findings")
     if skipped:
         print(f"lint: {len(skipped)} files not checked within {options.budget_s:.0f} s; run me again:")
         for source in skipped:

@@ -170,8 +170,9 @@ bool Node::Impl::oldest_of(const link::Travel& travel, const Now& now, broker::Q
 
 QueueStatus Node::Impl::link_queue(const link::Conversation& conversation) const {
   QueueStatus queue;
-  queue.info.owed_count = conversation.sender().travel().owed().count;
-  queue.info.owed_bytes = conversation.sender().travel().owed().bytes;
+  const link::Travel::Owed owed = conversation.sender().travel().owed();
+  queue.info.owed_count = owed.count;
+  queue.info.owed_bytes = owed.bytes;
   queue.up = conversation.up();
   queue.goodput_bytes_s = conversation.sender().pace().goodput();
   queue.info.inflight_bytes = conversation.sender().pace().outstanding();
@@ -211,8 +212,9 @@ QueueStatus Node::Impl::former_parent_queue(const Now& now, bool* pending) {
   QueueStatus queue;
   queue.kind = QueueStatus::Kind::kParent;
   queue.info.name = queue_kind_name(queue.kind);
-  queue.info.owed_count = former_parent_->owed().count;
-  queue.info.owed_bytes = former_parent_->owed().bytes;
+  const link::Travel::Owed owed = former_parent_->owed();
+  queue.info.owed_count = owed.count;
+  queue.info.owed_bytes = owed.bytes;
   if (queue.info.owed_count > 0) queue.info.waits_for = WaitsFor::kUpstream;
   if (!oldest_of(*former_parent_, now, &queue.info)) *pending = true;
   return queue;

@@ -78,8 +78,9 @@ Status Node::Impl::status(const Now& now) const {
   }
   if (const link::Travel* const travel = to_parent()) {
     LinkStatus& link = status.link;
-    link.backlog_count = travel->owed().count;
-    link.backlog_bytes = travel->owed().bytes;
+    const link::Travel::Owed owed = travel->owed();
+    link.backlog_count = owed.count;
+    link.backlog_bytes = owed.bytes;
     // The lane that is farthest behind has the oldest of all.
     std::optional<store::Position> behind;
     for (const link::Lane& lane : travel->lanes()) {
@@ -97,8 +98,9 @@ Status Node::Impl::status(const Now& now) const {
   status.nodes_registered = static_cast<uint32_t>(children_.size());
   for (const auto& [name, peer] : children_) {
     status.nodes_connected += peer.connection != 0 ? 1 : 0;
-    status.nodes_owed_count += peer.conversation->sender().travel().owed().count;
-    status.nodes_owed_bytes += peer.conversation->sender().travel().owed().bytes;
+    const link::Travel::Owed owed = peer.conversation->sender().travel().owed();
+    status.nodes_owed_count += owed.count;
+    status.nodes_owed_bytes += owed.bytes;
   }
   for (const store::GapCause cause :
        {store::GapCause::kRot, store::GapCause::kTailCut, store::GapCause::kExpired,
@@ -265,8 +267,9 @@ std::vector<NodeStatus> Node::Impl::nodes() const {
     if (peer != children_.end()) {
       const link::Conversation& conversation = *peer->second.conversation;
       status.connected = peer->second.connection != 0;
-      status.backlog_count = conversation.sender().travel().owed().count;
-      status.backlog_bytes = conversation.sender().travel().owed().bytes;
+      const link::Travel::Owed owed = conversation.sender().travel().owed();
+      status.backlog_count = owed.count;
+      status.backlog_bytes = owed.bytes;
       status.records_received = conversation.receiver().counters().records_received;
     }
     list.push_back(std::move(status));

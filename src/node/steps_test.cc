@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -10,7 +11,9 @@
 #include "link/batch.h"
 #include "link/channel.h"
 #include "link/claim.h"
+#include "link/halves.h"
 #include "link/hello.h"
+#include "link/rows.h"
 #include "mqtt/packet.h"
 #include "node/node.h"
 #include "store/memory_disk.h"
@@ -222,6 +225,43 @@ TEST_F(LeftOver, WhatIsGivenUpIsOwedToNobodyAnyMore) {
   restart(true);
   publish(2);
   EXPECT_EQ(house.node->status(house.now).link.backlog_count, 2u);
+}
+
+// Goal: what came down in pieces is kept for a parent that is away, and not for one that is gone, which has it whole. Method: a
+// half that the store holds before the node starts.
+TEST_F(LeftOver, PiecesOfAFormerParentAreDropped) {
+  const auto halves = [&](const std::function<void(store::Store&, link::Halves&)>& visit) {
+    house.node.reset();
+    store::Options options;
+    options.quota_bytes = house.config.quota_bytes;
+    auto store =
+        store::Store::open(house.disk, house.entropy, House::key(), options, "here", house.now, nullptr);
+    ASSERT_TRUE(store);
+    link::Halves kept(**store, std::string(link::kParentName));
+    visit(**store, kept);
+    (*store)->boundary();
+    for (auto job = (*store)->take_job(house.now); job != nullptr; job = (*store)->take_job(house.now)) {
+      job->run(house.disk, house.entropy);
+      (*store)->complete(std::move(job), house.now);
+    }
+  };
+  const store::StreamKey key{9, "firmware"};
+  halves([&](store::Store&, link::Halves& kept) {
+    kept.begin({.key = key, .number = 1, .hash = 2, .size = 3000, .held = 0});
+    kept.add(key, std::string(1000, 'x'), house.now);
+  });
+  restart(true);
+  halves(
+      [&](store::Store&, link::Halves& kept) { ASSERT_NE(kept.find(key), nullptr) << "the parent is away"; });
+  restart(false);
+  halves([&](store::Store& store, link::Halves& kept) {
+    EXPECT_EQ(kept.find(key), nullptr);
+    uint64_t owed = 0;
+    for (store::ReaderId id = 1; id < 100; ++id) {
+      if (const store::ReaderInfo* reader = store.reader(id)) owed += reader->owed_count;
+    }
+    EXPECT_EQ(owed, 0u) << "nothing keeps their space";
+  });
 }
 
 }  // namespace
